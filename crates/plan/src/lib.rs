@@ -1,1 +1,19 @@
-//! Placeholder of the skeleton; replaced by the first change to this crate.
+//! The vocabulary of decisions: what a controller may see, ask, write and say.
+//!
+//! A controller's decision is a pure function `decide(now, &Snapshot) -> Plan`. This crate holds the types of its
+//! result and of what came of it. It is not the runtime: nothing here performs I/O, reads a clock, logs, or knows a
+//! client, and `tests/architecture.rs` holds its dependency tree to that.
+
+mod ask;
+mod identity;
+mod outcome;
+mod plan;
+mod status;
+mod write;
+
+pub use ask::{Answer, Answers, Ask, Question};
+pub use identity::{Kind, ObjectRef, OwnerRef};
+pub use outcome::{Applied, Class, Failure, Outcome};
+pub use plan::{Because, Notice, Plan, Severity, Wake};
+pub use status::{Condition, StatusWrite, set_condition};
+pub use write::{PatchOp, Propagation, Subresource, Verb, Write};

@@ -1,0 +1,41 @@
+//! Asks and answers: questions to slow parties (the API server for bodies that no store holds, metric servers, hooks)
+//! that a decision needs before it can go on. Not how they are carried out.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::ObjectRef;
+
+/// A question. Asking the same id again while it is under way, or once it is answered, does nothing.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Ask {
+    /// Identity of the question: hash of the object, the step and a counter, so that a new step asks anew.
+    pub id: String,
+    /// What is asked.
+    pub question: Question,
+    /// Seconds after which an unanswered question counts as failed.
+    pub timeout_seconds: u32,
+}
+
+/// What can be asked.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub enum Question {
+    /// The whole object, as the API server has it now.
+    Get(ObjectRef),
+}
+
+/// What came back.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub enum Answer {
+    /// The object.
+    Object(Value),
+    /// There is no such object.
+    NotFound,
+    /// The question could not be answered; the text says why and what to do.
+    Failed(String),
+}
+
+/// The answers to one key's questions, by id. Answers to ids that the last plan no longer asks are dropped.
+pub type Answers = BTreeMap<String, Answer>;

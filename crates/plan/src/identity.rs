@@ -1,0 +1,86 @@
+//! Names of things on the API server: kinds, objects, owners. Not their contents.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// A kind of object as the API server serves it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct Kind {
+    /// API group; empty for the core group.
+    pub group: &'static str,
+    /// API version inside the group, for example `v1`.
+    pub version: &'static str,
+    /// The name in `kind:`, for example `Deployment`.
+    pub kind: &'static str,
+    /// The lower-case plural in URLs, for example `deployments`.
+    pub plural: &'static str,
+    /// Whether objects of this kind live in namespaces.
+    pub namespaced: bool,
+}
+
+impl Kind {
+    /// A kind whose objects live in namespaces.
+    pub const fn namespaced(
+        group: &'static str,
+        version: &'static str,
+        kind: &'static str,
+        plural: &'static str,
+    ) -> Self {
+        Self { group, version, kind, plural, namespaced: true }
+    }
+
+    /// A kind whose objects do not live in namespaces.
+    pub const fn cluster(group: &'static str, version: &'static str, kind: &'static str, plural: &'static str) -> Self {
+        Self { group, version, kind, plural, namespaced: false }
+    }
+
+    /// `apiVersion` as objects carry it: `v1`, `apps/v1`.
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
+    }
+
+    /// The object `name` of this kind in `namespace` (ignored for kinds without namespaces).
+    pub fn object(&self, namespace: &str, name: &str) -> ObjectRef {
+        let namespace = if self.namespaced { namespace.to_owned() } else { String::new() };
+        ObjectRef { kind: *self, namespace, name: name.to_owned() }
+    }
+}
+
+/// One object on the API server, by name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct ObjectRef {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its namespace; empty for kinds without namespaces.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl fmt::Display for ObjectRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = self.kind.kind;
+        if self.namespace.is_empty() {
+            write!(f, "{kind} {}", self.name)
+        } else {
+            write!(f, "{kind} {}/{}", self.namespace, self.name)
+        }
+    }
+}
+
+/// An owner reference, reduced to what decisions use. Owners are compared by group and kind, never by version, so
+/// that children of an older API version keep their owner.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OwnerRef {
+    /// API group of the owner; empty for the core group.
+    pub group: String,
+    /// Kind of the owner.
+    pub kind: String,
+    /// Name of the owner, in the same namespace or without one.
+    pub name: String,
+    /// Uid of the owner.
+    pub uid: String,
+    /// Whether this owner is the managing controller.
+    pub controller: bool,
+}
