@@ -1,1 +1,18 @@
-//! Placeholder of the skeleton; replaced by the first change to this crate.
+//! What users of Trimtab touch: the API types, and what the API server must know (CRDs and admission policies).
+//!
+//! The YAML files beside this crate are generated from it (`make generate`) and applied as they are:
+//! `kubectl apply -f crds/`. There is no client here and no decision; only shapes, their rules and their names.
+
+pub mod names;
+pub mod policies;
+mod release;
+mod release_plan;
+mod steps;
+
+pub use kube::{CustomResourceExt, Resource};
+pub use release::{Change, Release, ReleaseResult, ReleaseSpec, ReleaseStatus, StepRecord, Template};
+pub use release_plan::{
+    CanaryProgress, OnFailure, PastRevision, Phase, Progress, Rejected, ReleasePlan, ReleasePlanSpec,
+    ReleasePlanStatus, Revision, Stage, Strategy, TargetKind, TargetRef, TargetStatus, Undo, Verdict, Weight,
+};
+pub use steps::{Canary, CanaryScale, DurationText, Pause, Step, parse_duration};

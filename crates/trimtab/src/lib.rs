@@ -6,3 +6,5 @@
 //! watch event → Key → gather → Snapshot → decide → Plan{writes, asks, status, wake, because} → apply → Outcome → conclude → status
 //!                       ↑ answers ← pool ← asks
 //! ```
+
+pub mod metrics;

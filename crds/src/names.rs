@@ -1,0 +1,47 @@
+//! Names that Trimtab puts on objects: annotations, labels, kinds. Each is written down once, here.
+
+use trimtab_plan::Kind;
+
+/// API group of all our kinds.
+pub const GROUP: &str = "trimtab.dev";
+/// API version of all our kinds.
+pub const VERSION: &str = "v1alpha1";
+
+/// On a Deployment: the name of the `ReleasePlan` that holds its changes. Empty opts out.
+pub const PLAN: &str = "trimtab.dev/plan";
+/// On a Deployment: who made the change that is held (`by NAME`), or `released`. Written by the hold policy.
+pub const HELD: &str = "trimtab.dev/held";
+/// Value of [`HELD`] that lets a change go.
+pub const RELEASED: &str = "released";
+/// Start of [`HELD`] where a person had paused the Deployment before it was changed.
+pub const HELD_WHILE_PAUSED: &str = "paused, ";
+/// On a `ReleasePlan`: a request, `VERB` or `VERB:ID`. A request is carried out once; write another id to ask again.
+pub const REQUEST: &str = "trimtab.dev/request";
+/// On a pod template: when a restart was asked for (the id of the request).
+pub const RESTARTED: &str = "trimtab.dev/restarted";
+/// Label on the objects that Trimtab makes: the plan that they belong to.
+pub const PLAN_LABEL: &str = "trimtab.dev/plan";
+/// Annotation on a canary ReplicaSet: the revision's digest, with its algorithm.
+pub const DIGEST: &str = "trimtab.dev/digest";
+/// Annotation on a canary ReplicaSet: the Deployment that it is a canary of.
+pub const CANARY_OF: &str = "trimtab.dev/canary-of";
+
+/// Kubernetes' label that tells a Deployment's ReplicaSets apart.
+pub const POD_TEMPLATE_HASH: &str = "pod-template-hash";
+/// Kubernetes' annotation with a ReplicaSet's revision number.
+pub const REVISION: &str = "deployment.kubernetes.io/revision";
+/// Kubernetes' annotation with the Deployment's size when the ReplicaSet was last scaled.
+pub const DESIRED_REPLICAS: &str = "deployment.kubernetes.io/desired-replicas";
+/// Kubernetes' annotation with the Deployment's largest size, surge included.
+pub const MAX_REPLICAS: &str = "deployment.kubernetes.io/max-replicas";
+
+/// `apps/v1 Deployment`
+pub const DEPLOYMENT: Kind = Kind::namespaced("apps", "v1", "Deployment", "deployments");
+/// `apps/v1 ReplicaSet`
+pub const REPLICA_SET: Kind = Kind::namespaced("apps", "v1", "ReplicaSet", "replicasets");
+/// `v1 Pod`
+pub const POD: Kind = Kind::namespaced("", "v1", "Pod", "pods");
+/// `trimtab.dev/v1alpha1 ReleasePlan`
+pub const RELEASE_PLAN: Kind = Kind::namespaced(GROUP, VERSION, "ReleasePlan", "releaseplans");
+/// `trimtab.dev/v1alpha1 Release`
+pub const RELEASE: Kind = Kind::namespaced(GROUP, VERSION, "Release", "releases");
