@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// A kind of object as the API server serves it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -71,9 +71,11 @@ impl fmt::Display for ObjectRef {
 
 /// An owner reference, reduced to what decisions use. Owners are compared by group and kind, never by version, so
 /// that children of an older API version keep their owner.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct OwnerRef {
     /// API group of the owner; empty for the core group.
+    #[serde(rename(deserialize = "apiVersion"), deserialize_with = "group_of")]
     pub group: String,
     /// Kind of the owner.
     pub kind: String,
@@ -82,5 +84,18 @@ pub struct OwnerRef {
     /// Uid of the owner.
     pub uid: String,
     /// Whether this owner is the managing controller.
+    #[serde(default)]
     pub controller: bool,
+}
+
+impl OwnerRef {
+    /// Whether the owner is of this kind, whatever its version.
+    pub fn is(&self, kind: &Kind) -> bool {
+        self.group == kind.group && self.kind == kind.kind
+    }
+}
+
+fn group_of<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let api_version = String::deserialize(deserializer)?;
+    Ok(api_version.split_once('/').map(|(group, _)| group.to_owned()).unwrap_or_default())
 }

@@ -9,6 +9,7 @@ mod identity;
 mod outcome;
 mod plan;
 mod status;
+mod watched;
 mod write;
 
 pub use ask::{Answer, Answers, Ask, Question};
@@ -16,4 +17,5 @@ pub use identity::{Kind, ObjectRef, OwnerRef};
 pub use outcome::{Applied, Class, Failure, Outcome};
 pub use plan::{Because, Notice, Plan, Severity, Wake};
 pub use status::{Condition, StatusWrite, set_condition};
+pub use watched::{Meta, Watched};
 pub use write::{PatchOp, Propagation, Subresource, Verb, Write};

@@ -1,0 +1,66 @@
+//! What a controller watches: projections of kinds, with the metadata that every one has. Not how they are watched.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{Kind, ObjectRef, OwnerRef};
+
+/// A projection of a kind: only the fields that a decision reads. It is deserialized straight from the watch stream,
+/// and whatever it does not name is skipped while it streams in.
+pub trait Watched: DeserializeOwned + Send + Sync + 'static {
+    /// The kind that it is a projection of.
+    const KIND: Kind;
+
+    /// Its metadata.
+    fn meta(&self) -> &Meta;
+}
+
+/// An object's metadata, reduced to what decisions use.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Meta {
+    /// Name.
+    pub name: String,
+    /// Namespace; empty for kinds without namespaces.
+    pub namespace: String,
+    /// Uid.
+    pub uid: String,
+    /// Resource version.
+    pub resource_version: String,
+    /// Generation of the spec; 0 for kinds that have none.
+    pub generation: i64,
+    /// When the object was created.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub creation_timestamp: Option<Timestamp>,
+    /// When its deletion was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deletion_timestamp: Option<Timestamp>,
+    /// Labels.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Annotations.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    /// Owners.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub owner_references: Vec<OwnerRef>,
+}
+
+impl Meta {
+    /// The owner that manages the object.
+    pub fn controller(&self) -> Option<&OwnerRef> {
+        self.owner_references.iter().find(|owner| owner.controller)
+    }
+
+    /// The value of an annotation.
+    pub fn annotation(&self, name: &str) -> Option<&str> {
+        self.annotations.get(name).map(String::as_str)
+    }
+
+    /// This object of `kind`.
+    pub fn object(&self, kind: Kind) -> ObjectRef {
+        kind.object(&self.namespace, &self.name)
+    }
+}
