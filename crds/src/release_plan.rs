@@ -244,9 +244,18 @@ pub struct Progress {
     /// When the current step's pause began: once the canary was as the steps before it asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pause_started_at: Option<Timestamp>,
+    /// Since when the new revision has fewer available pods than asked for, or has made no progress towards it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unavailable_since: Option<Timestamp>,
+    /// The most pods of the new revision that were available since then.
+    #[serde(default)]
+    pub most_available: i32,
     /// The steps so far.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<StepRecord>,
+    /// Digest of the plan's steps, to notice that they were edited.
+    #[serde(default)]
+    pub steps_digest: String,
     /// Weight that the steps so far asked for.
     pub weight: i32,
     /// The canary; none where the release goes without one.

@@ -1,1 +1,40 @@
-//! Placeholder of the skeleton; replaced by the first change to this crate.
+//! The release engine: what to do next about one workload, as a pure function of what is seen.
+//!
+//! [`decide`] and [`conclude`] are called by the release controller, by `trimtab why`, and by every test; they are the
+//! same everywhere. There is no client here, no clock, no log and no random number; the dependency tree of this crate
+//! is held to that by a test.
+//!
+//! A release goes through the stages of [`trimtab_crds::Stage`]: steps on a canary at the side (`stepping`), then
+//! promotion (`promoting`), or being taken back (`taking_back`); in between nothing is under way (`idle`).
+
+mod arithmetic;
+mod canary;
+mod conclude;
+mod decide;
+mod digest;
+mod draft;
+mod idle;
+mod promoting;
+mod record;
+mod report;
+mod request;
+mod snapshot;
+mod stepping;
+mod steps;
+mod taking_back;
+mod template;
+mod views;
+mod world;
+
+pub use arithmetic::{canary_replicas, limits, percent_up, share};
+pub use conclude::conclude;
+pub use decide::decide;
+pub use digest::{hash_label, template_digest};
+pub use request::REQUESTS;
+pub use snapshot::Snapshot;
+pub use template::{Template, changes};
+pub use views::{
+    ContainerState, ContainerStatus, DeploymentSpec, DeploymentStatus, DeploymentStrategy, DeploymentView, PlanView,
+    PodStatus, PodView, ReleaseFacts, ReleaseView, ReplicaSetCondition, ReplicaSetSpec, ReplicaSetStatus,
+    ReplicaSetView, RollingUpdate, Terminated, Waiting,
+};

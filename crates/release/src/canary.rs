@@ -1,0 +1,170 @@
+//! Writes to ReplicaSets and Deployments: make or take a canary, size it, hand it over, take it back, release, hold.
+//! Each carries the preconditions that make it safe; when to write is decided elsewhere.
+
+use serde_json::{Value, json};
+use trimtab_crds::names;
+use trimtab_plan::{OwnerRef, PatchOp, Write};
+
+use crate::{digest::hash_label, views::ReplicaSetView, world::World};
+
+/// Name of the ReplicaSet that we make for a digest.
+pub(crate) fn set_name(deployment: &str, digest: &str) -> String {
+    let hash = hash_label(digest);
+    let room = 253 - hash.len() - 1;
+    let stem: String = deployment.chars().take(room).collect();
+    format!("{}-{hash}", stem.trim_end_matches(['-', '.']))
+}
+
+/// Creates the canary's ReplicaSet, without pods: it gets its size once it is seen to equal the Deployment's template.
+pub(crate) fn create(world: &World<'_>) -> Write {
+    let deployment = world.deployment;
+    let hash = hash_label(world.digest);
+    let mut template = deployment.spec.template.value();
+    let mut selector = deployment.spec.selector.clone();
+    put(&mut template, &["metadata", "labels", names::POD_TEMPLATE_HASH], json!(hash));
+    put(&mut selector, &["matchLabels", names::POD_TEMPLATE_HASH], json!(hash));
+    let labels = template.pointer("/metadata/labels").cloned().unwrap_or_default();
+    let name = set_name(&deployment.metadata.name, world.digest);
+    let body = json!({
+        "metadata": {
+            "labels": labels,
+            "annotations": {names::DIGEST: world.digest, names::CANARY_OF: deployment.metadata.name},
+            "ownerReferences": owners(&world.plan_owner()),
+        },
+        "spec": {
+            "replicas": 0,
+            "minReadySeconds": deployment.spec.min_ready_seconds,
+            "selector": selector,
+            "template": template,
+        }
+    });
+    let target = names::REPLICA_SET.object(&deployment.metadata.namespace, &name);
+    Write::create(target, body, "make the canary's ReplicaSet, still without pods")
+}
+
+fn put(value: &mut Value, path: &[&str], new: Value) {
+    let mut place = value;
+    for key in path {
+        if !place.is_object() {
+            *place = json!({});
+        }
+        place = &mut place[*key];
+    }
+    *place = new;
+}
+
+fn owners(owner: &OwnerRef) -> Value {
+    let kind = if owner.is(&names::DEPLOYMENT) { names::DEPLOYMENT } else { names::RELEASE_PLAN };
+    json!([{
+        "apiVersion": kind.api_version(), "kind": owner.kind, "name": owner.name, "uid": owner.uid,
+        "controller": true, "blockOwnerDeletion": true
+    }])
+}
+
+fn same_object(rs: &ReplicaSetView) -> Vec<PatchOp> {
+    let mut tests = vec![PatchOp::test("/metadata/uid", rs.metadata.uid.clone())];
+    if let Some(owner) = rs.metadata.controller() {
+        // The list holds one reference: ReplicaSets have one owner, and we never add a second.
+        tests.push(PatchOp::test("/metadata/ownerReferences/0/uid", owner.uid.clone()));
+    }
+    tests
+}
+
+fn target(rs: &ReplicaSetView) -> trimtab_plan::ObjectRef {
+    rs.metadata.object(names::REPLICA_SET)
+}
+
+/// Sets the size of a canary.
+pub(crate) fn scale(rs: &ReplicaSetView, replicas: i32, why: impl Into<String>) -> Write {
+    let mut ops = same_object(rs);
+    ops.push(PatchOp::add("/spec/replicas", replicas));
+    Write::patch(target(rs), ops, why)
+}
+
+/// Takes a ReplicaSet of the Deployment's history as the canary, while it has no pods.
+pub(crate) fn take_from_history(world: &World<'_>, rs: &ReplicaSetView) -> Write {
+    let mut ops = same_object(rs);
+    ops.push(PatchOp::test("/spec/replicas", 0));
+    ops.push(PatchOp::add(annotation(names::CANARY_OF), world.deployment.metadata.name.clone()));
+    ops.push(PatchOp::add("/metadata/ownerReferences", owners(&world.plan_owner())));
+    Write::patch(target(rs), ops, "take the ReplicaSet of this revision from the Deployment's history as the canary")
+}
+
+/// Gives the canary to the Deployment.
+///
+/// The sync in which the Deployment gets it resizes both ReplicaSets without looking at availability; the annotations
+/// make that proportional to nothing but the surplus, and the tests make it happen only while every canary pod is
+/// available at the very moment of the write.
+pub(crate) fn hand_over(world: &World<'_>, rs: &ReplicaSetView) -> Write {
+    let mut ops = same_object(rs);
+    ops.push(PatchOp::test("/spec/replicas", rs.spec.replicas));
+    if rs.spec.replicas > 0 {
+        ops.push(PatchOp::test("/status/availableReplicas", rs.spec.replicas));
+    }
+    let max = world.replicas + world.max_surge;
+    ops.push(PatchOp::add(annotation(names::DESIRED_REPLICAS), world.replicas.to_string()));
+    ops.push(PatchOp::add(annotation(names::MAX_REPLICAS), max.to_string()));
+    ops.push(PatchOp::add("/metadata/ownerReferences", owners(&world.deployment_owner())));
+    Write::patch(target(rs), ops, "give the canary to the Deployment")
+}
+
+/// Takes the canary back from the Deployment: the reference is replaced in one write, never removed.
+pub(crate) fn take_back(world: &World<'_>, rs: &ReplicaSetView) -> Write {
+    let mut ops = same_object(rs);
+    ops.push(PatchOp::add(annotation(names::CANARY_OF), world.deployment.metadata.name.clone()));
+    ops.push(PatchOp::add("/metadata/ownerReferences", owners(&world.plan_owner())));
+    Write::patch(target(rs), ops, "take the new revision's ReplicaSet back from the Deployment")
+}
+
+/// Gives a ReplicaSet that came from the Deployment's history back to it, while it has no pods.
+pub(crate) fn return_to_history(world: &World<'_>, rs: &ReplicaSetView) -> Write {
+    let mut ops = same_object(rs);
+    ops.push(PatchOp::test("/spec/replicas", 0));
+    ops.push(PatchOp::add("/metadata/ownerReferences", owners(&world.deployment_owner())));
+    Write::patch(target(rs), ops, "give the ReplicaSet back to the Deployment's history")
+}
+
+/// Deletes a canary that we made, while it has no pods.
+pub(crate) fn delete(rs: &ReplicaSetView) -> Write {
+    Write::delete(target(rs), &rs.metadata.uid, "delete the canary's ReplicaSet, which has no pods any more")
+}
+
+fn annotation(name: &str) -> String {
+    format!("/metadata/annotations/{}", PatchOp::escape(name))
+}
+
+/// Lets the Deployment roll: exactly the generation that was judged.
+pub(crate) fn release(world: &World<'_>, why: &str) -> Write {
+    let meta = &world.deployment.metadata;
+    let ops = vec![
+        PatchOp::test("/metadata/uid", meta.uid.clone()),
+        PatchOp::test("/metadata/generation", meta.generation),
+        PatchOp::add(annotation(names::HELD), names::RELEASED),
+        PatchOp::add("/spec/paused", false),
+    ];
+    Write::patch(world.deployment_ref(), ops, why)
+}
+
+/// Stops the Deployment where it is.
+pub(crate) fn hold(world: &World<'_>, by: &str) -> Write {
+    let ops = vec![
+        PatchOp::test("/metadata/uid", world.deployment.metadata.uid.clone()),
+        PatchOp::add(annotation(names::HELD), format!("by {by}")),
+        PatchOp::add("/spec/paused", true),
+    ];
+    Write::patch(world.deployment_ref(), ops, "hold the Deployment again, to take the new revision back")
+}
+
+/// Writes a template into the Deployment, if nobody changed its spec since it was seen.
+pub(crate) fn write_template(world: &World<'_>, mut template: Value, why: &str) -> Write {
+    if let Some(labels) = template.pointer_mut("/metadata/labels").and_then(Value::as_object_mut) {
+        labels.remove(names::POD_TEMPLATE_HASH);
+    }
+    let meta = &world.deployment.metadata;
+    let ops = vec![
+        PatchOp::test("/metadata/uid", meta.uid.clone()),
+        PatchOp::test("/metadata/generation", meta.generation),
+        PatchOp::add("/spec/template", template),
+    ];
+    Write::patch(world.deployment_ref(), ops, why)
+}

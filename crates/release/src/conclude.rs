@@ -1,0 +1,57 @@
+//! The status that is written after the writes: the decision's where they succeeded, else the old one with what failed.
+
+use jiff::Timestamp;
+use trimtab_crds::{Phase, ReleasePlanStatus, names};
+use trimtab_plan::{Class, Outcome, Plan, StatusWrite};
+
+use crate::{Snapshot, report, views::PlanView};
+
+/// The one status write of a reconcile; `None` where nothing changes.
+pub fn conclude(
+    now: Timestamp,
+    seen: &Snapshot,
+    plan: &Plan<Option<ReleasePlanStatus>>,
+    outcome: &Outcome,
+) -> Option<StatusWrite> {
+    let decided = plan.status.as_ref()?;
+    let first = seen
+        .plans
+        .iter()
+        .filter(|p| p.metadata.deletion_timestamp.is_none())
+        .min_by_key(|p| (p.metadata.creation_timestamp, p.metadata.name.as_str()))?;
+    let status = match &outcome.failed {
+        None => decided.clone(),
+        Some(failure) => after_failure(now, first, decided, failure)?,
+    };
+    if first.status.as_ref() == Some(&status) {
+        return None;
+    }
+    Some(StatusWrite {
+        target: first.metadata.object(names::RELEASE_PLAN),
+        uid: first.metadata.uid.clone(),
+        status: serde_json::to_value(&status).ok()?,
+    })
+}
+
+/// Progress rests on writes that succeeded: after a failure the old progress stays, and people read what failed. A
+/// conflict with somebody else's write is no news: the next decision sees it.
+fn after_failure(
+    now: Timestamp,
+    plan: &PlanView,
+    decided: &ReleasePlanStatus,
+    failure: &trimtab_plan::Failure,
+) -> Option<ReleasePlanStatus> {
+    let passing = ["Conflict", "Precondition", "AlreadyExists", "Fenced"].contains(&failure.reason.as_str());
+    if passing || failure.class == Class::Fatal {
+        return None;
+    }
+    let mut status = plan.status.clone().unwrap_or_default();
+    status.conditions.clone_from(&decided.conditions);
+    status.message = failure.message.clone();
+    if failure.class == Class::Blocked {
+        status.phase = Phase::Blocked;
+    }
+    let reason = if failure.class == Class::Blocked { "WriteRefused" } else { "WriteFailed" };
+    report::summarise(now, plan, &mut status, reason);
+    Some(status)
+}

@@ -1,0 +1,258 @@
+//! The decision about one workload: which of its plans counts, whether it can be released at all, and which stage of a
+//! release is next. Each stage has a file of its own.
+//!
+//! Rules that hold everywhere: progress is recorded in the plan's status before it is acted on, so that a process may
+//! die before and after any write; what can be read from the cluster is not remembered; every write is idempotent.
+
+use jiff::Timestamp;
+use serde_json::json;
+use trimtab_crds::{Phase, ReleasePlanStatus, ReleaseResult, Stage, names};
+use trimtab_plan::{Notice, PatchOp, Plan, Severity, Subresource, Verb, Write, set_condition};
+
+use crate::{
+    Snapshot, canary,
+    draft::Draft,
+    idle, promoting, record, report, stepping, steps, taking_back,
+    views::{DeploymentView, PlanView},
+    world::{Held, World, held},
+};
+
+/// Decides about one workload. `None` as status: there is no plan to have one.
+pub fn decide(now: Timestamp, seen: &Snapshot) -> Plan<Option<ReleasePlanStatus>> {
+    let mut plans: Vec<&PlanView> =
+        seen.plans.iter().map(AsRef::as_ref).filter(|p| p.metadata.deletion_timestamp.is_none()).collect();
+    plans.sort_by_key(|p| (p.metadata.creation_timestamp, p.metadata.name.as_str()));
+    let Some((&first, others)) = plans.split_first() else { return without_plan(seen) };
+    let mut plan = match seen.deployment.as_deref().filter(|d| d.metadata.deletion_timestamp.is_none()) {
+        None => without_target(now, seen, first),
+        Some(deployment) => with_target(World::new(now, seen, deployment, first)),
+    };
+    for other in others {
+        refuse_second_plan(now, first, other, &mut plan);
+    }
+    plan
+}
+
+fn with_target(world: World<'_>) -> Plan<Option<ReleasePlanStatus>> {
+    let mut status = world.plan.status.clone().unwrap_or_default();
+    let uid = &world.deployment.metadata.uid;
+    if status.target.as_ref().is_none_or(|target| target.uid != *uid) {
+        // Another workload of the same name: nothing that was known holds for it. Old records and requests stay known.
+        status = ReleasePlanStatus {
+            sequence: status.sequence,
+            handled_request: status.handled_request,
+            conditions: status.conditions,
+            target: Some(trimtab_crds::TargetStatus { uid: uid.clone() }),
+            ..ReleasePlanStatus::default()
+        };
+    }
+    let mut draft = Draft::new(world, status);
+    advance(&mut draft);
+    record::prune(&draft.world, &draft.status, &mut draft.plan);
+    report::finish(draft)
+}
+
+fn advance(draft: &mut Draft<'_>) {
+    if let Some(fault) = steps::fault(&draft.world.plan.spec.strategy.canary.steps) {
+        draft.say(Phase::Blocked, "InvalidPlan", format!("{fault}; edit the plan"));
+        return;
+    }
+    if draft.world.deployment.spec.strategy.type_ == "Recreate" {
+        return unsupported(draft);
+    }
+    if !guarded(draft) {
+        return;
+    }
+    match draft.progress().map(|progress| progress.stage) {
+        None => idle::decide(draft),
+        Some(Stage::Steps) => stepping::decide(draft),
+        Some(Stage::Promoting) => promoting::decide(draft),
+        Some(Stage::TakingBack) => taking_back::decide(draft),
+        Some(Stage::Bypassed) => promoting::follow_bypass(draft),
+    }
+}
+
+/// A Deployment that recreates its pods has no pods to compare with: it is left alone.
+fn unsupported(draft: &mut Draft<'_>) {
+    let name = draft.world.deployment.metadata.name.clone();
+    let guarded = draft.world.deployment.metadata.annotation(names::PLAN).is_some_and(|plan| !plan.is_empty());
+    if guarded && draft.world.held() != Held::Released && matches!(draft.world.held(), Held::By { .. }) {
+        draft.say(
+            Phase::Blocked,
+            "UnsupportedStrategy",
+            format!(
+                "Deployment {name} has strategy Recreate and a change that is held: set its strategy to RollingUpdate, \
+                 or release the change with: kubectl annotate deployment {name} trimtab.dev/plan= --overwrite && \
+                 kubectl rollout resume deployment {name}"
+            ),
+        );
+    } else {
+        if guarded {
+            let why = "leave a Deployment with strategy Recreate alone";
+            draft.write(annotate(draft.world.deployment, json!({names::PLAN: ""}), why));
+        }
+        draft.say(
+            Phase::Blocked,
+            "UnsupportedStrategy",
+            format!("Deployment {name} has strategy Recreate, which leaves no stable pods beside new ones: set its strategy to RollingUpdate"),
+        );
+    }
+    draft.tell(Severity::Warning, "UnsupportedStrategy", "Check", draft.status.message.clone());
+}
+
+/// Whether the hold is in force: the Deployment names this plan.
+fn guarded(draft: &mut Draft<'_>) -> bool {
+    let deployment = draft.world.deployment;
+    let plan = draft.world.plan.metadata.name.clone();
+    match deployment.metadata.annotation(names::PLAN) {
+        Some(name) if name == plan => true,
+        Some("") => {
+            let name = &deployment.metadata.name;
+            let message = format!(
+                "Deployment {name} has opted out: its changes roll at once; to guard it again: \
+                 kubectl annotate deployment {name} trimtab.dev/plan={plan} --overwrite"
+            );
+            draft.say(Phase::Waiting, "OptedOut", message);
+            false
+        }
+        _ => {
+            draft.write(annotate(
+                deployment,
+                json!({names::PLAN: plan}),
+                "guard the Deployment: from now on its changes are held",
+            ));
+            draft.say(
+                Phase::Waiting,
+                "NotGuardedYet",
+                "the Deployment is being guarded; until then its changes roll at once",
+            );
+            false
+        }
+    }
+}
+
+fn annotate(deployment: &DeploymentView, annotations: serde_json::Value, why: &str) -> Write {
+    // The uid in the patch is a precondition: it never goes to a recreated Deployment.
+    let body = json!({"metadata": {"uid": deployment.metadata.uid, "annotations": annotations}});
+    Write {
+        target: deployment.metadata.object(names::DEPLOYMENT),
+        verb: Verb::Merge { body, subresource: None },
+        why: why.to_owned(),
+    }
+}
+
+fn without_target(now: Timestamp, seen: &Snapshot, plan: &PlanView) -> Plan<Option<ReleasePlanStatus>> {
+    let mut decided: Plan<Option<ReleasePlanStatus>> = Plan::new(None);
+    let mut status = plan.status.clone().unwrap_or_default();
+    // A canary goes when its Deployment goes.
+    for rs in seen.replica_sets.iter().filter(|rs| rs.metadata.deletion_timestamp.is_none()) {
+        if rs.metadata.controller().is_some_and(|owner| owner.uid == plan.metadata.uid) {
+            decided.writes.push(canary::delete(rs));
+        }
+    }
+    if let Some(mut progress) = status.release.take() {
+        progress.verdict = Some(trimtab_crds::Verdict {
+            reason: "TargetDeleted".to_owned(),
+            message: format!("Deployment {} was deleted", seen.name),
+        });
+        record::close(now, seen, &progress, ReleaseResult::Cancelled, &mut decided);
+    }
+    status = ReleasePlanStatus {
+        sequence: status.sequence,
+        handled_request: status.handled_request,
+        conditions: status.conditions,
+        ..ReleasePlanStatus::default()
+    };
+    let message = format!(
+        "there is no Deployment {} in namespace {}: create it, or correct targetRef in a new plan",
+        seen.name, seen.namespace
+    );
+    status.message.clone_from(&message);
+    decided.because("TargetNotFound", message.clone());
+    decided.notices.push(Notice {
+        about: plan.metadata.object(names::RELEASE_PLAN),
+        uid: plan.metadata.uid.clone(),
+        severity: Severity::Warning,
+        reason: "TargetNotFound",
+        action: "Wait",
+        note: message,
+    });
+    report::summarise(now, plan, &mut status, "TargetNotFound");
+    decided.status = Some(status);
+    decided
+}
+
+/// A Deployment whose plan is gone: nothing stays held without a word, and nothing rolls by surprise.
+fn without_plan(seen: &Snapshot) -> Plan<Option<ReleasePlanStatus>> {
+    let mut decided = Plan::new(None);
+    let Some(deployment) = seen.deployment.as_deref().filter(|d| d.metadata.deletion_timestamp.is_none()) else {
+        return decided;
+    };
+    let Some(plan) = deployment.metadata.annotation(names::PLAN) else { return decided };
+    let name = &deployment.metadata.name;
+    if let Held::By { .. } = held(deployment) {
+        let note = format!(
+            "a change of Deployment {name} is held, but its ReleasePlan {plan:?} is gone. To let it roll: kubectl annotate \
+             deployment {name} trimtab.dev/plan= --overwrite && kubectl rollout resume deployment {name}. To take it back: \
+             create a ReleasePlan for it, then kubectl trimtab undo"
+        );
+        decided.because("HeldWithoutPlan", note.clone());
+        decided.notices.push(Notice {
+            about: deployment.metadata.object(names::DEPLOYMENT),
+            uid: deployment.metadata.uid.clone(),
+            severity: Severity::Warning,
+            reason: "HeldWithoutPlan",
+            action: "Wait",
+            note,
+        });
+    } else if !plan.is_empty() {
+        // The policy puts a dropped annotation back; an empty one opts out, and can be dropped afterwards.
+        decided.writes.push(annotate(
+            deployment,
+            json!({names::PLAN: ""}),
+            "the plan is gone: let go of the Deployment",
+        ));
+    } else {
+        let none = serde_json::Value::Null;
+        decided.writes.push(annotate(
+            deployment,
+            json!({names::PLAN: none, names::HELD: none}),
+            "the plan is gone: leave no trace",
+        ));
+    }
+    decided
+}
+
+/// The older of two plans counts; the other says so.
+fn refuse_second_plan(now: Timestamp, first: &PlanView, other: &PlanView, plan: &mut Plan<Option<ReleasePlanStatus>>) {
+    let mut status = other.status.clone().unwrap_or_default();
+    let message = format!(
+        "ReleasePlan {} already releases Deployment {}: delete one of the two plans",
+        first.metadata.name, first.spec.target_ref.name
+    );
+    status.phase = Phase::Blocked;
+    status.message.clone_from(&message);
+    status.release = None;
+    status.stable = None;
+    let before = other.status.as_ref();
+    report::summarise(now, other, &mut status, "SecondPlan");
+    set_condition(&mut status.conditions, report::condition(now, other, "Guarded", false, "SecondPlan", &message));
+    if before == Some(&status) {
+        return;
+    }
+    let ops = vec![
+        PatchOp::test("/metadata/uid", other.metadata.uid.clone()),
+        PatchOp::add("/status", serde_json::to_value(&status).unwrap_or_default()),
+    ];
+    let target = other.metadata.object(names::RELEASE_PLAN);
+    plan.notices.push(Notice {
+        about: target.clone(),
+        uid: other.metadata.uid.clone(),
+        severity: Severity::Warning,
+        reason: "SecondPlan",
+        action: "Check",
+        note: message,
+    });
+    let verb = Verb::Patch { ops, subresource: Some(Subresource::Status) };
+    plan.writes.push(Write { target, verb, why: "tell the second plan of this Deployment".to_owned() });
+}

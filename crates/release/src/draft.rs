@@ -1,0 +1,104 @@
+//! A decision in the making: the world it is about, the status it began from, and the plan so far.
+
+use trimtab_crds::{Phase, Progress, ReleasePlanStatus, Stage, Verdict};
+use trimtab_plan::{Notice, Plan, Severity, Write};
+
+use crate::{request, world::World};
+
+/// A decision in the making.
+pub(crate) struct Draft<'a> {
+    pub(crate) world: World<'a>,
+    /// The status as it will be written.
+    pub(crate) status: ReleasePlanStatus,
+    /// Writes, reasons, notices and the time to wake.
+    pub(crate) plan: Plan<()>,
+    /// Stable code of what the plan's conditions say.
+    pub(crate) reason: &'static str,
+}
+
+impl<'a> Draft<'a> {
+    pub(crate) fn new(world: World<'a>, status: ReleasePlanStatus) -> Self {
+        Self { world, status, plan: Plan::new(()), reason: "Unknown" }
+    }
+
+    /// Says where things stand. The last word counts.
+    pub(crate) fn say(&mut self, phase: Phase, reason: &'static str, message: impl Into<String>) {
+        let message = message.into();
+        self.status.phase = phase;
+        self.reason = reason;
+        self.status.message.clone_from(&message);
+        self.plan.because(reason, message);
+    }
+
+    pub(crate) fn write(&mut self, write: Write) {
+        self.plan.writes.push(write);
+    }
+
+    /// Tells people, by an event on the plan.
+    pub(crate) fn tell(
+        &mut self,
+        severity: Severity,
+        reason: &'static str,
+        action: &'static str,
+        note: impl Into<String>,
+    ) {
+        self.plan.notices.push(Notice {
+            about: self.world.plan_ref(),
+            uid: self.world.plan.metadata.uid.clone(),
+            severity,
+            reason,
+            action,
+            note: note.into(),
+        });
+    }
+
+    /// The request that nobody has answered yet.
+    pub(crate) fn request(&self) -> Option<(String, Option<request::Verb>)> {
+        let text = self.world.plan.metadata.annotation(trimtab_crds::names::REQUEST)?;
+        let text: String = text.chars().take(256).collect();
+        let new = !text.is_empty() && self.status.handled_request.as_deref() != Some(text.as_str());
+        new.then(|| (text.clone(), request::parse(&text)))
+    }
+
+    /// Marks the request as answered, in the same status write as its effect.
+    pub(crate) fn consume(&mut self, text: &str) {
+        self.status.handled_request = Some(text.to_owned());
+    }
+
+    /// Answers a request by doing nothing, and says why.
+    pub(crate) fn refuse(&mut self, text: &str, why: &str) {
+        self.consume(text);
+        let note = format!("the request {text:?} was not carried out: {why}");
+        self.tell(Severity::Warning, "RequestRefused", "Refuse", note);
+    }
+
+    /// The release goes on to another stage.
+    pub(crate) fn enter(&mut self, stage: Stage) {
+        let now = self.world.now;
+        if let Some(progress) = &mut self.status.release {
+            progress.stage = stage;
+            progress.stage_started_at = now;
+            progress.unavailable_since = None;
+            progress.most_available = 0;
+            progress.paused = false;
+        }
+    }
+
+    /// The release is to be taken back, or ends, for this reason.
+    pub(crate) fn take_back(&mut self, reason: &'static str, message: impl Into<String>) {
+        let verdict = Verdict { reason: reason.to_owned(), message: message.into() };
+        let note = verdict.message.clone();
+        if let Some(progress) = &mut self.status.release {
+            progress.verdict = Some(verdict);
+        }
+        self.enter(Stage::TakingBack);
+        self.say(Phase::TakingBack, reason, note.clone());
+        let severity =
+            if matches!(reason, "ChangedBack" | "Superseded") { Severity::Normal } else { Severity::Warning };
+        self.tell(severity, reason, "TakeBack", note);
+    }
+
+    pub(crate) fn progress(&self) -> Option<&Progress> {
+        self.status.release.as_ref()
+    }
+}

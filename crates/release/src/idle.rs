@@ -1,0 +1,395 @@
+//! No release is under way: learn what is stable, carry out requests, begin a release when a change is held.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use trimtab_crds::{CanaryProgress, Phase, Progress, Revision, Stage, StepRecord, Undo, names};
+use trimtab_plan::{Answer, Ask, PatchOp, Question, Severity, Write};
+
+use crate::{canary, draft::Draft, record, request::Verb, steps, views::ReplicaSetView, world::Held};
+
+pub(crate) fn decide(draft: &mut Draft<'_>) {
+    if draft.status.rejected.as_ref().is_some_and(|rejected| rejected.digest != draft.world.digest) {
+        draft.status.rejected = None;
+    }
+    if handle_request(draft) {
+        return;
+    }
+    if draft.status.undo.is_some() && carry_out_undo(draft) {
+        return;
+    }
+    match draft.world.held() {
+        Held::By { who, person_paused } => held(draft, &who, person_paused),
+        Held::No | Held::Released => not_held(draft),
+    }
+}
+
+fn held(draft: &mut Draft<'_>, who: &str, person_paused: bool) {
+    let digest = draft.world.digest;
+    let name = draft.world.deployment.metadata.name.clone();
+    if draft.world.stable_digest(&draft.status) == Some(digest) {
+        if person_paused {
+            return person_paused_it(draft, &name);
+        }
+        draft.write(canary::release(
+            &draft.world,
+            "the change was changed back to what is stable: nothing is to be held",
+        ));
+        draft.say(Phase::Stable, "Stable", "the change was changed back to what is stable");
+        return;
+    }
+    if let Some(rejected) = draft.status.rejected.clone() {
+        let message = format!(
+            "taken back ({}); the Deployment still asks for it. Change it, or: kubectl trimtab retry | undo {}",
+            rejected.verdict.message, draft.world.plan.metadata.name
+        );
+        draft.say(Phase::TakenBack, "TakenBack", message);
+        return;
+    }
+    if person_paused {
+        return person_paused_it(draft, &name);
+    }
+    if draft.status.stable.is_none() && !find_stable(draft) {
+        return;
+    }
+    let stable = draft.status.stable.as_ref().map(|s| s.replica_set.clone()).unwrap_or_default();
+    let mixed = draft.world.owned().any(|rs| rs.spec.replicas > 0 && rs.metadata.name != stable);
+    if mixed {
+        return mid_rollout(draft);
+    }
+    start(draft, who);
+}
+
+fn person_paused_it(draft: &mut Draft<'_>, name: &str) {
+    let message = format!(
+        "a person had paused Deployment {name} before it was changed: kubectl rollout resume deployment {name}"
+    );
+    draft.say(Phase::Waiting, "PausedByPerson", message.clone());
+    draft.tell(Severity::Warning, "PausedByPerson", "Wait", message);
+}
+
+fn mid_rollout(draft: &mut Draft<'_>) {
+    let plan = &draft.world.plan.metadata.name;
+    let message = format!(
+        "the Deployment was still rolling when it was changed, so no revision of it is stable: let the change roll with \
+         kubectl trimtab promote --full {plan}, or change the Deployment back to what it was rolling to"
+    );
+    draft.say(Phase::Blocked, "MidRollout", message.clone());
+    draft.tell(Severity::Warning, "MidRollout", "Wait", message);
+}
+
+/// The stable revision of a Deployment that was changed before it was ever seen complete: the only one that has pods.
+fn find_stable(draft: &mut Draft<'_>) -> bool {
+    let digest = draft.world.digest;
+    let mut with_pods: Vec<&ReplicaSetView> = draft.world.owned().filter(|rs| rs.spec.replicas > 0).collect();
+    if with_pods.is_empty() {
+        let revision =
+            |rs: &&ReplicaSetView| rs.metadata.annotation(names::REVISION).and_then(|r| r.parse::<i64>().ok());
+        with_pods.extend(draft.world.owned().filter(|rs| rs.spec.template.digest != digest).max_by_key(revision));
+    }
+    match with_pods.as_slice() {
+        [only] => {
+            draft.status.stable = Some(revision_of(only));
+            true
+        }
+        [] => {
+            draft.write(canary::release(
+                &draft.world,
+                "no revision of this Deployment ever had pods: there is nothing to compare with",
+            ));
+            draft.say(Phase::Waiting, "FirstRollout", "the first rollout begins");
+            false
+        }
+        _ => {
+            mid_rollout(draft);
+            false
+        }
+    }
+}
+
+fn revision_of(rs: &ReplicaSetView) -> Revision {
+    Revision { digest: rs.spec.template.digest.clone(), replica_set: rs.metadata.name.clone() }
+}
+
+fn not_held(draft: &mut Draft<'_>) {
+    let world = draft.world;
+    let digest = world.digest;
+    let paused = world.deployment.spec.paused;
+    let known = world.stable_digest(&draft.status).map(str::to_owned);
+    if known.as_deref() == Some(digest) || known.is_none() {
+        if let Some(rs) = world.owned_with(digest).filter(|_| known.is_some() || world.complete()) {
+            draft.status.stable = Some(revision_of(rs));
+        }
+        let name = &world.deployment.metadata.name;
+        if draft.status.stable.is_some() {
+            let message = match paused {
+                true => format!(
+                    "nothing to release; a person paused Deployment {name}: kubectl rollout resume deployment {name}"
+                ),
+                false => "nothing to release".to_owned(),
+            };
+            draft.say(Phase::Stable, if paused { "PausedByPerson" } else { "Stable" }, message);
+        } else if paused {
+            let message = format!(
+                "a person paused Deployment {name} in its first rollout: kubectl rollout resume deployment {name}"
+            );
+            draft.say(Phase::Waiting, "PausedByPerson", message);
+        } else {
+            let message = format!(
+                "waiting for the rollout that was under way to end: {} of {} pods are available",
+                world.deployment.status.available_replicas, world.replicas
+            );
+            draft.say(Phase::Waiting, "FirstRollout", message);
+        }
+        return;
+    }
+    // A template that is neither stable nor held: somebody released it past the plan, or no policy holds changes.
+    let by = "unknown".to_owned();
+    begin(draft, by, None, Some("released past the plan".to_owned()), Stage::Bypassed);
+    let message =
+        "a change rolls that was not held: is the policy trimtab-hold installed? Trimtab follows and records it";
+    draft.say(Phase::Promoting, "Bypassed", message);
+    draft.tell(Severity::Warning, "Bypassed", "Follow", message);
+}
+
+/// Begins a release of the held change.
+fn start(draft: &mut Draft<'_>, who: &str) {
+    let world = draft.world;
+    let steps = &world.plan.spec.strategy.canary.steps;
+    let window = usize::try_from(world.plan.spec.rollback_window).unwrap_or(0);
+    let recent = draft.status.history.iter().take(window).any(|past| past.digest == world.digest);
+    let skips = if world.replicas == 0 {
+        Some("the Deployment has no replicas".to_owned())
+    } else if recent {
+        Some("it was stable a short while ago (rollbackWindow)".to_owned())
+    } else if steps.first().and_then(steps::asks).is_none_or(|asks| asks == steps::Asks::Promote) {
+        Some("the plan has no steps before promotion".to_owned())
+    } else {
+        None
+    };
+    if let Some(why) = skips {
+        let message = format!("promoting {} without steps: {why}", world.digest_words());
+        begin(draft, who.to_owned(), None, Some(why), Stage::Promoting);
+        draft.say(Phase::Promoting, "Promoting", message.clone());
+        draft.tell(Severity::Normal, "ReleaseStarted", "Start", message);
+        return;
+    }
+    let (name, from_history) = match world.owned_with(world.digest) {
+        Some(rs) => (rs.metadata.name.clone(), true),
+        None => (canary::set_name(&world.deployment.metadata.name, world.digest), false),
+    };
+    let existing = world.replica_set(&name);
+    if existing.is_some_and(|rs| rs.metadata.deletion_timestamp.is_some()) {
+        draft.say(
+            Phase::Releasing,
+            "CleaningUp",
+            format!("waiting for the old ReplicaSet {name} of this revision to go"),
+        );
+        return;
+    }
+    let write = match (from_history, existing) {
+        (true, Some(rs)) if rs.spec.replicas == 0 => Some(canary::take_from_history(&world, rs)),
+        (true, _) => return mid_rollout(draft),
+        (false, Some(rs)) if !world.owned_by_plan(rs) => {
+            let message = format!("ReplicaSet {name} is in the way of the canary and is not ours: delete or rename it");
+            draft.say(Phase::Blocked, "NameTaken", message.clone());
+            return draft.tell(Severity::Warning, "NameTaken", "Wait", message);
+        }
+        (false, Some(_)) => None,
+        (false, None) => Some(canary::create(&world)),
+    };
+    let replicas = steps::canary_size(steps, 0, world.replicas);
+    let words = draft.world.digest_words();
+    begin(
+        draft,
+        who.to_owned(),
+        Some(CanaryProgress { replica_set: name, from_history, replicas }),
+        None,
+        Stage::Steps,
+    );
+    draft.plan.writes.extend(write);
+    draft.say(
+        Phase::Releasing,
+        "ReleaseStarted",
+        format!("trying {words} on {replicas} of {} pods", draft.world.replicas),
+    );
+    draft.tell(Severity::Normal, "ReleaseStarted", "Start", draft.status.message.clone());
+}
+
+fn begin(draft: &mut Draft<'_>, by: String, canary: Option<CanaryProgress>, skips_steps: Option<String>, stage: Stage) {
+    let world = draft.world;
+    let now = millis(world.now);
+    let sequence = draft.status.sequence + 1;
+    let name = record::name(&world.plan.metadata.name, sequence);
+    if !world.seen.releases.iter().any(|r| r.metadata.name == name) {
+        let stable = world.stable_set(&draft.status);
+        draft.plan.writes.push(record::create(&world, sequence, &by, stable));
+    }
+    let steps = &draft.world.plan.spec.strategy.canary.steps;
+    let first = if skips_steps.is_some() { None } else { steps.first() };
+    let progress = Progress {
+        name,
+        digest: draft.world.digest.to_owned(),
+        by,
+        started_at: now,
+        stage,
+        stage_started_at: now,
+        step: 0,
+        step_started_at: now,
+        pause_started_at: None,
+        unavailable_since: Some(now),
+        most_available: 0,
+        steps: first
+            .map(|step| StepRecord { step: steps::words(step), started_at: now, finished_at: None })
+            .into_iter()
+            .collect(),
+        steps_digest: steps::steps_digest(steps),
+        weight: steps::weight_at(steps, 0),
+        canary,
+        paused: false,
+        skips_steps,
+        verdict: None,
+    };
+    draft.status.sequence = sequence;
+    draft.status.rejected = None;
+    draft.status.release = Some(progress);
+}
+
+/// Fractions below a millisecond tell nobody anything.
+pub(crate) fn millis(now: Timestamp) -> Timestamp {
+    Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
+}
+
+/// Carries out a request made between releases. True if that was all for now.
+fn handle_request(draft: &mut Draft<'_>) -> bool {
+    let Some((text, verb)) = draft.request() else { return false };
+    let is_held = matches!(draft.world.held(), Held::By { .. });
+    match verb {
+        None => {
+            let known = crate::request::REQUESTS.join(", ");
+            draft.refuse(&text, &format!("it is none of {known}"));
+        }
+        Some(Verb::Retry) if draft.status.rejected.is_some() => {
+            draft.status.rejected = None;
+            draft.consume(&text);
+        }
+        Some(Verb::PromoteFull) if is_held && draft.world.stable_digest(&draft.status) != Some(draft.world.digest) => {
+            let by = match draft.world.held() {
+                Held::By { who, .. } => who,
+                _ => String::new(),
+            };
+            draft.consume(&text);
+            begin(draft, by, None, Some("promoted in full by request".to_owned()), Stage::Promoting);
+            draft.say(Phase::Promoting, "Promoting", "promoting in full, by request");
+            return true;
+        }
+        Some(Verb::Undo) => return begin_undo(draft, &text),
+        Some(Verb::Restart) => return restart(draft, &text, is_held),
+        Some(Verb::Retry) => draft.refuse(&text, "nothing was taken back"),
+        Some(Verb::Promote | Verb::PromoteFull | Verb::Abort | Verb::Pause | Verb::Resume) => {
+            draft.refuse(&text, "no release is under way");
+        }
+    }
+    false
+}
+
+fn begin_undo(draft: &mut Draft<'_>, text: &str) -> bool {
+    let stable = draft.world.stable_digest(&draft.status).map(str::to_owned);
+    let target = match (&draft.status.rejected, &stable) {
+        (Some(rejected), Some(stable)) => Some(Undo { digest: stable.clone(), release: rejected.release.clone() }),
+        _ => {
+            draft.status.history.first().map(|past| Undo { digest: past.digest.clone(), release: past.release.clone() })
+        }
+    };
+    match target {
+        None => {
+            draft.refuse(text, "no earlier stable revision is known");
+            false
+        }
+        Some(undo) => {
+            // Recorded before it is done: what is undone to must not change while it is being done.
+            draft.consume(text);
+            draft.status.undo = Some(undo);
+            draft.say(draft.status.phase, "Undoing", "bringing the earlier template back");
+            true
+        }
+    }
+}
+
+/// Writes the template of an undo into the Deployment. False once it is there.
+pub(crate) fn carry_out_undo(draft: &mut Draft<'_>) -> bool {
+    let Some(undo) = draft.status.undo.clone() else { return false };
+    if draft.world.digest == undo.digest {
+        draft.status.undo = None;
+        return false;
+    }
+    let why = format!("bring the template of before {} back", undo.release);
+    let from_set = draft.world.seen.replica_sets.iter().find(|rs| rs.spec.template.digest == undo.digest);
+    let template = match from_set {
+        Some(rs) => Some(rs.spec.template.value()),
+        None => match ask_template(draft, &undo) {
+            Ok(template) => template,
+            Err(problem) => {
+                draft.status.undo = None;
+                draft.tell(Severity::Warning, "UndoFailed", "Undo", problem);
+                return false;
+            }
+        },
+    };
+    if let Some(template) = template {
+        draft.write(canary::write_template(&draft.world, template, &why));
+    }
+    draft.say(draft.status.phase, "Undoing", why);
+    true
+}
+
+/// The template that a Release keeps: the stores hold no templates of Releases, so it is asked for.
+fn ask_template(draft: &mut Draft<'_>, undo: &Undo) -> Result<Option<Value>, String> {
+    let id = format!("undo/{}/{}", undo.release, undo.digest);
+    let release = names::RELEASE.object(&draft.world.plan.metadata.namespace, &undo.release);
+    match draft.world.seen.answers.get(&id) {
+        Some(Answer::Object(object)) => match object.pointer("/spec/stableTemplate") {
+            Some(template) if template.get("spec").is_some() => Ok(Some(template.clone())),
+            _ => Err(format!("Release {} holds no template to bring back", undo.release)),
+        },
+        Some(Answer::NotFound) => {
+            Err(format!("Release {} is gone, and with it the template to bring back", undo.release))
+        }
+        Some(Answer::Failed(why)) => Err(why.clone()),
+        None => {
+            draft.plan.asks.push(Ask { id, question: Question::Get(release), timeout_seconds: 10 });
+            Ok(None)
+        }
+    }
+}
+
+fn restart(draft: &mut Draft<'_>, text: &str, is_held: bool) -> bool {
+    let template = &draft.world.deployment.spec.template;
+    if template.restarted.as_deref() == Some(text) {
+        draft.consume(text);
+        return false;
+    }
+    if is_held {
+        draft.refuse(text, "a change is held; it restarts the pods when it is released");
+        return false;
+    }
+    let mut value = template.value();
+    if !value["metadata"]["annotations"].is_object() {
+        value["metadata"]["annotations"] = json!({});
+    }
+    let meta = &draft.world.deployment.metadata;
+    let ops = vec![
+        PatchOp::test("/metadata/uid", meta.uid.clone()),
+        PatchOp::test("/metadata/generation", meta.generation),
+        PatchOp::add("/spec/template/metadata", {
+            value["metadata"]["annotations"][names::RESTARTED] = json!(text);
+            value["metadata"].clone()
+        }),
+    ];
+    draft.write(Write::patch(draft.world.deployment_ref(), ops, "mark the template as restarted"));
+    draft.say(
+        draft.status.phase,
+        "Restarting",
+        "the template is marked for a restart, which is released like any change",
+    );
+    true
+}

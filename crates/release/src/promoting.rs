@@ -1,0 +1,235 @@
+//! Promotion: the Deployment takes the canary over, is unpaused, and rolls the rest in by its own rules.
+
+use trimtab_crds::{PastRevision, Phase, ReleaseResult, Revision, Stage};
+use trimtab_plan::Severity;
+
+use crate::{
+    canary,
+    draft::Draft,
+    idle::millis,
+    record,
+    request::Verb,
+    views::ReplicaSetView,
+    world::{Held, failure},
+};
+
+pub(crate) fn decide(draft: &mut Draft<'_>) {
+    let world = draft.world;
+    let Some(progress) = draft.progress().cloned() else { return };
+    if changed_meanwhile(draft) || handle_request(draft) {
+        return;
+    }
+    let new_set = world.new_set(&progress);
+    if new_set.is_some_and(|rs| failed(draft, rs)) {
+        return;
+    }
+    if overdue(draft, new_set) {
+        return;
+    }
+    let released = !world.deployment.spec.paused;
+    if released {
+        return match new_set.filter(|rs| world.owned_by_plan(rs)) {
+            Some(_) => bypassed(draft),
+            None => roll(draft, new_set),
+        };
+    }
+    match (&progress.canary, new_set) {
+        (None, _) => {
+            draft.write(canary::release(&world, "let the Deployment roll: no canary is asked for"));
+            draft.say(Phase::Promoting, "Promoting", "letting the Deployment roll");
+        }
+        (Some(canary), None) => {
+            let message = format!("the canary's ReplicaSet {} is gone: somebody deleted it", canary.replica_set);
+            draft.take_back("CanaryLost", message);
+        }
+        (Some(_), Some(rs)) if world.owned_by_plan(rs) => hand_over(draft, rs),
+        (Some(_), Some(rs)) => unpause(draft, rs),
+    }
+}
+
+/// Gives the canary over, once it is whole: all delays lie before this moment.
+fn hand_over(draft: &mut Draft<'_>, rs: &ReplicaSetView) {
+    let world = draft.world;
+    let size = rs.spec.replicas.min(world.replicas);
+    if rs.spec.replicas > size {
+        draft.write(canary::scale(rs, size, "the Deployment became smaller than its canary"));
+    }
+    let current = rs.spec.replicas == size && rs.status.observed_generation >= rs.metadata.generation;
+    if current && rs.status.available_replicas >= size && world.observed() {
+        draft.write(canary::hand_over(&world, rs));
+        draft.say(Phase::Promoting, "HandingOver", "giving the canary to the Deployment");
+    } else {
+        let message =
+            format!("before handing over: {} of {size} canary pods are available", rs.status.available_replicas);
+        draft.say(Phase::Promoting, "WaitingForCanary", message);
+    }
+}
+
+/// Unpauses, once the Deployment has recognised the canary as its newest ReplicaSet.
+fn unpause(draft: &mut Draft<'_>, rs: &ReplicaSetView) {
+    let world = draft.world;
+    let revision = |meta: &trimtab_plan::Meta| meta.annotation(trimtab_crds::names::REVISION).map(str::to_owned);
+    let ours = revision(&rs.metadata);
+    let recognised = ours.is_some() && ours == revision(&world.deployment.metadata) && world.observed();
+    if !world.owned_by_deployment(rs) {
+        let message = format!("ReplicaSet {} belongs neither to the plan nor to the Deployment", rs.metadata.name);
+        draft.say(Phase::Blocked, "CanaryLost", message);
+    } else if recognised {
+        draft.write(canary::release(&world, "the Deployment has taken the canary over: let it roll the rest in"));
+        draft.say(Phase::Promoting, "Promoting", "letting the Deployment roll the rest in");
+    } else {
+        draft.say(
+            Phase::Promoting,
+            "HandedOver",
+            "waiting for the Deployment to recognise the canary as its newest ReplicaSet",
+        );
+    }
+}
+
+/// The Deployment rolls; when it is complete the new revision is the stable one.
+fn roll(draft: &mut Draft<'_>, new_set: Option<&ReplicaSetView>) {
+    let world = draft.world;
+    let status = &world.deployment.status;
+    match new_set {
+        Some(rs) if world.complete() => promoted(draft, rs, ReleaseResult::Promoted),
+        _ => {
+            let message = format!(
+                "rolling: {} of {} pods are new, {} available",
+                status.updated_replicas, world.replicas, status.available_replicas
+            );
+            draft.say(Phase::Promoting, "Rolling", message);
+        }
+    }
+}
+
+fn promoted(draft: &mut Draft<'_>, rs: &ReplicaSetView, result: ReleaseResult) {
+    let world = draft.world;
+    let Some(progress) = draft.status.release.take() else { return };
+    record::close(world.now, world.seen, &progress, result, &mut draft.plan);
+    let old = draft
+        .status
+        .stable
+        .replace(Revision { digest: rs.spec.template.digest.clone(), replica_set: rs.metadata.name.clone() });
+    if let Some(old) = old.filter(|old| old.digest != progress.digest) {
+        let history = &mut draft.status.history;
+        history.retain(|past| past.digest != old.digest && past.digest != progress.digest);
+        history.insert(0, PastRevision { digest: old.digest, release: progress.name.clone() });
+        history.truncate(usize::try_from(world.plan.spec.history_limit).unwrap_or(1));
+    }
+    let message = match result {
+        ReleaseResult::Bypassed => format!("{} was released past the plan and is stable now", world.digest_words()),
+        _ => format!("{} is stable ({})", world.digest_words(), progress.name),
+    };
+    draft.say(Phase::Stable, "Stable", message.clone());
+    draft.tell(Severity::Normal, "Promoted", "Promote", message);
+}
+
+fn changed_meanwhile(draft: &mut Draft<'_>) -> bool {
+    let world = draft.world;
+    if draft.progress().is_some_and(|p| p.digest == world.digest) {
+        return false;
+    }
+    if world.stable_digest(&draft.status) == Some(world.digest) {
+        draft.take_back("ChangedBack", "the change was changed back to what is stable");
+    } else {
+        draft.take_back(
+            "Superseded",
+            "another change came while this one was being promoted: starting over from what is stable",
+        );
+    }
+    true
+}
+
+fn handle_request(draft: &mut Draft<'_>) -> bool {
+    let Some((text, verb)) = draft.request() else { return false };
+    match verb {
+        Some(Verb::Abort | Verb::Undo) => {
+            draft.consume(&text);
+            draft.take_back("Aborted", "aborted by request while it was being promoted");
+            return true;
+        }
+        Some(Verb::Promote | Verb::PromoteFull | Verb::Resume) => draft.consume(&text),
+        Some(_) => draft.refuse(&text, "the release is being promoted; abort takes it back"),
+        None => draft.refuse(&text, &format!("it is none of {}", crate::request::REQUESTS.join(", "))),
+    }
+    false
+}
+
+fn failed(draft: &mut Draft<'_>, rs: &ReplicaSetView) -> bool {
+    let Some(why) = failure(draft.world.pods_of(rs)) else { return false };
+    draft.take_back("CanaryFailed", format!("the new revision failed while it was being promoted: {why}"));
+    true
+}
+
+/// Keeps the deadline of the promotion: it begins anew with every pod that becomes available.
+fn overdue(draft: &mut Draft<'_>, new_set: Option<&ReplicaSetView>) -> bool {
+    let world = draft.world;
+    let now = millis(world.now);
+    let available = new_set.map_or(0, |rs| rs.status.available_replicas);
+    let deadline = world.plan.spec.progress_deadline.clone();
+    let Some(progress) = draft.status.release.as_mut() else { return false };
+    if available > progress.most_available || progress.unavailable_since.is_none() {
+        progress.most_available = available.max(progress.most_available);
+        progress.unavailable_since = Some(now);
+    }
+    let since = progress.unavailable_since.unwrap_or(now);
+    let Some(end) = deadline.get().and_then(|d| since.checked_add(d).ok()) else { return false };
+    if world.now >= end && !world.complete() {
+        let message = format!(
+            "no further pod became available within progressDeadline ({}) while it was being promoted",
+            deadline.0
+        );
+        draft.take_back("DeadlineExceeded", message);
+        return true;
+    }
+    draft.plan.wake_by(end);
+    false
+}
+
+fn bypassed(draft: &mut Draft<'_>) {
+    draft.enter(Stage::Bypassed);
+    let message = "a person released the change past the plan; Trimtab follows and records it";
+    draft.say(Phase::Promoting, "Bypassed", message);
+    draft.tell(Severity::Warning, "Bypassed", "Follow", message);
+}
+
+/// A change that was released past the plan: it is followed to its end, and the canary goes when it is complete.
+pub(crate) fn follow_bypass(draft: &mut Draft<'_>) {
+    let world = draft.world;
+    if changed_meanwhile(draft) {
+        return;
+    }
+    if let Some((text, _)) = draft.request() {
+        draft.refuse(&text, "the change was released past the plan and is rolling");
+    }
+    if matches!(world.held(), Held::By { .. }) && world.deployment.spec.paused {
+        // Held again with the same template: whoever did it wants it judged after all.
+        draft.take_back("Superseded", "the change is held again: starting over from what is stable");
+        return;
+    }
+    let Some(progress) = draft.progress().cloned() else { return };
+    let own = world.owned_with(world.digest);
+    let Some(own) = own.filter(|_| world.complete()) else {
+        let message = format!(
+            "released past the plan; {} of {} pods are new",
+            world.deployment.status.updated_replicas, world.replicas
+        );
+        return draft.say(Phase::Promoting, "Bypassed", message);
+    };
+    match world.canary_set(&progress).filter(|rs| world.owned_by_plan(rs)) {
+        None => promoted(draft, own, ReleaseResult::Bypassed),
+        Some(rs) if rs.spec.replicas > 0 => {
+            draft.write(canary::scale(rs, 0, "the change is complete without the canary"));
+            draft.say(Phase::Promoting, "Bypassed", "removing the canary");
+        }
+        Some(rs) if rs.status.replicas == 0 => {
+            draft.write(if progress.canary.as_ref().is_some_and(|c| c.from_history) {
+                canary::return_to_history(&world, rs)
+            } else {
+                canary::delete(rs)
+            });
+            draft.say(Phase::Promoting, "Bypassed", "removing the canary");
+        }
+        Some(_) => draft.say(Phase::Promoting, "Bypassed", "waiting for the canary's pods to go"),
+    }
+}

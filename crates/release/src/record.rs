@@ -1,0 +1,141 @@
+//! The `Release` objects: made when a release begins, kept in step with the plan's status, pruned to the history limit.
+
+use jiff::Timestamp;
+use serde_json::json;
+use trimtab_crds::{Progress, ReleasePlanStatus, ReleaseResult, ReleaseStatus, names};
+use trimtab_plan::{PatchOp, Plan, Subresource, Verb, Write};
+
+use crate::{
+    Snapshot,
+    template::{changes, summary},
+    views::{ReleaseView, ReplicaSetView},
+    world::World,
+};
+
+/// Name of the release with this number.
+pub(crate) fn name(plan: &str, sequence: i64) -> String {
+    let suffix = format!("-{sequence}");
+    let stem: String = plan.chars().take(253 - suffix.len()).collect();
+    format!("{stem}{suffix}")
+}
+
+/// Creates the record of a release that begins.
+pub(crate) fn create(world: &World<'_>, sequence: i64, by: &str, stable: Option<&ReplicaSetView>) -> Write {
+    let plan = &world.plan.metadata;
+    let old = stable.map(|rs| rs.spec.template.value()).unwrap_or_else(|| json!({}));
+    let new = world.deployment.spec.template.value();
+    let changes = changes(&old, &new, 20);
+    let body = json!({
+        "metadata": {
+            "labels": {"app.kubernetes.io/managed-by": "trimtab"},
+            "ownerReferences": [{
+                "apiVersion": names::RELEASE_PLAN.api_version(), "kind": "ReleasePlan",
+                "name": plan.name, "uid": plan.uid, "controller": true, "blockOwnerDeletion": true
+            }],
+        },
+        "spec": {
+            "plan": plan.name,
+            "target": world.deployment.metadata.name,
+            "sequence": sequence,
+            "by": by,
+            "summary": summary(&changes),
+            "changes": changes,
+            "digest": world.digest,
+            "stableDigest": stable.map(|rs| rs.spec.template.digest.clone()).unwrap_or_default(),
+            "stableTemplate": old,
+        }
+    });
+    let target = names::RELEASE.object(&plan.namespace, &name(&plan.name, sequence));
+    Write::create(target, body, "record what changed and what was stable")
+}
+
+/// Keeps the record of the release under way in step with its progress.
+pub(crate) fn follow<S>(seen: &Snapshot, progress: &Progress, message: &str, plan: &mut Plan<S>) {
+    let status = ReleaseStatus {
+        result: ReleaseResult::Running,
+        message: message.to_owned(),
+        started_at: progress.started_at,
+        finished_at: None,
+        steps: progress.steps.clone(),
+        verdict: progress.verdict.clone(),
+    };
+    // The message counts pods and changes with each: the plan's status has it, the record only when a step changes.
+    let same = |old: &ReleaseStatus| ReleaseStatus { message: old.message.clone(), ..status.clone() } == *old;
+    write_status(seen, progress, &status, same, plan);
+}
+
+/// Closes the record of a release.
+pub(crate) fn close<S>(
+    now: Timestamp,
+    seen: &Snapshot,
+    progress: &Progress,
+    result: ReleaseResult,
+    plan: &mut Plan<S>,
+) {
+    let verdict = progress.verdict.clone();
+    let open = seen.releases.iter().find(|r| r.metadata.name == progress.name);
+    let finished_at = open.and_then(|r| r.status.as_ref()).and_then(|s| s.finished_at).unwrap_or(now);
+    let message = match (&verdict, result) {
+        (Some(verdict), _) => verdict.message.clone(),
+        (None, ReleaseResult::Promoted) => "promoted".to_owned(),
+        (None, _) => "over".to_owned(),
+    };
+    let mut steps = progress.steps.clone();
+    if let Some(last) = steps.last_mut() {
+        last.finished_at.get_or_insert(finished_at);
+    }
+    let status = ReleaseStatus {
+        result,
+        message,
+        started_at: progress.started_at,
+        finished_at: Some(finished_at),
+        steps,
+        verdict,
+    };
+    write_status(seen, progress, &status, |old| *old == status, plan);
+}
+
+fn write_status<S>(
+    seen: &Snapshot,
+    progress: &Progress,
+    status: &ReleaseStatus,
+    same: impl Fn(&ReleaseStatus) -> bool,
+    plan: &mut Plan<S>,
+) {
+    let Some(release) = seen.releases.iter().find(|r| r.metadata.name == progress.name) else { return };
+    if release.status.as_ref().is_some_and(same) {
+        return;
+    }
+    let ops = vec![
+        PatchOp::test("/metadata/uid", release.metadata.uid.clone()),
+        PatchOp::add("/status", serde_json::to_value(status).unwrap_or_default()),
+    ];
+    plan.writes.push(Write {
+        target: release.metadata.object(names::RELEASE),
+        verb: Verb::Patch { ops, subresource: Some(Subresource::Status) },
+        why: "keep the Release's record in step".to_owned(),
+    });
+}
+
+/// Deletes finished records above the history limit, the oldest first.
+pub(crate) fn prune<S>(world: &World<'_>, status: &ReleasePlanStatus, plan: &mut Plan<S>) {
+    const AT_ONCE: usize = 5;
+    let running = status.release.as_ref().map(|p| p.name.as_str());
+    let needed = status.undo.as_ref().map(|u| u.release.as_str());
+    let mut finished: Vec<&ReleaseView> = world
+        .seen
+        .releases
+        .iter()
+        .map(AsRef::as_ref)
+        .filter(|r| r.spec.plan == world.plan.metadata.name && r.metadata.deletion_timestamp.is_none())
+        .filter(|r| Some(r.metadata.name.as_str()) != running && Some(r.metadata.name.as_str()) != needed)
+        .filter(|r| r.status.as_ref().is_some_and(|s| s.finished_at.is_some()))
+        .collect();
+    finished.sort_by_key(|r| r.spec.sequence);
+    let limit = usize::try_from(world.plan.spec.history_limit.max(1)).unwrap_or(1);
+    let surplus = finished.len().saturating_sub(limit).min(AT_ONCE);
+    for release in &finished[..surplus] {
+        let target = release.metadata.object(names::RELEASE);
+        plan.writes.push(Write::delete(target, &release.metadata.uid, "keep the history within its limit"));
+    }
+}

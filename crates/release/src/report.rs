@@ -1,0 +1,128 @@
+//! What people and tools read of a plan: columns and conditions, in the shape that kstatus understands (`Ready`;
+//! `Stalled` when taken back or blocked). Derived from the decision; nothing is decided here.
+
+use jiff::Timestamp;
+use trimtab_crds::{Phase, ReleasePlanStatus, Stage, Weight};
+use trimtab_plan::{Condition, Plan, set_condition};
+
+use crate::{
+    arithmetic::share,
+    draft::Draft,
+    record,
+    steps::{Asks, asks},
+    views::PlanView,
+    world::World,
+};
+
+/// Completes the status of a draft.
+pub(crate) fn finish(draft: Draft<'_>) -> Plan<Option<ReleasePlanStatus>> {
+    let Draft { world, mut status, mut plan, reason } = draft;
+    columns(&world, &mut status);
+    if let Some(progress) = &status.release {
+        record::follow(world.seen, progress, &status.message, &mut plan);
+    }
+    summarise(world.now, world.plan, &mut status, reason);
+    let guarded = world.deployment.metadata.annotation(trimtab_crds::names::PLAN) == Some(&world.plan.metadata.name);
+    let (why, text) = match guarded {
+        true => ("Guarded", "changes of the Deployment are held until they are released"),
+        false => ("NotGuarded", "changes of the Deployment roll at once"),
+    };
+    set_condition(&mut status.conditions, condition(world.now, world.plan, "Guarded", guarded, why, text));
+    set_condition(&mut status.conditions, drains(&world));
+    set_condition(&mut status.conditions, weights_exact(&world));
+    let Plan { writes, asks, wake, because, notices, .. } = plan;
+    Plan { writes, asks, status: Some(status), wake, because, notices }
+}
+
+fn drains(world: &World<'_>) -> Condition {
+    let drains = world.deployment.spec.template.drains;
+    let (why, text) = if drains {
+        ("PreStop", "every container has a preStop hook")
+    } else {
+        (
+            "NoPreStop",
+            "a container has no preStop hook, so requests may fail when its pods stop: add lifecycle.preStop, for example \
+             sleep: {seconds: 3}",
+        )
+    };
+    condition(world.now, world.plan, "Drains", drains, why, text)
+}
+
+fn weights_exact(world: &World<'_>) -> Condition {
+    let largest = world.plan.spec.strategy.canary.steps.iter().filter_map(|s| s.set_weight).filter(|w| *w < 100).max();
+    let exact = largest.unwrap_or(0) <= 50;
+    let (why, text) = if exact {
+        ("WithinReach", "shares made of pods can be as asked, up to rounding")
+    } else {
+        (
+            "AboveHalf",
+            "without a traffic router a share above 50% cannot be exact: the canary is never larger than stable",
+        )
+    };
+    condition(world.now, world.plan, "WeightsExact", exact, why, text)
+}
+
+/// Ready, Reconciling and Stalled, from phase, reason and message.
+pub(crate) fn summarise(now: Timestamp, plan: &PlanView, status: &mut ReleasePlanStatus, reason: &str) {
+    status.observed_generation = Some(plan.metadata.generation);
+    let (ready, reconciling, stalled) = match status.phase {
+        Phase::Stable => (true, false, false),
+        Phase::TakenBack | Phase::Blocked => (false, false, true),
+        Phase::Waiting | Phase::Releasing | Phase::Paused | Phase::Promoting | Phase::TakingBack => {
+            (false, true, false)
+        }
+    };
+    let message = status.message.clone();
+    for (type_, value) in [("Ready", ready), ("Reconciling", reconciling), ("Stalled", stalled)] {
+        set_condition(&mut status.conditions, condition(now, plan, type_, value, reason, &message));
+    }
+}
+
+/// A condition of a plan.
+pub(crate) fn condition(
+    now: Timestamp,
+    plan: &PlanView,
+    type_: &str,
+    value: bool,
+    reason: &str,
+    message: &str,
+) -> Condition {
+    Condition {
+        type_: type_.to_owned(),
+        status: if value { "True" } else { "False" }.to_owned(),
+        observed_generation: Some(plan.metadata.generation),
+        last_transition_time: whole_seconds(now),
+        reason: reason.to_owned(),
+        message: message.chars().take(1024).collect(),
+    }
+}
+
+/// `metav1.Time` has no fractions.
+fn whole_seconds(now: Timestamp) -> Timestamp {
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
+}
+
+fn columns(world: &World<'_>, status: &mut ReleasePlanStatus) {
+    let stable = world.stable_set(status).map_or(0, |rs| rs.status.available_replicas);
+    let Some(progress) = &status.release else {
+        status.step = None;
+        status.weight = None;
+        status.pods = Some(format!("{stable} stable"));
+        return;
+    };
+    let new = world.new_set(progress).map_or(0, |rs| rs.status.available_replicas);
+    let steps = &world.plan.spec.strategy.canary.steps;
+    let index = usize::try_from(progress.step).unwrap_or(0);
+    status.step = (progress.skips_steps.is_none() && !steps.is_empty())
+        .then(|| format!("{}/{}", (index + 1).min(steps.len()), steps.len()));
+    let asked = match progress.stage {
+        Stage::Steps if steps.get(index).and_then(asks) == Some(Asks::Promote) => 100,
+        Stage::Steps => progress.weight,
+        Stage::Promoting | Stage::Bypassed => 100,
+        Stage::TakingBack => 0,
+    };
+    let actual = share(new, stable);
+    let text = if asked == actual { format!("{actual}%") } else { format!("{actual}% (asked {asked}%)") };
+    status.weight = Some(Weight { asked, actual, text });
+    status.pods = Some(format!("{stable} stable + {new} canary"));
+}

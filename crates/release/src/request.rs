@@ -1,0 +1,55 @@
+//! What people ask of a plan, as they write it into its annotation: `VERB` or `VERB:ID`.
+
+/// A request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verb {
+    /// Go on to the next step.
+    Promote,
+    /// Skip all steps.
+    PromoteFull,
+    /// Stop where it is.
+    Pause,
+    /// Go on.
+    Resume,
+    /// Take the new revision back.
+    Abort,
+    /// Try the revision that was taken back again.
+    Retry,
+    /// Restart all pods, as a release.
+    Restart,
+    /// Write the template of the stable revision (between releases: the one before it) back.
+    Undo,
+}
+
+/// Every verb as people write it.
+pub const REQUESTS: [&str; 8] = ["promote", "promote-full", "pause", "resume", "abort", "retry", "restart", "undo"];
+
+/// Reads a request. Whatever stands behind the colon only makes it another request.
+pub(crate) fn parse(text: &str) -> Option<Verb> {
+    Some(match text.split(':').next().unwrap_or_default().trim() {
+        "promote" => Verb::Promote,
+        "promote-full" => Verb::PromoteFull,
+        "pause" => Verb::Pause,
+        "resume" => Verb::Resume,
+        "abort" => Verb::Abort,
+        "retry" => Verb::Retry,
+        "restart" => Verb::Restart,
+        "undo" => Verb::Undo,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_listed_verb_is_read_with_and_without_an_id() {
+        for verb in REQUESTS {
+            assert!(parse(verb).is_some(), "{verb}");
+            assert_eq!(parse(verb), parse(&format!("{verb}:2026-01-01T00:00:00Z")));
+        }
+        assert_eq!(parse("promot"), None);
+        assert_eq!(parse(""), None);
+    }
+}

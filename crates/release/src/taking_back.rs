@@ -1,0 +1,167 @@
+//! Taking a new revision back, at any moment between its first canary pod and the last stable one. Stable pods are
+//! never touched; where the Deployment had begun to roll, it brings stable back while the canary still serves.
+
+use trimtab_crds::{Phase, Progress, Rejected, ReleaseResult, Verdict};
+use trimtab_plan::Severity;
+
+use crate::{canary, draft::Draft, idle::millis, record, request, views::ReplicaSetView};
+
+pub(crate) fn decide(draft: &mut Draft<'_>) {
+    let Some(progress) = draft.progress().cloned() else { return };
+    answer_request(draft);
+    let why = progress.verdict.as_ref().map(|v| v.message.clone()).unwrap_or_default();
+    let world = draft.world;
+    let Some(rs) = world.new_set(&progress) else { return without_set(draft, progress, &why) };
+    if world.owned_by_deployment(rs) && !(returned(draft, &progress, rs)) {
+        return out_of_the_deployment(draft, &progress, rs, &why);
+    }
+    if !world.owned_by_plan(rs) {
+        return over(draft, progress);
+    }
+    shrink(draft, &progress, rs, &why);
+}
+
+fn answer_request(draft: &mut Draft<'_>) {
+    let Some((text, verb)) = draft.request() else { return };
+    match verb {
+        Some(request::Verb::Abort) => draft.consume(&text),
+        Some(_) => draft.refuse(&text, "the release is being taken back; ask again afterwards"),
+        None => draft.refuse(&text, &format!("it is none of {}", request::REQUESTS.join(", "))),
+    }
+}
+
+/// Whether this ReplicaSet is back in the Deployment's history after it was taken back.
+fn returned(draft: &Draft<'_>, progress: &Progress, rs: &ReplicaSetView) -> bool {
+    from_history(progress) && draft.world.deployment.spec.paused && rs.spec.replicas == 0 && rs.status.replicas == 0
+}
+
+/// Whether the new ReplicaSet is the Deployment's own: taken from its history, or made by it in a release without canary.
+fn from_history(progress: &Progress) -> bool {
+    progress.canary.as_ref().is_none_or(|canary| canary.from_history)
+}
+
+fn without_set(draft: &mut Draft<'_>, progress: Progress, why: &str) {
+    if draft.world.deployment.spec.paused {
+        return over(draft, progress);
+    }
+    // Released a moment ago, and the Deployment has not even made its ReplicaSet.
+    draft.write(canary::hold(&draft.world, &progress.by));
+    draft.say(Phase::TakingBack, "TakingBack", format!("holding the Deployment again: {why}"));
+}
+
+/// The Deployment owns the new ReplicaSet: hold it, then take the ReplicaSet out.
+fn out_of_the_deployment(draft: &mut Draft<'_>, progress: &Progress, rs: &ReplicaSetView, why: &str) {
+    let world = draft.world;
+    let back_to_stable = world.stable_digest(&draft.status) == Some(world.digest);
+    let stable = world.stable_set(&draft.status);
+    let stable_pods = stable.map_or(0, |stable| stable.spec.replicas);
+    // With none active the Deployment scales up its newest old ReplicaSet, which may not be stable. And one that is
+    // saturated is about to remove the last stable pod. Both are too late: it has to roll back by its own rules.
+    let saturated = rs.spec.replicas >= world.replicas && rs.status.available_replicas >= world.replicas;
+    let too_late = world.replicas > 0 && (stable_pods == 0 || saturated);
+    if back_to_stable && (too_late || !world.deployment.spec.paused) {
+        return roll_back(draft, progress, why);
+    }
+    if !world.deployment.spec.paused {
+        draft.write(canary::hold(&world, &progress.by));
+        draft.say(Phase::TakingBack, "TakingBack", format!("holding the Deployment again: {why}"));
+    } else if !world.observed() {
+        draft.say(Phase::TakingBack, "TakingBack", format!("waiting for the Deployment to stop rolling: {why}"));
+    } else if too_late {
+        match stable {
+            Some(stable) => {
+                let why = "no stable pod is left: let the Deployment roll back by its own rules";
+                draft.write(canary::write_template(&world, stable.spec.template.value(), why));
+                draft.say(Phase::TakingBack, "RollingBack", why);
+            }
+            None => {
+                let message = "the stable ReplicaSet is gone: write the stable template back with kubectl trimtab undo, or a new one";
+                draft.say(Phase::Blocked, "StableLost", message);
+                draft.tell(Severity::Warning, "StableLost", "Wait", message);
+            }
+        }
+    } else {
+        draft.write(canary::take_back(&world, rs));
+        draft.say(Phase::TakingBack, "TakingBack", format!("taking the new ReplicaSet out of the Deployment: {why}"));
+    }
+}
+
+/// The Deployment asks for the stable template again: it rolls back by its own rules.
+fn roll_back(draft: &mut Draft<'_>, progress: &Progress, why: &str) {
+    let world = draft.world;
+    if world.deployment.spec.paused {
+        draft.write(canary::release(&world, "let the Deployment roll back to the stable template"));
+    } else if world.complete() {
+        return over(draft, progress.clone());
+    }
+    let message = format!(
+        "rolling back: {} of {} pods are stable: {why}",
+        world.deployment.status.updated_replicas, world.replicas
+    );
+    draft.say(Phase::TakingBack, "RollingBack", message);
+}
+
+/// The canary is at the side: it shrinks as stable comes back, and goes.
+fn shrink(draft: &mut Draft<'_>, progress: &Progress, rs: &ReplicaSetView, why: &str) {
+    let world = draft.world;
+    let stable = world.stable_set(&draft.status).map_or(0, |stable| stable.status.available_replicas);
+    let missing = (world.replicas - stable).max(0);
+    // Pods that do not serve are of no use; those that do stay until stable has taken their place.
+    let keep = rs.spec.replicas.min(rs.status.available_replicas).min(missing);
+    if rs.spec.replicas > keep {
+        draft.write(canary::scale(rs, keep, format!("take the canary back: {stable} stable pods are available")));
+    }
+    if rs.spec.replicas > 0 || rs.status.replicas > 0 {
+        let message = format!(
+            "{} canary pods left, {stable} of {} stable pods available: {why}",
+            rs.status.replicas, world.replicas
+        );
+        return draft.say(Phase::TakingBack, "TakingBack", message);
+    }
+    if rs.status.observed_generation < rs.metadata.generation {
+        return draft.say(
+            Phase::TakingBack,
+            "TakingBack",
+            "waiting for the canary's ReplicaSet to be seen without pods",
+        );
+    }
+    if from_history(progress) {
+        draft.write(canary::return_to_history(&world, rs));
+    } else if rs.metadata.deletion_timestamp.is_none() {
+        draft.write(canary::delete(rs));
+    }
+    draft.say(Phase::TakingBack, "TakingBack", format!("removing the canary's ReplicaSet: {why}"));
+}
+
+/// The new revision is gone. It is remembered, unless the change itself went away.
+fn over(draft: &mut Draft<'_>, progress: Progress) {
+    let world = draft.world;
+    let verdict = progress
+        .verdict
+        .clone()
+        .unwrap_or_else(|| Verdict { reason: "Aborted".to_owned(), message: "taken back".to_owned() });
+    let result = match verdict.reason.as_str() {
+        "Superseded" => ReleaseResult::Superseded,
+        "ChangedBack" => ReleaseResult::Cancelled,
+        _ => ReleaseResult::TakenBack,
+    };
+    record::close(world.now, world.seen, &progress, result, &mut draft.plan);
+    draft.status.release = None;
+    if result == ReleaseResult::TakenBack && world.digest == progress.digest {
+        draft.status.rejected = Some(Rejected {
+            digest: progress.digest.clone(),
+            release: progress.name.clone(),
+            verdict: verdict.clone(),
+            at: millis(world.now),
+        });
+        draft.say(Phase::TakenBack, "TakenBack", format!("taken back: {}", verdict.message));
+        draft.tell(
+            Severity::Warning,
+            "TakenBack",
+            "TakeBack",
+            format!("{} was taken back: {}", progress.name, verdict.message),
+        );
+    } else {
+        draft.say(Phase::Waiting, "ReleaseOver", format!("{} is over: {}", progress.name, verdict.message));
+    }
+}

@@ -1,0 +1,214 @@
+//! What a snapshot means: who owns what, what is held, which revision is which. Facts only; no decision is taken here.
+
+use jiff::Timestamp;
+use trimtab_crds::{Progress, ReleasePlanStatus, names};
+use trimtab_plan::{ObjectRef, OwnerRef};
+
+use crate::{
+    Snapshot,
+    arithmetic::limits,
+    views::{DeploymentView, PlanView, PodView, ReplicaSetView},
+};
+
+/// Whether a Deployment's change is held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// Nothing is held.
+    No,
+    /// The last change was released.
+    Released,
+    /// A change is held.
+    By {
+        /// Who made it.
+        who: String,
+        /// Whether a person had paused the Deployment before.
+        person_paused: bool,
+    },
+}
+
+/// One workload with its plan, as a decision reads it.
+#[derive(Clone, Copy)]
+pub(crate) struct World<'a> {
+    pub(crate) now: Timestamp,
+    pub(crate) seen: &'a Snapshot,
+    pub(crate) deployment: &'a DeploymentView,
+    pub(crate) plan: &'a PlanView,
+    /// Digest of the Deployment's template.
+    pub(crate) digest: &'a str,
+    /// The Deployment's size.
+    pub(crate) replicas: i32,
+    pub(crate) max_surge: i32,
+}
+
+impl<'a> World<'a> {
+    pub(crate) fn new(now: Timestamp, seen: &'a Snapshot, deployment: &'a DeploymentView, plan: &'a PlanView) -> Self {
+        let rolling = deployment.spec.strategy.rolling_update.clone().unwrap_or_default();
+        let replicas = deployment.spec.replicas.max(0);
+        let (max_surge, _) = limits(replicas, &rolling.max_surge, &rolling.max_unavailable);
+        let digest = deployment.spec.template.digest.as_str();
+        Self { now, seen, deployment, plan, digest, replicas, max_surge }
+    }
+
+    pub(crate) fn deployment_ref(&self) -> ObjectRef {
+        self.deployment.metadata.object(names::DEPLOYMENT)
+    }
+
+    pub(crate) fn plan_ref(&self) -> ObjectRef {
+        self.plan.metadata.object(names::RELEASE_PLAN)
+    }
+
+    pub(crate) fn held(&self) -> Held {
+        held(self.deployment)
+    }
+
+    /// Whether the Deployment's controller has seen its latest spec.
+    pub(crate) fn observed(&self) -> bool {
+        self.deployment.status.observed_generation >= self.deployment.metadata.generation
+    }
+
+    /// Whether the Deployment runs nothing but available pods of its template.
+    pub(crate) fn complete(&self) -> bool {
+        let status = &self.deployment.status;
+        self.observed()
+            && status.updated_replicas == self.replicas
+            && status.replicas == self.replicas
+            && status.available_replicas == self.replicas
+    }
+
+    pub(crate) fn replica_set(&self, name: &str) -> Option<&'a ReplicaSetView> {
+        self.seen.replica_sets.iter().map(AsRef::as_ref).find(|rs| rs.metadata.name == name)
+    }
+
+    pub(crate) fn owned_by_deployment(&self, rs: &ReplicaSetView) -> bool {
+        rs.metadata.controller().is_some_and(|owner| owner.uid == self.deployment.metadata.uid)
+    }
+
+    pub(crate) fn owned_by_plan(&self, rs: &ReplicaSetView) -> bool {
+        rs.metadata.controller().is_some_and(|owner| owner.uid == self.plan.metadata.uid)
+    }
+
+    /// The ReplicaSets of the Deployment.
+    pub(crate) fn owned(&self) -> impl Iterator<Item = &'a ReplicaSetView> + '_ {
+        self.seen.replica_sets.iter().map(AsRef::as_ref).filter(|rs| self.owned_by_deployment(rs))
+    }
+
+    /// The Deployment's own ReplicaSet for a template; the oldest of equals, as its controller picks.
+    pub(crate) fn owned_with(&self, digest: &str) -> Option<&'a ReplicaSetView> {
+        self.owned()
+            .filter(|rs| rs.spec.template.digest == digest && rs.metadata.deletion_timestamp.is_none())
+            .min_by_key(|rs| (rs.metadata.creation_timestamp, rs.metadata.name.as_str()))
+    }
+
+    /// Digest of the stable revision, read from its ReplicaSet where that still is: an upgraded API server may fill in
+    /// new defaults, in the Deployment and in the ReplicaSet alike, and that is no change.
+    pub(crate) fn stable_digest(&self, status: &'a ReleasePlanStatus) -> Option<&'a str> {
+        let stable = status.stable.as_ref()?;
+        let live = self.replica_set(&stable.replica_set).map(|rs| rs.spec.template.digest.as_str());
+        Some(live.unwrap_or(&stable.digest))
+    }
+
+    pub(crate) fn stable_set(&self, status: &ReleasePlanStatus) -> Option<&'a ReplicaSetView> {
+        status.stable.as_ref().and_then(|stable| self.replica_set(&stable.replica_set))
+    }
+
+    pub(crate) fn canary_set(&self, progress: &Progress) -> Option<&'a ReplicaSetView> {
+        progress.canary.as_ref().and_then(|canary| self.replica_set(&canary.replica_set))
+    }
+
+    /// The ReplicaSet of the new revision, wherever it stands: the canary, or what the Deployment made by itself.
+    pub(crate) fn new_set(&self, progress: &Progress) -> Option<&'a ReplicaSetView> {
+        self.canary_set(progress).or_else(|| self.owned_with(&progress.digest))
+    }
+
+    pub(crate) fn pods_of<'b>(&'b self, rs: &'b ReplicaSetView) -> impl Iterator<Item = &'a PodView> + 'b {
+        self.seen.canary_pods.iter().map(AsRef::as_ref).filter(move |pod| {
+            pod.metadata.deletion_timestamp.is_none()
+                && pod.metadata.controller().is_some_and(|owner| owner.uid == rs.metadata.uid)
+        })
+    }
+
+    /// The change in a person's words: its images, or its digest where they say nothing.
+    pub(crate) fn digest_words(&self) -> String {
+        let images: Vec<&str> = self.deployment.spec.template.images.values().map(String::as_str).collect();
+        if images.is_empty() { self.digest.chars().take(13).collect() } else { images.join(" + ") }
+    }
+
+    /// The reference by which the Deployment owns a ReplicaSet.
+    pub(crate) fn deployment_owner(&self) -> OwnerRef {
+        let meta = &self.deployment.metadata;
+        owner(&names::DEPLOYMENT, &meta.name, &meta.uid)
+    }
+
+    /// The reference by which the plan owns a canary.
+    pub(crate) fn plan_owner(&self) -> OwnerRef {
+        let meta = &self.plan.metadata;
+        owner(&names::RELEASE_PLAN, &meta.name, &meta.uid)
+    }
+}
+
+fn owner(kind: &trimtab_plan::Kind, name: &str, uid: &str) -> OwnerRef {
+    OwnerRef {
+        group: kind.group.to_owned(),
+        kind: kind.kind.to_owned(),
+        name: name.to_owned(),
+        uid: uid.to_owned(),
+        controller: true,
+    }
+}
+
+/// Whether a Deployment's change is held.
+pub(crate) fn held(deployment: &DeploymentView) -> Held {
+    match deployment.metadata.annotation(names::HELD) {
+        None => Held::No,
+        Some(names::RELEASED) => Held::Released,
+        Some(mark) => {
+            let (person_paused, who) = match mark.strip_prefix(names::HELD_WHILE_PAUSED) {
+                Some(rest) => (true, rest),
+                None => (false, mark),
+            };
+            let who: String = who.strip_prefix("by ").unwrap_or(who).chars().take(200).collect();
+            Held::By { who, person_paused }
+        }
+    }
+}
+
+/// Why the pods of a revision cannot become available by waiting, if so: `container: reason`.
+pub(crate) fn failure(pods: impl Iterator<Item = impl AsRef<PodView>>) -> Option<String> {
+    pods.into_iter().find_map(|pod| pod_failure(pod.as_ref()))
+}
+
+fn pod_failure(pod: &PodView) -> Option<String> {
+    const HOPELESS: [&str; 8] = [
+        "CrashLoopBackOff",
+        "ImagePullBackOff",
+        "ErrImageNeverPull",
+        "InvalidImageName",
+        "CreateContainerConfigError",
+        "CreateContainerError",
+        "RunContainerError",
+        "StartError",
+    ];
+    let name = &pod.metadata.name;
+    if pod.status.phase == "Failed" {
+        return Some(format!("pod {name} failed"));
+    }
+    pod.status.init_container_statuses.iter().chain(&pod.status.container_statuses).find_map(|container| {
+        let ended = container.state.terminated.as_ref().or(container.last_state.terminated.as_ref());
+        if let Some(waiting) = &container.state.waiting
+            && HOPELESS.contains(&waiting.reason.as_str())
+        {
+            return Some(format!("container {} of pod {name} is in {}", container.name, waiting.reason));
+        }
+        let crashed = ended.filter(|end| end.exit_code != 0 && container.restart_count > 0)?;
+        Some(format!(
+            "container {} of pod {name} ended with exit code {} and was restarted {} times",
+            container.name, crashed.exit_code, container.restart_count
+        ))
+    })
+}
+
+impl AsRef<PodView> for PodView {
+    fn as_ref(&self) -> &PodView {
+        self
+    }
+}
