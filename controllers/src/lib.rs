@@ -1,1 +1,6 @@
-//! Placeholder of the skeleton; replaced by the first change to this crate.
+//! Trimtab's controllers: what each watches and how it gathers what its decision sees. The decisions themselves are in
+//! the pure crates; running them is the framework's.
+
+pub mod args;
+pub mod manager;
+pub mod rollout;

@@ -1,9 +1,12 @@
 //! What a controller watches: projections of kinds, with the metadata that every one has. Not how they are watched.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor},
+};
 
 use crate::{Kind, ObjectRef, OwnerRef};
 
@@ -40,8 +43,8 @@ pub struct Meta {
     /// Labels.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
-    /// Annotations.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    /// Annotations, without kubectl's copy of the whole object as it was last applied: large, and never read.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "annotations")]
     pub annotations: BTreeMap<String, String>,
     /// Owners.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -62,5 +65,51 @@ impl Meta {
     /// This object of `kind`.
     pub fn object(&self, kind: Kind) -> ObjectRef {
         kind.object(&self.namespace, &self.name)
+    }
+}
+
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+fn annotations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+    struct Annotations;
+
+    impl<'de> Visitor<'de> for Annotations {
+        type Value = BTreeMap<String, String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a map of annotations")
+        }
+
+        fn visit_unit<E: serde::de::Error>(self) -> Result<Self::Value, E> {
+            Ok(BTreeMap::new())
+        }
+
+        fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
+            let mut kept = BTreeMap::new();
+            while let Some(name) = map.next_key::<String>()? {
+                if name == LAST_APPLIED {
+                    map.next_value::<IgnoredAny>()?;
+                } else {
+                    kept.insert(name, map.next_value()?);
+                }
+            }
+            Ok(kept)
+        }
+    }
+
+    deserializer.deserialize_any(Annotations)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_copy_that_kubectl_keeps_is_not_kept_here() {
+        let json = format!(r#"{{"name":"a","annotations":{{"{LAST_APPLIED}":"{{}}","x":"y"}},"managedFields":[{{}}]}}"#);
+        let meta: Meta = serde_json::from_str(&json).unwrap();
+        assert_eq!(meta.annotations, BTreeMap::from([("x".to_owned(), "y".to_owned())]));
+        let none: Meta = serde_json::from_str(r#"{"annotations":null}"#).unwrap();
+        assert!(none.annotations.is_empty());
     }
 }

@@ -323,17 +323,13 @@ pub(crate) fn carry_out_undo(draft: &mut Draft<'_>) -> bool {
         return false;
     }
     let why = format!("bring the template of before {} back", undo.release);
-    let from_set = draft.world.seen.replica_sets.iter().find(|rs| rs.spec.template.digest == undo.digest);
-    let template = match from_set {
-        Some(rs) => Some(rs.spec.template.value()),
-        None => match ask_template(draft, &undo) {
-            Ok(template) => template,
-            Err(problem) => {
-                draft.status.undo = None;
-                draft.tell(Severity::Warning, "UndoFailed", "Undo", problem);
-                return false;
-            }
-        },
+    let template = match template_of(draft, &undo) {
+        Ok(template) => template,
+        Err(problem) => {
+            draft.status.undo = None;
+            draft.tell(Severity::Warning, "UndoFailed", "Undo", problem);
+            return false;
+        }
     };
     if let Some(template) = template {
         draft.write(canary::write_template(&draft.world, template, &why));
@@ -342,8 +338,14 @@ pub(crate) fn carry_out_undo(draft: &mut Draft<'_>) -> bool {
     true
 }
 
-/// The template that a Release keeps: the stores hold no templates of Releases, so it is asked for.
-fn ask_template(draft: &mut Draft<'_>, undo: &Undo) -> Result<Option<Value>, String> {
+/// The template of a revision: from its ReplicaSet, or from the Release that keeps it. The stores hold no templates of
+/// Releases, so that one is asked for; `None` until the answer is here.
+pub(crate) fn template_of(draft: &mut Draft<'_>, undo: &Undo) -> Result<Option<Value>, String> {
+    let sets = &draft.world.seen.replica_sets;
+    let whole = sets.iter().find(|rs| rs.spec.template.digest == undo.digest && rs.spec.template.has_text());
+    if let Some(rs) = whole {
+        return Ok(Some(rs.spec.template.value()));
+    }
     let id = format!("undo/{}/{}", undo.release, undo.digest);
     let release = names::RELEASE.object(&draft.world.plan.metadata.namespace, &undo.release);
     match draft.world.seen.answers.get(&id) {

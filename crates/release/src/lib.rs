@@ -26,6 +26,7 @@ mod template;
 mod views;
 mod world;
 
+pub use world::pod_failure;
 pub use arithmetic::{canary_replicas, limits, percent_up, share};
 pub use conclude::conclude;
 pub use decide::decide;

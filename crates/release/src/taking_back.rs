@@ -1,10 +1,10 @@
 //! Taking a new revision back, at any moment between its first canary pod and the last stable one. Stable pods are
 //! never touched; where the Deployment had begun to roll, it brings stable back while the canary still serves.
 
-use trimtab_crds::{Phase, Progress, Rejected, ReleaseResult, Verdict};
+use trimtab_crds::{Phase, Progress, Rejected, ReleaseResult, Undo, Verdict};
 use trimtab_plan::Severity;
 
-use crate::{canary, draft::Draft, idle::millis, record, request, views::ReplicaSetView};
+use crate::{canary, draft::Draft, idle::{millis, template_of}, record, request, views::ReplicaSetView};
 
 pub(crate) fn decide(draft: &mut Draft<'_>) {
     let Some(progress) = draft.progress().cloned() else { return };
@@ -68,21 +68,27 @@ fn out_of_the_deployment(draft: &mut Draft<'_>, progress: &Progress, rs: &Replic
     } else if !world.observed() {
         draft.say(Phase::TakingBack, "TakingBack", format!("waiting for the Deployment to stop rolling: {why}"));
     } else if too_late {
-        match stable {
-            Some(stable) => {
-                let why = "no stable pod is left: let the Deployment roll back by its own rules";
-                draft.write(canary::write_template(&world, stable.spec.template.value(), why));
-                draft.say(Phase::TakingBack, "RollingBack", why);
-            }
-            None => {
-                let message = "the stable ReplicaSet is gone: write the stable template back with kubectl trimtab undo, or a new one";
-                draft.say(Phase::Blocked, "StableLost", message);
-                draft.tell(Severity::Warning, "StableLost", "Wait", message);
-            }
-        }
+        write_stable_back(draft, progress);
     } else {
         draft.write(canary::take_back(&world, rs));
         draft.say(Phase::TakingBack, "TakingBack", format!("taking the new ReplicaSet out of the Deployment: {why}"));
+    }
+}
+
+/// No stable pod is left to bring back: the Deployment gets the stable template and rolls back by its own rules.
+fn write_stable_back(draft: &mut Draft<'_>, progress: &Progress) {
+    let digest = draft.world.stable_digest(&draft.status).unwrap_or_default().to_owned();
+    let why = "no stable pod is left: let the Deployment roll back by its own rules";
+    match template_of(draft, &Undo { digest, release: progress.name.clone() }) {
+        Ok(template) => {
+            draft.plan.writes.extend(template.map(|template| canary::write_template(&draft.world, template, why)));
+            draft.say(Phase::TakingBack, "RollingBack", why);
+        }
+        Err(problem) => {
+            let message = format!("{problem}: change the Deployment to a template that works");
+            draft.say(Phase::Blocked, "StableLost", message.clone());
+            draft.tell(Severity::Warning, "StableLost", "Wait", message);
+        }
     }
 }
 

@@ -30,6 +30,16 @@ impl Template {
         serde_json::from_str(&self.text).unwrap_or_default()
     }
 
+    /// Whether the text is there: see [`Self::forget_text`].
+    pub fn has_text(&self) -> bool {
+        !self.text.is_empty()
+    }
+
+    /// Drops the text, where only the facts are needed.
+    pub fn forget_text(&mut self) {
+        self.text = Box::default();
+    }
+
     /// A template from its value.
     pub fn from_value(value: &Value) -> Self {
         Self::of(value, value.to_string())

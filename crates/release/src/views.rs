@@ -19,8 +19,9 @@ macro_rules! watched {
     };
 }
 
-/// A `Deployment`.
+/// A `Deployment`. The text of its template is kept only while a plan guards it: nothing else reads it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(from = "AnyDeployment")]
 pub struct DeploymentView {
     /// Metadata.
     pub metadata: Meta,
@@ -31,6 +32,24 @@ pub struct DeploymentView {
     pub status: DeploymentStatus,
 }
 watched!(DeploymentView, names::DEPLOYMENT);
+
+#[derive(Deserialize)]
+struct AnyDeployment {
+    metadata: Meta,
+    spec: DeploymentSpec,
+    #[serde(default)]
+    status: DeploymentStatus,
+}
+
+impl From<AnyDeployment> for DeploymentView {
+    fn from(any: AnyDeployment) -> Self {
+        let AnyDeployment { metadata, mut spec, status } = any;
+        if !metadata.annotations.contains_key(names::PLAN) {
+            spec.template.forget_text();
+        }
+        Self { metadata, spec, status }
+    }
+}
 
 /// What is read of a Deployment's spec.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -97,8 +116,10 @@ pub struct DeploymentStatus {
     pub available_replicas: i32,
 }
 
-/// A `ReplicaSet`.
+/// A `ReplicaSet`. The text of its template is kept while it has pods or belongs to a guarded Deployment (which copies
+/// its annotations to it): a cluster holds ten dead ReplicaSets for each that lives.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(from = "AnyReplicaSet")]
 pub struct ReplicaSetView {
     /// Metadata.
     pub metadata: Meta,
@@ -109,6 +130,25 @@ pub struct ReplicaSetView {
     pub status: ReplicaSetStatus,
 }
 watched!(ReplicaSetView, names::REPLICA_SET);
+
+#[derive(Deserialize)]
+struct AnyReplicaSet {
+    metadata: Meta,
+    spec: ReplicaSetSpec,
+    #[serde(default)]
+    status: ReplicaSetStatus,
+}
+
+impl From<AnyReplicaSet> for ReplicaSetView {
+    fn from(any: AnyReplicaSet) -> Self {
+        let AnyReplicaSet { metadata, mut spec, status } = any;
+        let guarded = [names::PLAN, names::CANARY_OF].iter().any(|name| metadata.annotations.contains_key(*name));
+        if spec.replicas == 0 && !guarded {
+            spec.template.forget_text();
+        }
+        Self { metadata, spec, status }
+    }
+}
 
 /// What is read of a ReplicaSet's spec.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -177,7 +177,8 @@ pub(crate) fn failure(pods: impl Iterator<Item = impl AsRef<PodView>>) -> Option
     pods.into_iter().find_map(|pod| pod_failure(pod.as_ref()))
 }
 
-fn pod_failure(pod: &PodView) -> Option<String> {
+/// Why a pod cannot become available by waiting, if so.
+pub fn pod_failure(pod: &PodView) -> Option<String> {
     const HOPELESS: [&str; 8] = [
         "CrashLoopBackOff",
         "ImagePullBackOff",

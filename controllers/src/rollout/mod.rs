@@ -1,0 +1,127 @@
+//! The release controller: wakes workloads, gathers their snapshots, and leaves every decision to `trimtab-release`.
+
+mod key;
+
+use jiff::Timestamp;
+use trimtab::{Controller, Permission, Selector, Store, Watches};
+use trimtab_crds::{ReleasePlanStatus, names};
+use trimtab_plan::{Answers, Outcome, Plan, StatusWrite};
+use trimtab_release::{DeploymentView, PlanView, PodView, ReleaseView, ReplicaSetView, Snapshot, pod_failure};
+
+pub use key::Workload;
+
+/// The release controller.
+#[derive(Debug)]
+pub struct Rollout {
+    plans: Store<PlanView>,
+    deployments: Store<DeploymentView>,
+    replica_sets: Store<ReplicaSetView>,
+    pods: Store<PodView>,
+    releases: Store<ReleaseView>,
+}
+
+impl Rollout {
+    /// Declares what is watched.
+    pub fn new(watches: &mut Watches<Workload>) -> Self {
+        let plans = watches
+            .watch::<PlanView>(Selector::default())
+            .index("target", |plan| vec![Workload::of_plan(plan).to_string()])
+            .wakes(|plan| vec![Workload::of_plan(plan)])
+            .store();
+        let deployments = watches
+            .watch::<DeploymentView>(Selector::default())
+            .wakes(|deployment| vec![Workload::new(&deployment.metadata.namespace, &deployment.metadata.name)])
+            .store();
+        let replica_sets = watches
+            .watch::<ReplicaSetView>(Selector::default())
+            .index("workload", |rs| workloads(rs).iter().map(ToString::to_string).collect())
+            .wakes(workloads)
+            .store();
+        let sets = replica_sets.clone();
+        let pods = watches
+            .watch::<PodView>(Selector::labels(names::POD_TEMPLATE_HASH))
+            .index("owner", |pod| pod.metadata.controller().map(|owner| owner.uid.clone()).into_iter().collect())
+            .wakes(move |pod| workloads_of_pod(&sets, pod))
+            .store();
+        let releases = watches
+            .watch::<ReleaseView>(Selector::default())
+            .index("workload", |release| vec![Workload::of_release(release).to_string()])
+            .wakes(|release| vec![Workload::of_release(release)])
+            .store();
+        Self { plans, deployments, replica_sets, pods, releases }
+    }
+}
+
+/// The workloads that a ReplicaSet belongs to: its Deployment, and the one that it is or was a canary of.
+fn workloads(rs: &ReplicaSetView) -> Vec<Workload> {
+    let namespace = &rs.metadata.namespace;
+    let owner = rs.metadata.controller().filter(|owner| owner.is(&names::DEPLOYMENT)).map(|owner| owner.name.as_str());
+    let mut found: Vec<Workload> =
+        owner.into_iter().chain(rs.metadata.annotation(names::CANARY_OF)).map(|name| Workload::new(namespace, name)).collect();
+    found.dedup();
+    found
+}
+
+/// A pod matters where it is a canary's, or in trouble: availability is read from the ReplicaSets.
+fn workloads_of_pod(sets: &Store<ReplicaSetView>, pod: &PodView) -> Vec<Workload> {
+    let Some(owner) = pod.metadata.controller().filter(|owner| owner.is(&names::REPLICA_SET)) else { return vec![] };
+    let Some(rs) = sets.get(&pod.metadata.namespace, &owner.name) else { return vec![] };
+    let canary = rs.metadata.annotations.contains_key(names::CANARY_OF);
+    if canary || pod_failure(pod).is_some() { workloads(&rs) } else { vec![] }
+}
+
+impl Controller for Rollout {
+    const NAME: &'static str = "release";
+    type Key = Workload;
+    type Snapshot = Snapshot;
+    type Status = Option<ReleasePlanStatus>;
+
+    fn permissions() -> Vec<Permission> {
+        vec![
+            Permission { group: "apps", resource: "deployments", verbs: &["patch"] },
+            Permission { group: "apps", resource: "replicasets", verbs: &["create", "patch", "delete"] },
+            Permission { group: names::GROUP, resource: "releases", verbs: &["get", "create", "delete"] },
+            Permission { group: names::GROUP, resource: "releases/status", verbs: &["patch"] },
+            Permission { group: names::GROUP, resource: "releaseplans/status", verbs: &["patch"] },
+            // To set blockOwnerDeletion on what a plan or a Deployment owns.
+            Permission { group: names::GROUP, resource: "releaseplans/finalizers", verbs: &["update"] },
+            Permission { group: "apps", resource: "deployments/finalizers", verbs: &["update"] },
+        ]
+    }
+
+    fn gather(&self, key: &Workload, answers: &Answers) -> Option<Snapshot> {
+        let id = key.to_string();
+        let plans = self.plans.by_index("target", &id);
+        let deployment = self.deployments.get(&key.namespace, &key.name);
+        let guarded = deployment.as_ref().is_some_and(|d| d.metadata.annotations.contains_key(names::PLAN));
+        if plans.is_empty() && !guarded {
+            return None;
+        }
+        let replica_sets = self.replica_sets.by_index("workload", &id);
+        let running = plans.iter().any(|plan| plan.status.as_ref().is_some_and(|status| status.release.is_some()));
+        let wanted = deployment.as_ref().map(|d| d.spec.template.digest.as_str());
+        let canary_pods = replica_sets
+            .iter()
+            .filter(|rs| running && (rs.metadata.annotations.contains_key(names::CANARY_OF) || Some(rs.spec.template.digest.as_str()) == wanted))
+            .flat_map(|rs| self.pods.by_index("owner", &rs.metadata.uid))
+            .collect();
+        Some(Snapshot {
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
+            deployment,
+            plans,
+            replica_sets,
+            canary_pods,
+            releases: self.releases.by_index("workload", &id),
+            answers: answers.clone(),
+        })
+    }
+
+    fn decide(now: Timestamp, seen: &Snapshot) -> Plan<Option<ReleasePlanStatus>> {
+        trimtab_release::decide(now, seen)
+    }
+
+    fn conclude(now: Timestamp, seen: &Snapshot, plan: &Plan<Option<ReleasePlanStatus>>, outcome: &Outcome) -> Option<StatusWrite> {
+        trimtab_release::conclude(now, seen, plan, outcome)
+    }
+}
