@@ -56,8 +56,11 @@ impl Rollout {
 fn workloads(rs: &ReplicaSetView) -> Vec<Workload> {
     let namespace = &rs.metadata.namespace;
     let owner = rs.metadata.controller().filter(|owner| owner.is(&names::DEPLOYMENT)).map(|owner| owner.name.as_str());
-    let mut found: Vec<Workload> =
-        owner.into_iter().chain(rs.metadata.annotation(names::CANARY_OF)).map(|name| Workload::new(namespace, name)).collect();
+    let mut found: Vec<Workload> = owner
+        .into_iter()
+        .chain(rs.metadata.annotation(names::CANARY_OF))
+        .map(|name| Workload::new(namespace, name))
+        .collect();
     found.dedup();
     found
 }
@@ -102,7 +105,11 @@ impl Controller for Rollout {
         let wanted = deployment.as_ref().map(|d| d.spec.template.digest.as_str());
         let canary_pods = replica_sets
             .iter()
-            .filter(|rs| running && (rs.metadata.annotations.contains_key(names::CANARY_OF) || Some(rs.spec.template.digest.as_str()) == wanted))
+            .filter(|rs| {
+                running
+                    && (rs.metadata.annotations.contains_key(names::CANARY_OF)
+                        || Some(rs.spec.template.digest.as_str()) == wanted)
+            })
             .flat_map(|rs| self.pods.by_index("owner", &rs.metadata.uid))
             .collect();
         Some(Snapshot {
@@ -121,7 +128,12 @@ impl Controller for Rollout {
         trimtab_release::decide(now, seen)
     }
 
-    fn conclude(now: Timestamp, seen: &Snapshot, plan: &Plan<Option<ReleasePlanStatus>>, outcome: &Outcome) -> Option<StatusWrite> {
+    fn conclude(
+        now: Timestamp,
+        seen: &Snapshot,
+        plan: &Plan<Option<ReleasePlanStatus>>,
+        outcome: &Outcome,
+    ) -> Option<StatusWrite> {
         trimtab_release::conclude(now, seen, plan, outcome)
     }
 }

@@ -7,4 +7,33 @@
 //!                       ↑ answers ← pool ← asks
 //! ```
 
+pub mod admin;
+mod apply;
+mod asks;
+mod controller;
+pub mod events;
+pub mod faults;
+mod gate;
+mod informer;
+pub mod journal;
+pub mod lease;
+mod manager;
 pub mod metrics;
+mod path;
+pub mod permissions;
+mod queue;
+mod selector;
+pub mod shutdown;
+mod store;
+mod watched;
+mod watches;
+mod worker;
+
+pub use controller::{Controller, ControllerOptions, Key};
+pub use lease::Options as LeaseOptions;
+pub use manager::{Manager, ManagerError, ManagerOptions, client};
+pub use permissions::Permission;
+pub use selector::Selector;
+pub use store::{Store, Unreadable};
+pub use watched::{Meta, Watched};
+pub use watches::{Watch, Watches};

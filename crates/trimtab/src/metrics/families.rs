@@ -72,7 +72,7 @@ pub(super) struct Families {
     pub(super) retries: Count<2>,
     pub(super) requests: Family<RequestLabels, Counter>,
     pub(super) request_duration: Family<VerbLabels, Histogram>,
-    pub(super) master: Level<1>,
+    pub(super) master: Family<[(&'static str, String); 1], Gauge>,
     pub(super) stale_skips: Counter,
     pub(super) store_version: Level<1>,
     pub(super) store_objects: Level<1>,

@@ -126,30 +126,30 @@ impl Metrics {
     pub fn init_controller(&self, controller: &'static str, max_concurrent: usize) {
         let f = &self.inner.families;
         for result in ReconcileResult::ALL {
-            f.reconciles.get_or_create(&[("controller", controller), ("result", result.label())]);
+            drop(f.reconciles.get_or_create(&[("controller", controller), ("result", result.label())]));
         }
         for counter in [&f.errors, &f.terminal_errors, &f.panics, &f.timeouts, &f.noop_writes] {
-            counter.get_or_create(&one(controller));
+            drop(counter.get_or_create(&one(controller)));
         }
-        f.reconcile_time.get_or_create(&one(controller));
-        f.event_latency.get_or_create(&one(controller));
+        drop(f.reconcile_time.get_or_create(&one(controller)));
+        drop(f.event_latency.get_or_create(&one(controller)));
         f.max_concurrent.get_or_create(&one(controller)).set(i64::try_from(max_concurrent).unwrap_or(i64::MAX));
-        f.active_workers.get_or_create(&one(controller));
-        f.depth.get_or_create(&queue(controller));
-        f.adds.get_or_create(&queue(controller));
-        f.retries.get_or_create(&queue(controller));
-        f.queue_duration.get_or_create(&queue(controller));
-        f.work_duration.get_or_create(&queue(controller));
+        drop(f.active_workers.get_or_create(&one(controller)));
+        drop(f.depth.get_or_create(&queue(controller)));
+        drop(f.adds.get_or_create(&queue(controller)));
+        drop(f.retries.get_or_create(&queue(controller)));
+        drop(f.queue_duration.get_or_create(&queue(controller)));
+        drop(f.work_duration.get_or_create(&queue(controller)));
         lock(&self.inner.live).work.entry(controller).or_default();
     }
 
     /// Creates the series of a watched kind at 0; its activity clock starts now.
     pub fn init_kind(&self, kind: &'static str) {
         let f = &self.inner.families;
-        f.watch_restarts.get_or_create(&of(kind));
-        f.watch_relists.get_or_create(&of(kind));
-        f.store_objects.get_or_create(&of(kind));
-        f.store_version.get_or_create(&of(kind));
+        drop(f.watch_restarts.get_or_create(&of(kind)));
+        drop(f.watch_relists.get_or_create(&of(kind)));
+        drop(f.store_objects.get_or_create(&of(kind)));
+        drop(f.store_version.get_or_create(&of(kind)));
         self.watch_active(kind);
     }
 
@@ -231,8 +231,8 @@ impl Metrics {
     }
 
     /// Whether this process leads the lease `name`.
-    pub fn leading(&self, name: &'static str, leads: bool) {
-        self.inner.families.master.get_or_create(&[("name", name)]).set(i64::from(leads));
+    pub fn leading(&self, name: &str, leads: bool) {
+        self.inner.families.master.get_or_create(&[("name", name.to_owned())]).set(i64::from(leads));
     }
 
     /// A reconcile was put off because a store had not seen the process's own last write yet.
@@ -274,7 +274,7 @@ impl Metrics {
             let live = lock(&self.inner.live);
             for (&controller, work) in &live.work {
                 let ages = || work.values().map(|started| started.elapsed().as_secs_f64());
-                f.unfinished.get_or_create(&queue(controller)).set(ages().sum());
+                f.unfinished.get_or_create(&queue(controller)).set(ages().fold(0.0, |sum, age| sum + age));
                 f.longest.get_or_create(&queue(controller)).set(ages().fold(0.0, f64::max));
             }
             for (&kind, at) in &live.activity {

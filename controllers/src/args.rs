@@ -1,0 +1,118 @@
+//! The manager's command line: what scripts and the chart rely on. Not what is done with it.
+
+use std::{net::SocketAddr, time::Duration};
+
+use clap::{ArgAction, Parser};
+use trimtab::{ManagerOptions, lease};
+
+/// The controllers of Trimtab in one process.
+#[derive(Debug, Parser)]
+#[command(name = "trimtab-manager", version)]
+pub struct Args {
+    /// The controllers to run.
+    #[arg(long, value_delimiter = ',', default_value = "release", value_name = "A,B")]
+    pub controllers: Vec<String>,
+
+    /// Take a lease first, so that of several replicas one works and the others stand by.
+    #[arg(long, default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
+    pub leader_elect: bool,
+
+    /// Namespace of the lease; by default the one of the credentials.
+    #[arg(long, env = "POD_NAMESPACE", value_name = "NAMESPACE")]
+    pub lease_namespace: Option<String>,
+
+    /// Name of the lease.
+    #[arg(long, default_value = "trimtab-manager", value_name = "NAME")]
+    pub lease_name: String,
+
+    /// How long a lease lasts that its holder does not renew; the other times follow from it.
+    #[arg(long, default_value = "15s", value_parser = duration, value_name = "DURATION")]
+    pub lease_duration: Duration,
+
+    /// Where /livez, /readyz, /version and /debug/why are served; 0 for nowhere.
+    #[arg(long, default_value = "0.0.0.0:8081", value_parser = address, value_name = "ADDRESS")]
+    pub admin_addr: Address,
+
+    /// Where /metrics is served; 0 for nowhere.
+    #[arg(long, default_value = "0.0.0.0:8080", value_parser = address, value_name = "ADDRESS")]
+    pub metrics_addr: Address,
+
+    /// Work in these namespaces only.
+    #[arg(long, value_delimiter = ',', value_name = "A,B")]
+    pub namespaces: Vec<String>,
+}
+
+/// An address to listen at, if any.
+#[derive(Debug, Clone, Copy)]
+pub struct Address(pub Option<SocketAddr>);
+
+fn address(text: &str) -> Result<Address, String> {
+    if text == "0" {
+        return Ok(Address(None));
+    }
+    // `:8080` as Go programs take it.
+    let full = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
+    full.parse()
+        .map(|address| Address(Some(address)))
+        .map_err(|_| format!("{text:?} is no address: write HOST:PORT, :PORT or 0"))
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    trimtab_crds::parse_duration(text).ok_or_else(|| format!("{text:?} is no duration: write for example 15s"))
+}
+
+impl Args {
+    /// The framework's options; `namespace` is that of the credentials.
+    pub fn options(&self, namespace: &str) -> ManagerOptions {
+        let namespaces = self.namespaces.iter().filter(|n| !n.is_empty()).cloned().collect();
+        ManagerOptions {
+            identity: "trimtab-manager".to_owned(),
+            namespaces,
+            leader_election: self.leader_elect.then(|| self.lease(namespace)),
+            admin_addr: self.admin_addr.0,
+            metrics_addr: self.metrics_addr.0,
+            version: env!("CARGO_PKG_VERSION"),
+            ..ManagerOptions::default()
+        }
+    }
+
+    /// The usual proportions: renew until two thirds have passed, try every two fifteenths.
+    fn lease(&self, namespace: &str) -> lease::Options {
+        let namespace = self.lease_namespace.clone().unwrap_or_else(|| namespace.to_owned());
+        lease::Options {
+            lease_duration: self.lease_duration,
+            renew_deadline: self.lease_duration * 2 / 3,
+            retry_period: self.lease_duration * 2 / 15,
+            ..lease::Options::new(namespace, self.lease_name.clone())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Args {
+        Args::try_parse_from(line.split_whitespace()).unwrap()
+    }
+
+    #[test]
+    fn leader_election_is_on_unless_switched_off() {
+        assert!(parse("m").leader_elect);
+        assert!(parse("m --leader-elect").leader_elect);
+        assert!(!parse("m --leader-elect=false").leader_elect);
+    }
+
+    #[test]
+    fn addresses_are_written_as_go_programs_take_them() {
+        assert_eq!(parse("m --admin-addr :9000").admin_addr.0, Some(([0, 0, 0, 0], 9000).into()));
+        assert_eq!(parse("m --admin-addr 0").admin_addr.0, None);
+        assert_eq!(parse("m --admin-addr 127.0.0.1:0").admin_addr.0, Some(([127, 0, 0, 1], 0).into()));
+    }
+
+    #[test]
+    fn the_lease_keeps_its_proportions() {
+        let lease = parse("m --lease-duration 15s").lease("ns");
+        assert_eq!((lease.renew_deadline.as_secs(), lease.retry_period.as_secs()), (10, 2));
+    }
+}

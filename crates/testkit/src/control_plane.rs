@@ -1,0 +1,153 @@
+//! How etcd, the API server, the controller manager and the scheduler are called. Not where they run, which nodes they have, or when.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::assets::Assets;
+use crate::certs::{self, Authority};
+use crate::keeper::Process;
+use crate::source;
+
+/// Where a control plane is and what it may use.
+pub(crate) struct Place {
+    /// The cluster's folder as its processes see it.
+    pub(crate) here: String,
+    /// The address that the API server listens on.
+    pub(crate) address: String,
+    pub(crate) port: u16,
+    pub(crate) service_cidr: String,
+    /// The first address of the service range: the service `kubernetes` has it.
+    pub(crate) service_ip: String,
+    pub(crate) real: bool,
+}
+
+impl Place {
+    pub(crate) fn server(&self) -> String {
+        format!("https://{}:{}", self.address, self.port)
+    }
+
+    /// What answers once the API server serves requests.
+    pub(crate) fn ready(&self) -> String {
+        format!("{}/readyz", self.server())
+    }
+
+    fn file(&self, name: &str) -> String {
+        format!("{}/{name}", self.here)
+    }
+}
+
+/// Writes the certificates and kubeconfigs that the control plane needs, and the administrator's, into the cluster's folder.
+pub(crate) fn write_identities(dir: &Path, place: &Place, authority: &Authority) -> Result<()> {
+    certs::write_secret(&dir.join("ca.crt"), &authority.pem())?;
+    let tokens = certs::signing_key()?;
+    certs::write_secret(&dir.join("service-account.key"), &tokens.private)?;
+    certs::write_secret(&dir.join("service-account.pub"), &tokens.public)?;
+    let mut hosts = vec![place.address.clone(), place.service_ip.clone(), "127.0.0.1".into(), "localhost".into()];
+    hosts.extend(["kubernetes", "kubernetes.default", "kubernetes.default.svc"].map(str::to_owned));
+    hosts.dedup();
+    certs::write_identity(dir, "apiserver", &authority.server("kube-apiserver", &hosts)?)?;
+    if place.real {
+        let client = authority.client("kube-apiserver-kubelet-client", &["system:masters"])?;
+        certs::write_identity(dir, "apiserver-kubelet-client", &client)?;
+    }
+    for (file, user, groups) in [
+        ("kubeconfig", "trimtab-admin", &["system:masters"][..]),
+        ("controller-manager.kubeconfig", "system:kube-controller-manager", &[]),
+        ("scheduler.kubeconfig", "system:kube-scheduler", &[]),
+    ] {
+        let client = authority.client(user, groups)?;
+        certs::write_secret(&dir.join(file), &authority.kubeconfig(&place.server(), &client)?)?;
+    }
+    Ok(())
+}
+
+/// The four processes, in the order of their starts.
+pub(crate) fn processes(assets: &Assets, place: &Place) -> Result<Vec<Process>> {
+    let socket = place.file("etcd.sock");
+    let etcd = Process::new(
+        "etcd",
+        assets.text(source::ETCD)?,
+        [
+            format!("--data-dir={}", place.file("etcd")),
+            format!("--listen-client-urls=unix://{socket}"),
+            // It insists on a host and a port, and nobody follows them.
+            "--advertise-client-urls=http://127.0.0.1:2379".into(),
+            "--listen-peer-urls=http://127.0.0.1:0".into(),
+            // What is in it goes with the cluster, so nothing is gained by waiting for the disk.
+            "--unsafe-no-fsync".into(),
+            "--snapshot-count=10000".into(),
+            "--quota-backend-bytes=4294967296".into(),
+            "--log-level=warn".into(),
+        ],
+    );
+    let api_server = Process::new("kube-apiserver", assets.text(source::API_SERVER)?, api_server(place, &socket))
+        .after(format!("unix:{socket}"));
+    let controller_manager = Process::new(
+        "kube-controller-manager",
+        assets.text(source::CONTROLLER_MANAGER)?,
+        [
+            format!("--kubeconfig={}", place.file("controller-manager.kubeconfig")),
+            format!("--root-ca-file={}", place.file("ca.crt")),
+            format!("--service-account-private-key-file={}", place.file("service-account.key")),
+            "--use-service-account-credentials=true".into(),
+            "--leader-elect=false".into(),
+            "--secure-port=0".into(),
+            "--kube-api-qps=300".into(),
+            "--kube-api-burst=600".into(),
+            "--concurrent-deployment-syncs=20".into(),
+            "--concurrent-replicaset-syncs=20".into(),
+            "--concurrent-gc-syncs=40".into(),
+            "--concurrent-namespace-syncs=20".into(),
+        ],
+    )
+    .after(place.ready());
+    let scheduler = Process::new(
+        "kube-scheduler",
+        assets.text(source::SCHEDULER)?,
+        [
+            format!("--kubeconfig={}", place.file("scheduler.kubeconfig")),
+            "--leader-elect=false".into(),
+            "--secure-port=0".into(),
+            "--kube-api-qps=300".into(),
+            "--kube-api-burst=600".into(),
+        ],
+    )
+    .after(place.ready());
+    Ok(vec![etcd, api_server, controller_manager, scheduler])
+}
+
+fn api_server(place: &Place, etcd: &str) -> Vec<String> {
+    let mut argv = vec![
+        format!("--etcd-servers=unix://{etcd}"),
+        format!("--bind-address={}", place.address),
+        format!("--advertise-address={}", place.address),
+        format!("--secure-port={}", place.port),
+        format!("--service-cluster-ip-range={}", place.service_cidr),
+        format!("--tls-cert-file={}", place.file("apiserver.crt")),
+        format!("--tls-private-key-file={}", place.file("apiserver.key")),
+        format!("--cert-dir={}", place.file("apiserver")),
+        format!("--client-ca-file={}", place.file("ca.crt")),
+        "--service-account-issuer=https://kubernetes.default.svc".into(),
+        format!("--service-account-key-file={}", place.file("service-account.pub")),
+        format!("--service-account-signing-key-file={}", place.file("service-account.key")),
+        "--allow-privileged=true".into(),
+        "--max-requests-inflight=2000".into(),
+        "--max-mutating-requests-inflight=1000".into(),
+        "--profiling=false".into(),
+    ];
+    if place.real {
+        argv.extend([
+            "--authorization-mode=Node,RBAC".into(),
+            "--enable-admission-plugins=NodeRestriction".into(),
+            format!("--kubelet-client-certificate={}", place.file("apiserver-kubelet-client.crt")),
+            format!("--kubelet-client-key={}", place.file("apiserver-kubelet-client.key")),
+            format!("--kubelet-certificate-authority={}", place.file("ca.crt")),
+            "--kubelet-preferred-address-types=InternalIP".into(),
+        ]);
+    } else {
+        // A loopback address is no Service endpoint, so nobody records one.
+        argv.extend(["--authorization-mode=RBAC".into(), "--endpoint-reconciler-type=none".into()]);
+    }
+    argv
+}

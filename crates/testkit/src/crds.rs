@@ -1,0 +1,131 @@
+//! Puts definitions and admission policies into a cluster and waits until they are in force. What they say is no business of this file.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding, ValidatingAdmissionPolicy,
+    ValidatingAdmissionPolicyBinding,
+};
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Api, DeleteParams, ListParams, PostParams};
+use kube::{Client, Resource};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use crate::{Cluster, eventually, paths};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Applies every file of a folder, waits until all definitions are established, and, where there are admission policies, until a probe
+/// shows that the API server enforces them: it reads new policies about once a second.
+pub async fn apply_crds(cluster: &Cluster, dir: &Path) -> Result<()> {
+    let out = tokio::process::Command::new(cluster.kubectl())
+        .args(["apply", "--server-side", "--force-conflicts", "--field-manager=trimtab-testkit", "-f"])
+        .arg(dir)
+        .env("KUBECONFIG", cluster.kubeconfig())
+        .output()
+        .await
+        .with_context(|| format!("cannot run {}", cluster.kubectl().display()))?;
+    if !out.status.success() {
+        bail!("cannot apply {}: {}", dir.display(), String::from_utf8_lossy(&out.stderr).trim());
+    }
+    let client = cluster.client().await?;
+    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
+    eventually("the custom resource definitions to be established", PATIENCE, async || {
+        let all = definitions.list(&ListParams::default()).await?;
+        Ok(all.items.iter().all(established).then_some(()))
+    })
+    .await?;
+    tokio::try_join!(validating_in_force(&client), mutating_in_force(&client))?;
+    Ok(())
+}
+
+fn established(definition: &CustomResourceDefinition) -> bool {
+    let conditions = definition.status.as_ref().and_then(|s| s.conditions.as_ref());
+    conditions.into_iter().flatten().any(|c| c.type_ == "Established" && c.status == "True")
+}
+
+/// The rest of both kinds of probe: it concerns one config map that nobody makes.
+fn matches(name: &str) -> (serde_json::Value, serde_json::Value) {
+    let rules = json!({"resourceRules": [
+        {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]},
+    ]});
+    let conditions = json!([{"name": "the-probe", "expression": format!("object.metadata.name == '{name}'")}]);
+    (rules, conditions)
+}
+
+/// Policies reach the API server's enforcement in the order of their writes, so once a probe written last is enforced, all are.
+async fn validating_in_force(client: &Client) -> Result<()> {
+    let policies: Api<ValidatingAdmissionPolicy> = Api::all(client.clone());
+    if policies.list(&ListParams::default().limit(1)).await?.items.is_empty() {
+        return Ok(());
+    }
+    let name = format!("trimtab-probe-{}", paths::random());
+    let (rules, conditions) = matches(&name);
+    let policy = json!({"metadata": {"name": name}, "spec": {
+        "failurePolicy": "Fail", "matchConstraints": rules, "matchConditions": conditions,
+        "validations": [{"expression": "false", "message": "this is the probe"}],
+    }});
+    let binding = json!({"metadata": {"name": name}, "spec": {"policyName": name, "validationActions": ["Deny"]}});
+    let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(client.clone());
+    probe(client, &name, (&policies, policy), (&bindings, binding), |answer| answer.is_err()).await
+}
+
+async fn mutating_in_force(client: &Client) -> Result<()> {
+    let policies: Api<MutatingAdmissionPolicy> = Api::all(client.clone());
+    if policies.list(&ListParams::default().limit(1)).await?.items.is_empty() {
+        return Ok(());
+    }
+    let name = format!("trimtab-probe-{}", paths::random());
+    let (rules, conditions) = matches(&name);
+    let mutation = "Object{metadata: Object.metadata{labels: {'trimtab.dev/probe': 'seen'}}}";
+    let policy = json!({"metadata": {"name": name}, "spec": {
+        "failurePolicy": "Fail", "reinvocationPolicy": "Never", "matchConstraints": rules, "matchConditions": conditions,
+        "mutations": [{"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": mutation}}],
+    }});
+    let binding = json!({"metadata": {"name": name}, "spec": {"policyName": name}});
+    let bindings: Api<MutatingAdmissionPolicyBinding> = Api::all(client.clone());
+    probe(client, &name, (&policies, policy), (&bindings, binding), |answer| {
+        answer.is_ok_and(|c| c.metadata.labels.is_some_and(|l| l.contains_key("trimtab.dev/probe")))
+    })
+    .await
+}
+
+/// Writes the probe, asks with dry runs until it acts, and removes it in any case.
+async fn probe<P, B>(
+    client: &Client,
+    name: &str,
+    (policies, policy): (&Api<P>, serde_json::Value),
+    (bindings, binding): (&Api<B>, serde_json::Value),
+    acts: impl Fn(Result<ConfigMap, kube::Error>) -> bool,
+) -> Result<()>
+where
+    P: Resource + Clone + Serialize + DeserializeOwned + std::fmt::Debug,
+    B: Resource + Clone + Serialize + DeserializeOwned + std::fmt::Debug,
+{
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "default");
+    let dry = PostParams { dry_run: true, ..Default::default() };
+    let map: ConfigMap = serde_json::from_value(json!({"metadata": {"name": name}}))?;
+    let outcome = async {
+        policies
+            .create(&PostParams::default(), &serde_json::from_value(policy)?)
+            .await
+            .context("cannot write the probe")?;
+        bindings
+            .create(&PostParams::default(), &serde_json::from_value(binding)?)
+            .await
+            .context("cannot bind the probe")?;
+        eventually("the admission policies to be in force", PATIENCE, async || {
+            Ok(acts(maps.create(&dry, &map).await).then_some(()))
+        })
+        .await
+    }
+    .await;
+    let _ = bindings.delete(name, &DeleteParams::default()).await;
+    let _ = policies.delete(name, &DeleteParams::default()).await;
+    outcome
+}

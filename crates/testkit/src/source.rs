@@ -1,0 +1,116 @@
+//! The Go module in `cluster/`, carried inside this library so that an installed program works away from the checkout, and its parts.
+//! Building them is the builder's.
+
+use sha2::{Digest, Sha256};
+
+macro_rules! cluster_file {
+    ($path:literal) => {
+        ($path, include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../cluster/", $path)))
+    };
+}
+
+/// Every file that building needs, by its path in the module.
+pub(crate) const FILES: &[(&str, &str)] = &[
+    cluster_file!("go.mod"),
+    cluster_file!("go.sum"),
+    cluster_file!("tools.go"),
+    cluster_file!("etcd/main.go"),
+    cluster_file!("keeper/isolate.go"),
+    cluster_file!("keeper/main.go"),
+    cluster_file!("keeper/wait.go"),
+    cluster_file!("pause/main.go"),
+    cluster_file!("sample/main.go"),
+];
+
+/// What simulated nodes and pods do, in KWOK's terms.
+pub(crate) const STAGES: &[&str] = &[
+    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../cluster/stages/node.yaml")),
+    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../cluster/stages/pod.yaml")),
+];
+
+/// The Kubernetes version that `cluster/go.mod` pins.
+pub(crate) const KUBERNETES: &str = "v1.36.3";
+
+/// A program that a cluster is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// The program's name.
+    pub(crate) name: &'static str,
+    /// The Go package that it is built from; a leading `./` is a folder of our own module.
+    pub(crate) package: &'static str,
+}
+
+const fn part(name: &'static str, package: &'static str) -> Part {
+    Part { name, package }
+}
+
+pub(crate) const ETCD: Part = part("etcd", "./etcd");
+pub(crate) const KEEPER: Part = part("keeper", "./keeper");
+pub(crate) const PAUSE: Part = part("pause", "./pause");
+pub(crate) const SAMPLE: Part = part("sample", "./sample");
+pub(crate) const KWOK: Part = part("kwok", "sigs.k8s.io/kwok/cmd/kwok");
+pub(crate) const KUBECTL: Part = part("kubectl", "k8s.io/kubernetes/cmd/kubectl");
+pub(crate) const API_SERVER: Part = part("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver");
+pub(crate) const CONTROLLER_MANAGER: Part =
+    part("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager");
+pub(crate) const SCHEDULER: Part = part("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler");
+pub(crate) const KUBELET: Part = part("kubelet", "k8s.io/kubernetes/cmd/kubelet");
+pub(crate) const KUBE_PROXY: Part = part("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy");
+
+/// The parts of a cluster with simulated nodes.
+pub(crate) const SIMULATED: &[Part] = &[KEEPER, ETCD, API_SERVER, CONTROLLER_MANAGER, SCHEDULER, KUBECTL, KWOK];
+/// The parts of a cluster with a real node.
+pub(crate) const REAL: &[Part] =
+    &[KEEPER, ETCD, API_SERVER, CONTROLLER_MANAGER, SCHEDULER, KUBECTL, KUBELET, KUBE_PROXY, PAUSE, SAMPLE];
+
+/// How every part is built.
+pub(crate) fn flags() -> Vec<String> {
+    let version = "k8s.io/component-base/version";
+    let ld = format!("-s -w -X {version}.gitVersion={KUBERNETES} -X {version}.gitMajor=1 -X {version}.gitMinor=36");
+    ["-mod=readonly", "-trimpath", "-ldflags", &ld].map(str::to_owned).into()
+}
+
+/// What a part's content depends on, as a short name: the pinned versions, its own sources, Go's version and the flags.
+pub(crate) fn key(part: Part, go_version: &str) -> String {
+    let mut hash = Sha256::new();
+    let own = part.package.strip_prefix("./").map(|folder| format!("{folder}/"));
+    for (path, content) in FILES {
+        let shared = matches!(*path, "go.mod" | "go.sum");
+        if shared || own.as_deref().is_some_and(|o| path.starts_with(o)) {
+            hash.update(format!("{path} {}\n{content}", content.len()));
+        }
+    }
+    hash.update(format!("{} {go_version} {:?}", part.package, flags()));
+    hex(&hash.finalize())[..16].to_owned()
+}
+
+/// What all of the sources are, as a short name.
+pub(crate) fn tree_key() -> String {
+    let mut hash = Sha256::new();
+    for (path, content) in FILES {
+        hash.update(format!("{path} {}\n{content}", content.len()));
+    }
+    hex(&hash.finalize())[..16].to_owned()
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parts_key_follows_gos_version_and_not_other_parts_sources() {
+        assert_eq!(key(ETCD, "go1"), key(ETCD, "go1"));
+        assert_ne!(key(ETCD, "go1"), key(ETCD, "go2"));
+        assert_ne!(key(ETCD, "go1"), key(KEEPER, "go1"));
+    }
+
+    #[test]
+    fn the_version_that_is_named_is_the_version_that_is_pinned() {
+        let go_mod = FILES.iter().find(|(path, _)| *path == "go.mod").unwrap().1;
+        assert!(go_mod.contains(&format!("k8s.io/kubernetes {KUBERNETES}\n")));
+    }
+}

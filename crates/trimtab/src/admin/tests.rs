@@ -1,0 +1,123 @@
+//! The endpoints over real sockets.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::*;
+
+struct Journal;
+
+impl WhySource for Journal {
+    fn why(&self, kind: &str, ns: &str, name: &str) -> Option<String> {
+        (kind == "Rollout" && name == "web").then(|| format!("because {ns}\n"))
+    }
+
+    fn why_json(&self, _kind: &str, _ns: &str, name: &str) -> Option<serde_json::Value> {
+        (name == "web").then(|| serde_json::json!({ "because": [] }))
+    }
+
+    fn keys(&self) -> Vec<String> {
+        vec!["Rollout/shop/web".to_owned()]
+    }
+}
+
+fn admin() -> Admin {
+    Admin {
+        live: Checks::default(),
+        ready: Checks::default(),
+        metrics: Metrics::new(),
+        why: Some(Arc::new(Journal)),
+        version: "trimtab 0.1.0",
+    }
+}
+
+fn local() -> Option<SocketAddr> {
+    Some(SocketAddr::from(([127, 0, 0, 1], 0)))
+}
+
+async fn all_in_one(admin: Admin) -> (Servers, SocketAddr) {
+    let servers = Servers::start(admin, Addresses { admin: local(), metrics: local() }).await.unwrap();
+    let address = servers.admin_address().unwrap();
+    (servers, address)
+}
+
+/// The status, the head and the body of a GET.
+async fn get(address: SocketAddr, path: &str, accept: &str) -> (u16, String, String) {
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await.unwrap();
+    let (head, body) = response.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, head.to_ascii_lowercase(), body.to_owned())
+}
+
+#[tokio::test]
+async fn readiness_names_what_fails() {
+    let admin = admin();
+    let (_servers, address) = all_in_one(admin.clone()).await;
+    assert_eq!(get(address, "/readyz", "*/*").await.2, "ok");
+    admin.ready.add("store pods", || Ok(()));
+    admin.ready.add("watch pods", || Err("silent for 90 s".to_owned()));
+    let (status, _, body) = get(address, "/readyz", "*/*").await;
+    assert_eq!(status, 503);
+    assert_eq!(body, "[+]store pods ok\n[-]watch pods: silent for 90 s\nreadyz check failed\n");
+    admin.ready.add("watch pods", || Ok(()));
+    let (_, _, body) = get(address, "/readyz?verbose", "*/*").await;
+    assert_eq!(body, "[+]store pods ok\n[+]watch pods ok\nreadyz check passed\n");
+    assert_eq!(get(address, "/livez", "*/*").await.2, "ok");
+    assert_eq!(get(address, "/healthz?verbose=1", "*/*").await.2, "livez check passed\n");
+}
+
+#[tokio::test]
+async fn metrics_come_in_the_format_that_every_scraper_reads() {
+    let (_servers, address) = all_in_one(admin()).await;
+    let (status, head, body) = get(address, "/metrics", "*/*").await;
+    assert_eq!(status, 200);
+    assert!(head.contains("content-type: text/plain; version=0.0.4; charset=utf-8"), "{head}");
+    assert!(body.contains("\nstale_sync_skips_total 0\n"));
+}
+
+#[tokio::test]
+async fn why_answers_in_text_and_json() {
+    let (_servers, address) = all_in_one(admin()).await;
+    assert_eq!(get(address, "/debug/why/Rollout/shop/web", "*/*").await.2, "because shop\n");
+    assert_eq!(get(address, "/debug/why/Rollout/-/web", "*/*").await.2, "because \n");
+    assert_eq!(get(address, "/debug/why/Rollout/web", "*/*").await.2, "because \n");
+    assert_eq!(get(address, "/debug/why/Rollout/shop/web", "application/json").await.2, "{\"because\":[]}");
+    assert_eq!(get(address, "/debug/why", "*/*").await.2, "Rollout/shop/web\n");
+    let (status, _, body) = get(address, "/debug/why/Rollout/shop/other", "*/*").await;
+    assert_eq!(status, 404);
+    assert!(body.starts_with("nothing is known of Rollout shop/other"));
+}
+
+#[tokio::test]
+async fn a_wrong_path_is_told_the_right_ones() {
+    let (_servers, address) = all_in_one(admin()).await;
+    let (status, _, body) = get(address, "/metric", "*/*").await;
+    assert_eq!(status, 404);
+    assert!(body.contains("\n/metrics\n") && body.contains("\n/readyz\n"), "{body}");
+}
+
+#[tokio::test]
+async fn each_server_can_be_elsewhere_or_nowhere() {
+    let other = Some(SocketAddr::from(([127, 0, 0, 2], 0)));
+    let servers = Servers::start(admin(), Addresses { admin: local(), metrics: other }).await.unwrap();
+    let (own, metrics) = (servers.admin_address().unwrap(), servers.metrics_address().unwrap());
+    assert_eq!(get(own, "/metrics", "*/*").await.0, 404);
+    assert_eq!(get(metrics, "/metrics", "*/*").await.0, 200);
+    assert_eq!(get(metrics, "/readyz", "*/*").await.0, 404);
+    let taken = Servers::start(admin(), Addresses { admin: None, metrics: Some(metrics) }).await;
+    assert!(taken.is_err_and(|error| error.to_string() == format!("cannot listen on {metrics}")));
+    let none = Servers::start(admin(), Addresses { admin: None, metrics: None }).await.unwrap();
+    assert_eq!((none.admin_address(), none.metrics_address()), (None, None));
+}
+
+#[tokio::test]
+async fn a_stopped_server_takes_no_more_connections() {
+    let (servers, address) = all_in_one(admin()).await;
+    // A scraper that keeps its connection must not hold up the end.
+    let _open = tokio::net::TcpStream::connect(address).await.unwrap();
+    servers.stop(Duration::from_millis(200)).await;
+    assert!(tokio::net::TcpStream::connect(address).await.is_err());
+}

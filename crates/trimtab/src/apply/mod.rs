@@ -1,0 +1,216 @@
+//! Writing: the only place from which the process changes anything but leases and events. One field manager for each
+//! controller, a fence before each write, one bounded policy for trying again, and faults on purpose for tests.
+//!
+//! Not deciding: whether something is to be written is the plan's business.
+
+mod failure;
+mod request;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use http::{Request, StatusCode};
+use kube::Client;
+use kube::client::Body;
+use serde::Deserialize;
+use tokio::time::{Instant, sleep, timeout_at};
+use trimtab_plan::{Applied, Class, Failure, Outcome, PatchOp, StatusWrite, Subresource, Verb, Write};
+
+use crate::faults::Faults;
+use crate::gate::{Effect, Watching, Written};
+use crate::lease::Fence;
+use crate::metrics::Metrics;
+
+/// The longest that one request may take.
+const REQUEST: Duration = Duration::from_secs(30);
+/// How often a request is sent at most; more is for the queue, which lets others go first.
+const TRIES: u32 = 3;
+/// The longest that a server that is overloaded is waited for; more is for the queue.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// What the pause is where the server does not say.
+const PAUSE: Duration = Duration::from_millis(200);
+/// The server's name in metrics; a process talks to one.
+const HOST: &str = "kubernetes";
+
+/// What all writes of a process share.
+#[derive(Clone)]
+pub(crate) struct Process {
+    pub(crate) client: Client,
+    pub(crate) fence: Fence,
+    pub(crate) faults: Arc<dyn Faults>,
+    pub(crate) metrics: Metrics,
+    pub(crate) count: Arc<AtomicU64>,
+}
+
+/// Performs the writes of one controller.
+pub(crate) struct Applier {
+    pub(crate) process: Process,
+    pub(crate) controller: &'static str,
+    pub(crate) manager: String,
+    /// The stores that the controller reads, to tell whether a write changed anything.
+    pub(crate) watching: Vec<Watching>,
+}
+
+/// The part of an answer that is of use.
+#[derive(Deserialize, Default)]
+struct Answer {
+    #[serde(default)]
+    metadata: AnswerMeta,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct AnswerMeta {
+    resource_version: String,
+    deletion_timestamp: Option<String>,
+    labels: std::collections::BTreeMap<String, String>,
+}
+
+impl Applier {
+    /// Performs writes in order up to the first that fails. What was written is added to `written`.
+    pub(crate) async fn apply(&self, writes: &[Write], deadline: Instant, written: &mut Vec<Written>) -> Outcome {
+        let mut outcome = Outcome::default();
+        for (index, write) in writes.iter().enumerate() {
+            match self.write(index, write, deadline, written).await {
+                Ok(applied) => outcome.applied.push(applied),
+                Err(failure) => {
+                    outcome.failed = Some(failure);
+                    break;
+                }
+            }
+        }
+        outcome
+    }
+
+    /// Writes a status, if it is still that object's.
+    pub(crate) async fn status(
+        &self,
+        status: &StatusWrite,
+        deadline: Instant,
+        written: &mut Vec<Written>,
+    ) -> Result<Applied, Failure> {
+        let uid = PatchOp::test("/metadata/uid", status.uid.as_str());
+        let ops = vec![uid, PatchOp::add("/status", status.status.clone())];
+        let verb = Verb::Patch { ops, subresource: Some(Subresource::Status) };
+        let write = Write { target: status.target.clone(), verb, why: "say how it stands".to_owned() };
+        self.write(0, &write, deadline, written).await
+    }
+
+    async fn write(
+        &self,
+        index: usize,
+        write: &Write,
+        deadline: Instant,
+        written: &mut Vec<Written>,
+    ) -> Result<Applied, Failure> {
+        let n = self.process.count.fetch_add(1, Ordering::Relaxed) + 1;
+        let before = self.known_version(write);
+        self.process.faults.before(n, write);
+        let answer = self.send(index, write, deadline).await;
+        self.process.faults.after(n, write);
+        let answer = match answer {
+            Ok(answer) => answer,
+            // Gone already is what was wanted.
+            Err(failure) if failure.reason == "NotFound" && matches!(write.verb, Verb::Delete { .. } | Verb::Evict) => {
+                self.process.metrics.noop_write(self.controller);
+                return Ok(Applied { resource_version: String::new(), changed: false });
+            }
+            Err(failure) => return Err(failure),
+        };
+        let version = answer.metadata.resource_version.clone();
+        let changed = version.is_empty() || before.as_deref() != Some(version.as_str());
+        if !changed {
+            self.process.metrics.noop_write(self.controller);
+        }
+        written.push(effect(write, answer));
+        Ok(Applied { resource_version: version, changed })
+    }
+
+    /// The version of the target, where a store has it.
+    fn known_version(&self, write: &Write) -> Option<String> {
+        let target = &write.target;
+        let views = self.watching.iter().map(|watching| &watching.view);
+        let mut same = views.filter(|v| v.kind().group == target.kind.group && v.kind().kind == target.kind.kind);
+        same.find_map(|view| view.version_of(&target.namespace, &target.name))
+    }
+
+    /// Sends a write, again only where the server said that it did not look at it.
+    async fn send(&self, index: usize, write: &Write, deadline: Instant) -> Result<Answer, Failure> {
+        let request = request::request(write, &self.manager)
+            .map_err(|error| failure::new(index, Class::Blocked, "Invalid", error))?;
+        let mut tries = 1;
+        loop {
+            let Ok(left) = self.process.fence.check() else {
+                let message = "this process does not lead any more, or cannot be sure to; another one goes on";
+                return Err(failure::new(index, Class::Fatal, "Fenced", message));
+            };
+            let until = deadline.min(Instant::now() + left.min(REQUEST));
+            let (code, pause, body) = self.exchange(index, &request, until).await?;
+            if code.is_success() {
+                return Ok(serde_json::from_slice(&body).unwrap_or_default());
+            }
+            // An eviction is answered 429 as long as a disruption budget forbids it: that is no overload.
+            let overloaded = code == StatusCode::TOO_MANY_REQUESTS && !matches!(write.verb, Verb::Evict);
+            let pause = pause.unwrap_or(PAUSE * tries);
+            if !overloaded || tries >= TRIES || pause > LONGEST_PAUSE || Instant::now() + pause >= deadline {
+                return Err(failure::refused(index, &write.verb, code, &body));
+            }
+            sleep(pause).await;
+            tries += 1;
+        }
+    }
+
+    /// One request and its answer: the code, the pause that the server asks for, the body.
+    async fn exchange(
+        &self,
+        index: usize,
+        request: &Request<Vec<u8>>,
+        until: Instant,
+    ) -> Result<(StatusCode, Option<Duration>, bytes::Bytes), Failure> {
+        let started = Instant::now();
+        let exchange = async {
+            let response = self.process.client.send(request.clone().map(Body::from)).await?;
+            let (parts, body) = response.into_parts();
+            Ok::<_, kube::Error>((parts.status, retry_after(&parts.headers), body.collect_bytes().await?))
+        };
+        let answer = timeout_at(until, exchange).await;
+        let code = match &answer {
+            Ok(Ok((code, ..))) => Some(code.as_u16()),
+            _ => None,
+        };
+        self.process.metrics.request_done(method(request), HOST, code, started.elapsed());
+        match answer {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(failure::new(index, Class::Transient, "Unreachable", error.to_string())),
+            Err(_) => {
+                let message = "no answer from the API server in time; whether the write was made is not known";
+                Err(failure::new(index, Class::Transient, "Timeout", message))
+            }
+        }
+    }
+}
+
+fn method(request: &Request<Vec<u8>>) -> &'static str {
+    match *request.method() {
+        http::Method::POST => "POST",
+        http::Method::PATCH => "PATCH",
+        http::Method::DELETE => "DELETE",
+        _ => "GET",
+    }
+}
+
+fn retry_after(headers: &http::HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+/// What the stores will show of a write.
+fn effect(write: &Write, answer: Answer) -> Written {
+    let removes = matches!(write.verb, Verb::Delete { .. } | Verb::Evict);
+    // A deletion that a finalizer holds up is a new version of the object, others answer without one.
+    let version = answer.metadata.resource_version;
+    let marked = answer.metadata.deletion_timestamp.is_some() && !version.is_empty();
+    let effect = if removes && !marked { Effect::Deleted } else { Effect::Version(version) };
+    Written { target: write.target.clone(), effect, labels: answer.metadata.labels }
+}

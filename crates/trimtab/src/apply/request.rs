@@ -1,0 +1,122 @@
+//! The requests that writes are made of. Not sending them.
+
+use http::{Method, Request};
+use serde_json::{Value, json};
+use trimtab_plan::{ObjectRef, Propagation, Subresource, Verb, Write};
+
+use crate::path;
+
+/// The request of a write, as `manager`.
+pub(super) fn request(write: &Write, manager: &str) -> Result<Request<Vec<u8>>, String> {
+    let target = &write.target;
+    let query = format!("?fieldManager={manager}");
+    let (method, uri, content, body) = match &write.verb {
+        Verb::Create { body } => {
+            let uri = path::collection(&target.kind, &target.namespace) + &query;
+            (Method::POST, uri, "application/json", named(body, target))
+        }
+        Verb::Apply { body, force } => {
+            let uri = format!("{}{query}&force={force}", path::object(target, ""));
+            (Method::PATCH, uri, "application/apply-patch+yaml", named(body, target))
+        }
+        Verb::Patch { ops, subresource } => {
+            let uri = path::object(target, subresource_name(*subresource)) + &query;
+            let body = serde_json::to_value(ops).map_err(|error| error.to_string())?;
+            (Method::PATCH, uri, "application/json-patch+json", body)
+        }
+        Verb::Merge { body, subresource } => {
+            let uri = path::object(target, subresource_name(*subresource)) + &query;
+            (Method::PATCH, uri, "application/merge-patch+json", body.clone())
+        }
+        Verb::Scale { replicas } => {
+            let uri = path::object(target, "scale") + &query;
+            (Method::PATCH, uri, "application/merge-patch+json", json!({ "spec": { "replicas": replicas } }))
+        }
+        Verb::Delete { uid, resource_version, propagation } => {
+            let body = delete_options(uid.as_deref(), resource_version.as_deref(), *propagation);
+            (Method::DELETE, path::object(target, ""), "application/json", body)
+        }
+        Verb::Evict => {
+            let metadata = json!({ "name": target.name, "namespace": target.namespace });
+            let body = json!({ "apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata });
+            (Method::POST, path::object(target, "eviction"), "application/json", body)
+        }
+    };
+    let request = Request::builder().method(method).uri(uri).header(http::header::CONTENT_TYPE, content);
+    request.body(body.to_string().into_bytes()).map_err(|error| error.to_string())
+}
+
+fn subresource_name(subresource: Option<Subresource>) -> &'static str {
+    match subresource {
+        None => "",
+        Some(Subresource::Status) => "status",
+        Some(Subresource::Scale) => "scale",
+    }
+}
+
+/// The body with the names of its target.
+fn named(body: &Value, target: &ObjectRef) -> Value {
+    let mut body = body.clone();
+    if !body.is_object() {
+        body = json!({});
+    }
+    body["apiVersion"] = target.kind.api_version().into();
+    body["kind"] = target.kind.kind.into();
+    if !body["metadata"].is_object() {
+        body["metadata"] = json!({});
+    }
+    body["metadata"]["name"] = target.name.as_str().into();
+    if !target.namespace.is_empty() {
+        body["metadata"]["namespace"] = target.namespace.as_str().into();
+    }
+    body
+}
+
+fn delete_options(uid: Option<&str>, version: Option<&str>, propagation: Propagation) -> Value {
+    let propagation = match propagation {
+        Propagation::Background => "Background",
+        Propagation::Foreground => "Foreground",
+        Propagation::Orphan => "Orphan",
+    };
+    let mut options = json!({ "apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation });
+    if uid.is_some() || version.is_some() {
+        options["preconditions"] = json!({});
+    }
+    if let Some(uid) = uid {
+        options["preconditions"]["uid"] = uid.into();
+    }
+    if let Some(version) = version {
+        options["preconditions"]["resourceVersion"] = version.into();
+    }
+    options
+}
+
+#[cfg(test)]
+mod tests {
+    use trimtab_plan::Kind;
+
+    use super::*;
+
+    #[test]
+    fn a_created_object_gets_the_names_of_its_target() {
+        let kind = Kind::namespaced("apps", "v1", "ReplicaSet", "replicasets");
+        let write = Write::create(kind.object("shop", "web"), json!({ "spec": {} }), "why");
+        let request = request(&write, "trimtab-x").unwrap();
+        assert_eq!(request.method(), Method::POST);
+        assert_eq!(request.uri(), "/apis/apps/v1/namespaces/shop/replicasets?fieldManager=trimtab-x");
+        let body: Value = serde_json::from_slice(request.body()).unwrap();
+        let expected = json!({
+            "apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": { "name": "web", "namespace": "shop" }, "spec": {},
+        });
+        assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn a_deletion_is_held_to_its_uid() {
+        let kind = Kind::namespaced("", "v1", "Pod", "pods");
+        let request = request(&Write::delete(kind.object("a", "b"), "u-1", "why"), "m").unwrap();
+        let body: Value = serde_json::from_slice(request.body()).unwrap();
+        assert_eq!(body["preconditions"], json!({ "uid": "u-1" }));
+        assert_eq!(body["propagationPolicy"], "Background");
+    }
+}

@@ -1,0 +1,88 @@
+//! What a controller is. Not how it is run: that is the worker's.
+
+use std::fmt::{Debug, Display};
+use std::hash::Hash;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use trimtab_plan::{Answers, ObjectRef, Outcome, Plan, StatusWrite};
+
+use crate::permissions::Permission;
+
+/// What decisions are made about: usually the name of an object.
+pub trait Key: Clone + Eq + Hash + Ord + Display + Debug + Send + Sync + 'static {
+    /// Its namespace; keys of one namespace do not hold up those of others. Empty if there is none.
+    fn namespace(&self) -> &str;
+
+    /// The object that people ask about when they want to know why.
+    fn object(&self) -> ObjectRef;
+}
+
+impl Key for ObjectRef {
+    fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    fn object(&self) -> ObjectRef {
+        self.clone()
+    }
+}
+
+/// A controller: what it sees of a key, and what it decides on that.
+///
+/// # Flow
+/// Whenever something wakes a key: `gather`, `decide`, the plan's writes, `conclude`, the status write. No two reconciles
+/// of one key run at once, and none before the stores have seen what the one before wrote.
+///
+/// # Assumptions
+/// The functions are quick and do no I/O. `decide` and `conclude` are pure: all that they know is in their arguments. A
+/// plan may be cut off after any of its writes, by a crash or a failure; deciding anew must reach the same end.
+///
+/// # Errors
+/// There are none to return. What is wrong with an object is part of its status; what fails in applying is in the
+/// outcome. A panic harms its own key alone: it is logged, counted, and tried again with backoff.
+pub trait Controller: Send + Sync + 'static {
+    /// Its name in metrics and logs; `trimtab-<name>` is its field manager.
+    const NAME: &'static str;
+    /// What it decides about.
+    type Key: Key;
+    /// What it sees of a key.
+    type Snapshot: Serialize + Send + Sync;
+    /// What it says of a key.
+    type Status: Serialize + Send + Sync;
+
+    /// The writes that it makes. What it watches is added by the runtime.
+    fn permissions() -> Vec<Permission>;
+
+    /// Collects from the stores what a decision is made on. `None`: there is nothing (any more), forget the key.
+    fn gather(&self, key: &Self::Key, answers: &Answers) -> Option<Self::Snapshot>;
+
+    /// Decides.
+    fn decide(now: Timestamp, seen: &Self::Snapshot) -> Plan<Self::Status>;
+
+    /// The status that follows from what came of the plan. `None`: the status stays as it is.
+    fn conclude(
+        now: Timestamp,
+        seen: &Self::Snapshot,
+        plan: &Plan<Self::Status>,
+        outcome: &Outcome,
+    ) -> Option<StatusWrite>;
+}
+
+/// How a controller is run.
+#[derive(Debug, Clone)]
+pub struct ControllerOptions {
+    /// How many keys are worked on at once.
+    pub workers: usize,
+    /// How long a reconcile's writes may take together; what is left then fails as `Timeout`, and the status says so.
+    pub timeout: Duration,
+    /// How many questions may be under way at once.
+    pub asks: usize,
+}
+
+impl Default for ControllerOptions {
+    fn default() -> Self {
+        Self { workers: 8, timeout: Duration::from_secs(60), asks: 16 }
+    }
+}

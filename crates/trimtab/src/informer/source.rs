@@ -1,0 +1,162 @@
+//! What a watch feeds: a store, and those who want to know of its changes. Not how the watch is kept up.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use trimtab_plan::{Meta, Watched};
+
+use super::health::Health;
+use super::wire;
+use crate::Selector;
+use crate::metrics::Metrics;
+use crate::store::{Change, Shared, Unread, Unreadable, version};
+
+/// Told of what happens in a store. The flag says whether it is part of the first list.
+pub(crate) struct Subscriber<T> {
+    pub(crate) changed: Box<dyn Fn(&Change<T>, bool) + Send + Sync>,
+    pub(crate) unreadable: Box<dyn Fn(&Unread<T>, bool) + Send + Sync>,
+    pub(crate) advanced: Box<dyn Fn() + Send + Sync>,
+}
+
+/// A kind and selector that are watched, once, for all controllers.
+pub(crate) struct Source<T> {
+    pub(crate) shared: Arc<Shared<T>>,
+    pub(crate) selector: Selector,
+    pub(crate) health: Vec<Health>,
+    pub(super) metrics: Metrics,
+    subscribers: RwLock<Vec<Subscriber<T>>>,
+}
+
+/// What a delivered object was in: the list of this number, or the watch after it.
+#[derive(Clone, Copy)]
+pub(super) struct Delivery {
+    pub(super) scope: usize,
+    pub(super) epoch: u32,
+    pub(super) listing: bool,
+}
+
+impl<T: Watched> Source<T> {
+    pub(crate) fn new(namespaces: &[String], selector: Selector, metrics: Metrics) -> Self {
+        let shared = Arc::new(Shared::new(namespaces));
+        let health = shared.scopes().map(|_| Health::default()).collect();
+        metrics.init_kind(T::KIND.kind);
+        Self { shared, selector, health, metrics, subscribers: RwLock::new(vec![]) }
+    }
+
+    pub(crate) fn subscribe(&self, subscriber: Subscriber<T>) {
+        self.subscribers.write().unwrap_or_else(PoisonError::into_inner).push(subscriber);
+    }
+
+    /// Calls the controllers' functions. They are not ours: a panic in one must not end the watch.
+    fn tell(&self, what: impl Fn(&Subscriber<T>)) {
+        for subscriber in self.subscribers.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            if catch_unwind(AssertUnwindSafe(|| what(subscriber))).is_err() {
+                tracing::error!(kind = T::KIND.kind, "a function that maps objects to keys panicked; event skipped");
+            }
+        }
+    }
+
+    fn first(&self, delivery: Delivery) -> bool {
+        delivery.listing && self.health.get(delivery.scope).is_some_and(|health| !health.synced())
+    }
+
+    /// An object was listed, created or changed.
+    pub(super) fn put(&self, object: &[u8], delivery: Delivery) {
+        match serde_json::from_slice::<T>(object) {
+            Ok(read) => self.put_read(read, delivery),
+            Err(error) => self.put_unreadable(object, &error, delivery),
+        }
+    }
+
+    fn put_read(&self, object: T, delivery: Delivery) {
+        let seen = version(&object.meta().resource_version);
+        _ = self.shared.clear_unreadable(object.meta());
+        // Indexing calls the controllers' functions as well.
+        let put = AssertUnwindSafe(|| self.shared.put(object, delivery.epoch, delivery.listing));
+        let Ok(change) = catch_unwind(put) else {
+            tracing::error!(kind = T::KIND.kind, "an index function panicked; object skipped");
+            return;
+        };
+        self.advance(seen, delivery);
+        if let Some(change) = change {
+            let first = self.first(delivery);
+            self.tell(|subscriber| (subscriber.changed)(&change, first));
+        }
+    }
+
+    fn put_unreadable(&self, object: &[u8], error: &serde_json::Error, delivery: Delivery) {
+        let kind = T::KIND.kind;
+        let Ok(meta) = wire::meta(object) else {
+            tracing::error!(kind, "an object without a readable name was skipped");
+            return;
+        };
+        // The text of the error quotes values, which must not leave a Secret.
+        let error = match kind {
+            "Secret" => format!("not as expected at line {} column {}", error.line(), error.column()),
+            _ => error.to_string(),
+        };
+        tracing::warn!(kind, namespace = meta.namespace, name = meta.name, error, "an object cannot be read");
+        let seen = version(&meta.resource_version);
+        let unread = self.shared.put_unreadable(Unreadable { meta, error }, delivery.epoch);
+        self.advance(seen, delivery);
+        if let Some(unread) = unread {
+            let first = self.first(delivery);
+            self.tell(|subscriber| (subscriber.unreadable)(&unread, first));
+        }
+    }
+
+    /// An object was deleted.
+    pub(super) fn delete(&self, meta: &Meta, delivery: Delivery) {
+        let unreadable = self.shared.clear_unreadable(meta);
+        let change = self.shared.remove(meta);
+        self.advance(version(&meta.resource_version), delivery);
+        self.gone(change, unreadable);
+    }
+
+    fn gone(&self, change: Option<Change<T>>, unreadable: Option<Arc<Unreadable>>) {
+        if let Some(change) = change {
+            self.tell(|subscriber| (subscriber.changed)(&change, false));
+        }
+        if let Some(now) = unreadable {
+            let unread = Unread { old: None, now };
+            self.tell(|subscriber| (subscriber.unreadable)(&unread, false));
+        }
+    }
+
+    /// Events of a watch come in the order of versions, those of a list do not: its version counts at its end.
+    fn advance(&self, seen: u64, delivery: Delivery) {
+        if !delivery.listing {
+            self.saw(delivery.scope, seen);
+        }
+    }
+
+    /// The watch has passed a version.
+    pub(super) fn saw(&self, scope: usize, seen: u64) {
+        self.shared.saw(scope, seen, false);
+        self.tell(|subscriber| (subscriber.advanced)());
+    }
+
+    /// A list is complete: what it did not have is gone.
+    pub(super) fn listed(&self, scope: usize, epoch: u32, list_version: &str) {
+        let swept = self.shared.sweep(scope, epoch);
+        let unreadable = self.shared.sweep_unreadable(scope, epoch);
+        self.shared.saw(scope, version(list_version), true);
+        self.shared.set_synced(scope);
+        if let Some(health) = self.health.get(scope) {
+            health.set_synced();
+        }
+        swept.into_iter().for_each(|change| self.gone(Some(change), None));
+        unreadable.into_iter().for_each(|object| self.gone(None, Some(object)));
+        self.tell(|subscriber| (subscriber.advanced)());
+        self.report(scope);
+    }
+
+    /// Updates the gauges of the store.
+    pub(super) fn report(&self, scope: usize) {
+        self.metrics.watch_active(T::KIND.kind);
+        self.metrics.store_state(T::KIND.kind, self.shared.len(), self.shared.last_seen(None));
+        if let Some(health) = self.health.get(scope) {
+            health.heard();
+        }
+    }
+}

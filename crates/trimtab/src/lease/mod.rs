@@ -1,0 +1,322 @@
+//! Leader election over a `coordination.k8s.io/v1` Lease, and the fence that keeps a former leader from writing.
+//!
+//! The semantics are client-go's, so that both can compete for one Lease: whether a lease has lapsed is judged by how
+//! long *this* process has seen no change, never by the holder's clock; updates are guarded by the resourceVersion;
+//! the holder gives up when it could not renew for the renew deadline. Two things are stricter: the right to write
+//! counts from the start of the request that renewed, and a Lease that somebody deletes is not free before its holder
+//! could know.
+//!
+//! Not a lock: a write that is on its way when the lease lapses still arrives. The time between the renew deadline and
+//! the lease duration is there for it.
+
+mod elector;
+mod fence;
+#[cfg(test)]
+mod model;
+mod server;
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::{Client, Config};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::Metrics;
+use elector::{Asked, Elector, Pace, Step, Timing};
+pub use fence::{Fence, Fenced};
+use fence::now;
+use server::Server;
+
+/// Which Lease, who asks, and how fast.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Namespace of the Lease.
+    pub namespace: String,
+    /// Name of the Lease; also the `name` of `leader_election_master_status`.
+    pub name: String,
+    /// Who this process is; must never be shared by two processes, not even one after the other. See [`identity`].
+    pub identity: String,
+    /// How long the others wait after the last change that they saw.
+    pub lease_duration: Duration,
+    /// How long the holder may write after its last renewal.
+    pub renew_deadline: Duration,
+    /// The pause between attempts.
+    pub retry_period: Duration,
+}
+
+impl Options {
+    /// client-go's durations: 15 s, 10 s, 2 s.
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+            identity: identity(),
+            lease_duration: Duration::from_secs(15),
+            renew_deadline: Duration::from_secs(10),
+            retry_period: Duration::from_secs(2),
+        }
+    }
+
+    fn check(&self) -> Result<(), InvalidOptions> {
+        if self.identity.is_empty() {
+            return Err(InvalidOptions("the identity is empty"));
+        }
+        if self.lease_duration <= self.renew_deadline {
+            return Err(InvalidOptions("the lease duration must be longer than the renew deadline"));
+        }
+        if self.renew_deadline <= self.retry_period.mul_f64(JITTER) {
+            return Err(InvalidOptions("the renew deadline must be longer than 1.2 retry periods"));
+        }
+        if self.retry_period.is_zero() {
+            return Err(InvalidOptions("the retry period is zero"));
+        }
+        Ok(())
+    }
+}
+
+/// The durations of an election contradict each other, or it has no identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("leader election cannot work like this: {0}")]
+pub struct InvalidOptions(&'static str);
+
+/// client-go's jitter factor: a candidate pauses for up to 2.2 retry periods.
+const JITTER: f64 = 1.2;
+
+/// A name for this process that no other has: the host's (in a pod, the pod's) and 64 random bits.
+pub fn identity() -> String {
+    let host = std::env::var("HOSTNAME").ok().filter(|host| !host.is_empty());
+    let host = host.or_else(|| std::fs::read_to_string("/etc/hostname").ok());
+    format!("{}_{:016x}", host.as_deref().unwrap_or("trimtab").trim(), random())
+}
+
+/// A client that sends every request once. kube's default sends a request up to 16 times and waits minutes in between,
+/// which is of no use to a renewal that must be known good or bad within seconds.
+///
+/// # Errors
+///
+/// As [`Client::try_from`].
+pub fn client(mut config: Config) -> Result<Client, kube::Error> {
+    config.default_retry = false;
+    Client::try_from(config)
+}
+
+/// The state of an election as this process sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// Somebody else leads, or nobody yet.
+    Following {
+        /// Who leads, if known.
+        holder: Option<String>,
+    },
+    /// This process leads.
+    Leading,
+    /// This process led and does not any more: it must end, it will not be elected again.
+    Lost,
+    /// This process has stopped taking part.
+    Released,
+}
+
+/// A running election. Dropping it closes the fence without telling the others, who then wait out the lease.
+#[derive(Debug)]
+pub struct Election {
+    fence: Fence,
+    state: watch::Receiver<State>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Election {
+    /// Starts to take part; `client` should be one of [`client`].
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidOptions`] before anything is sent.
+    pub fn run(client: Client, options: Options, metrics: Metrics) -> Result<Self, InvalidOptions> {
+        options.check()?;
+        let fence = Fence::closed();
+        let (tell, state) = watch::channel(State::Following { holder: None });
+        let stop = CancellationToken::new();
+        let timing = Timing { lease_duration: options.lease_duration, renew_deadline: options.renew_deadline };
+        let candidate = Candidate {
+            server: Server::new(client, &options),
+            elector: Elector::new(options.identity.clone(), timing),
+            options,
+            fence: fence.clone(),
+            tell,
+            metrics,
+        };
+        let task = tokio::spawn(candidate.take_part(stop.clone()));
+        Ok(Self { fence, state, stop, task })
+    }
+
+    /// What every write has to ask.
+    pub fn fence(&self) -> Fence {
+        self.fence.clone()
+    }
+
+    /// What to watch to learn of the election's turns.
+    pub fn state(&self) -> watch::Receiver<State> {
+        self.state.clone()
+    }
+
+    /// Closes the fence, sets the lease free if it is held, and ends. Call it when all writes have ended: the next
+    /// leader starts at once.
+    pub async fn release(mut self) {
+        self.stop.cancel();
+        if (&mut self.task).await.is_err() {
+            tracing::error!("leader election ended by a panic");
+        }
+    }
+}
+
+impl Drop for Election {
+    fn drop(&mut self) {
+        self.fence.close_at(None);
+        self.task.abort();
+    }
+}
+
+/// The shell around the [`Elector`]: it sends, sleeps and tells.
+struct Candidate {
+    server: Server,
+    elector: Elector,
+    options: Options,
+    fence: Fence,
+    tell: watch::Sender<State>,
+    metrics: Metrics,
+}
+
+impl Candidate {
+    async fn take_part(mut self, stop: CancellationToken) {
+        self.metrics.leading(&self.options.name, false);
+        let ended = stop.run_until_cancelled(self.elect()).await.is_some();
+        self.fence.close_at(None);
+        self.metrics.leading(&self.options.name, false);
+        if ended {
+            tracing::error!(lease = %self.options.name, "leader lease lost");
+            self.tell.send_replace(State::Lost);
+        } else {
+            self.give_up().await;
+            self.tell.send_replace(State::Released);
+        }
+    }
+
+    /// Ends when the lease is lost.
+    async fn elect(&mut self) {
+        loop {
+            let step = self.elector.step(now(), Timestamp::now());
+            let pace = match step {
+                Step::Lost => return,
+                Step::Wait => Pace::Jittered,
+                step => self.ask(step).await,
+            };
+            self.publish();
+            let pause = match pace {
+                Pace::Now => continue,
+                Pace::Retry => self.options.retry_period,
+                Pace::Jittered => jittered(self.options.retry_period),
+            };
+            tokio::time::sleep(pause.min(self.left())).await;
+        }
+    }
+
+    /// Sends a request and takes in its answer. A leader waits no longer than its right lasts.
+    async fn ask(&mut self, step: Step) -> Pace {
+        let asked = if step == Step::Get { Asked::Read } else { Asked::Write };
+        let started = now();
+        let timeout = self.left().min(self.options.renew_deadline / 2);
+        let answer = self.server.send(step, timeout).await;
+        self.elector.answer(asked, started, now(), answer)
+    }
+
+    /// How long the right to write lasts; without one nothing hurries.
+    fn left(&self) -> Duration {
+        self.elector.deadline().map_or(Duration::MAX, |deadline| deadline.saturating_sub(now()))
+    }
+
+    /// Tells the fence first: it is what counts.
+    fn publish(&self) {
+        let deadline = self.elector.deadline();
+        self.fence.close_at(deadline);
+        let state = match deadline {
+            Some(_) => State::Leading,
+            None => State::Following { holder: self.elector.holder().map(str::to_owned) },
+        };
+        let changed = self.tell.send_if_modified(|old| std::mem::replace(old, state.clone()) != state);
+        if !changed {
+            return;
+        }
+        self.metrics.leading(&self.options.name, state == State::Leading);
+        match state {
+            State::Following { holder: Some(holder) } => {
+                tracing::info!(lease = %self.options.name, holder, "another process leads");
+            }
+            State::Leading => {
+                tracing::info!(lease = %self.options.name, identity = %self.options.identity, "leader lease acquired");
+            }
+            _ => {}
+        }
+    }
+
+    /// Sets the lease free. A renewal may have been on its way: then the first update conflicts, and the lease is read
+    /// and set free once more. If that does not work the others wait out the lease, as after a crash.
+    async fn give_up(&mut self) {
+        for _ in 0..4 {
+            let step = self.elector.release(Timestamp::now());
+            let writes = match step {
+                Step::Lost | Step::Wait => return,
+                Step::Get => false,
+                _ => true,
+            };
+            let answer = self.server.send(step, self.options.renew_deadline / 4).await;
+            if writes && matches!(answer, elector::Answer::Is(_)) {
+                tracing::info!(lease = %self.options.name, "leader lease released");
+                return;
+            }
+            self.elector.answer(Asked::Read, now(), now(), answer);
+        }
+    }
+}
+
+fn jittered(period: Duration) -> Duration {
+    let share = (random() >> 11) as f64 / (1_u64 << 53) as f64;
+    period.mul_f64(1.0 + JITTER * share)
+}
+
+/// Randomness enough to spread candidates and to tell processes apart: the standard library's hash keys.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_that_cannot_work_are_refused() {
+        let good = Options::new("default", "trimtab");
+        assert!(good.check().is_ok());
+        let bad = [
+            Options { identity: String::new(), ..good.clone() },
+            Options { lease_duration: good.renew_deadline, ..good.clone() },
+            Options { retry_period: good.renew_deadline, ..good.clone() },
+            Options { retry_period: Duration::ZERO, ..good.clone() },
+        ];
+        assert!(bad.iter().all(|options| options.check().is_err()));
+    }
+
+    #[test]
+    fn identities_differ() {
+        assert_ne!(identity(), identity());
+    }
+
+    #[test]
+    fn jitter_stays_in_bounds() {
+        let period = Duration::from_secs(2);
+        assert!((0..1000).map(|_| jittered(period)).all(|p| p >= period && p <= period.mul_f64(2.2)));
+    }
+}

@@ -1,0 +1,207 @@
+//! Whether the process may do what its controllers need, asked once at the start. Not authorization: the server
+//! decides on every request. It turns a controller that hangs on `403` into one that says what to grant.
+
+use std::fmt;
+use std::time::Duration;
+
+use futures::StreamExt;
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
+use kube::Client;
+use kube::api::{Api, PostParams};
+
+/// So many questions are asked at once.
+const AT_ONCE: usize = 16;
+
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a controller needs to do with a resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Permission {
+    /// API group; empty for the core group.
+    pub group: &'static str,
+    /// The plural, with the subresource if it is one: `deployments`, `deployments/scale`.
+    pub resource: &'static str,
+    /// `get`, `list`, `watch`, `create`, `patch`, …
+    pub verbs: &'static [&'static str],
+}
+
+/// Verbs that a process lacks on one resource in one place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// API group; empty for the core group.
+    pub group: &'static str,
+    /// The plural, with the subresource if it is one.
+    pub resource: &'static str,
+    /// The verbs that are lacking.
+    pub verbs: Vec<&'static str>,
+    /// Where; `None`: in all namespaces.
+    pub namespace: Option<String>,
+    /// Who the server takes this process for.
+    pub user: String,
+}
+
+impl Missing {
+    fn is_about(&self, other: &Self) -> bool {
+        (self.group, self.resource, &self.namespace) == (other.group, other.resource, &other.namespace)
+    }
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let dot = if self.group.is_empty() { "" } else { "." };
+        write!(f, "lacks permission to {} {}{dot}{} in ", self.verbs.join(", "), self.resource, self.group)?;
+        let role = match &self.namespace {
+            None => {
+                write!(f, "all namespaces")?;
+                "ClusterRole"
+            }
+            Some(namespace) => {
+                write!(f, "namespace {namespace}")?;
+                "Role in that namespace"
+            }
+        };
+        write!(
+            f,
+            ": grant it to {} with a {role} that has apiGroups: [\"{}\"], resources: [\"{}\"], verbs: [\"{}\"]",
+            self.user,
+            self.group,
+            self.resource,
+            self.verbs.join("\", \"")
+        )
+    }
+}
+
+/// Asks the server for every verb in every namespace; no namespaces means in all of them at once.
+///
+/// A question without an answer counts as granted: the check must not keep a process from starting.
+pub async fn check(client: Client, namespaces: &[String], permissions: &[Permission]) -> Vec<Missing> {
+    let places: Vec<Option<String>> =
+        if namespaces.is_empty() { vec![None] } else { namespaces.iter().cloned().map(Some).collect() };
+    let mut questions = vec![];
+    for place in &places {
+        for permission in permissions {
+            let question = |verb: &&'static str| ask(client.clone(), place.clone(), *permission, verb);
+            questions.extend(permission.verbs.iter().map(question));
+        }
+    }
+    let answers: Vec<_> = futures::stream::iter(questions).buffered(AT_ONCE).collect().await;
+    let mut missing: Vec<Missing> = vec![];
+    for denied in answers.into_iter().flatten() {
+        match missing.last_mut() {
+            Some(last) if last.is_about(&denied) => last.verbs.extend(denied.verbs),
+            _ => missing.push(denied),
+        }
+    }
+    if !missing.is_empty() {
+        let user = user(client).await;
+        missing.iter_mut().for_each(|missing| user.clone_into(&mut missing.user));
+    }
+    missing
+}
+
+/// Logs each missing permission once, as an error.
+pub fn report(missing: &[Missing]) {
+    for missing in missing {
+        tracing::error!(
+            group = missing.group,
+            resource = missing.resource,
+            namespace = missing.namespace.as_deref().unwrap_or("*"),
+            detail = %missing,
+            "permission missing"
+        );
+    }
+}
+
+/// What is missing if the verb is denied.
+async fn ask(client: Client, place: Option<String>, permission: Permission, verb: &'static str) -> Option<Missing> {
+    let Permission { group, resource, .. } = permission;
+    let (plural, subresource) = match resource.split_once('/') {
+        Some((plural, subresource)) => (plural, Some(subresource.to_owned())),
+        None => (resource, None),
+    };
+    let attributes = ResourceAttributes {
+        group: Some(group.to_owned()),
+        resource: Some(plural.to_owned()),
+        subresource,
+        verb: Some(verb.to_owned()),
+        namespace: place.clone(),
+        ..ResourceAttributes::default()
+    };
+    let spec = SelfSubjectAccessReviewSpec { resource_attributes: Some(attributes), ..Default::default() };
+    let review = SelfSubjectAccessReview { spec, ..Default::default() };
+    let (api, params) = (Api::<SelfSubjectAccessReview>::all(client), PostParams::default());
+    let error = match tokio::time::timeout(REQUEST_TIMEOUT, api.create(&params, &review)).await {
+        Ok(Ok(review)) => {
+            let denied = review.status.is_some_and(|status| !status.allowed);
+            return denied.then(|| Missing { group, resource, verbs: vec![verb], namespace: place, user: String::new() });
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(elapsed) => elapsed.to_string(),
+    };
+    tracing::warn!(group, resource, verb, error, "permission could not be checked");
+    None
+}
+
+/// Who the server takes us for; servers before 1.28 do not say.
+async fn user(client: Client) -> String {
+    let (api, params) = (Api::<SelfSubjectReview>::all(client), PostParams::default());
+    let asked = tokio::time::timeout(REQUEST_TIMEOUT, api.create(&params, &SelfSubjectReview::default())).await;
+    let info = asked.ok().and_then(Result::ok).and_then(|review| review.status).and_then(|status| status.user_info);
+    info.and_then(|info| info.username).unwrap_or_else(|| "the service account of this process".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::http::{StatusCode, Uri};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// Allows everything but to patch replica sets and to get `leases` in `shop`.
+    async fn serve(uri: Uri, body: String) -> (StatusCode, String) {
+        let mut review: Value = serde_json::from_str(&body).unwrap();
+        review["status"] = if uri.path().ends_with("/selfsubjectreviews") {
+            json!({ "userInfo": { "username": "system:serviceaccount:trimtab:trimtab" } })
+        } else {
+            let asked = &review["spec"]["resourceAttributes"];
+            let denied = (asked["resource"] == "replicasets" && asked["verb"] == "patch")
+                || (asked["resource"] == "leases" && asked["namespace"] == "shop");
+            json!({ "allowed": !denied })
+        };
+        (StatusCode::CREATED, review.to_string())
+    }
+
+    async fn client() -> Client {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        tokio::spawn(async move { axum::serve(listener, Router::new().fallback(serve)).await });
+        crate::lease::client(kube::Config::new(url)).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_is_missing_is_a_sentence_that_says_what_to_grant() {
+        let needs = [
+            Permission { group: "apps", resource: "replicasets", verbs: &["get", "list", "patch"] },
+            Permission { group: "", resource: "pods", verbs: &["get"] },
+        ];
+        let missing = check(client().await, &[], &needs).await;
+        let said: Vec<String> = missing.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            said,
+            ["lacks permission to patch replicasets.apps in all namespaces: grant it to \
+              system:serviceaccount:trimtab:trimtab with a ClusterRole that has apiGroups: [\"apps\"], resources: \
+              [\"replicasets\"], verbs: [\"patch\"]"]
+        );
+    }
+
+    #[tokio::test]
+    async fn verbs_are_grouped_by_place() {
+        let needs =
+            [Permission { group: "coordination.k8s.io", resource: "leases", verbs: &["get", "update"] }];
+        let missing = check(client().await, &["shop".to_owned(), "bank".to_owned()], &needs).await;
+        assert_eq!(missing.len(), 1);
+        assert_eq!((missing[0].namespace.as_deref(), &missing[0].verbs[..]), (Some("shop"), &["get", "update"][..]));
+    }
+}

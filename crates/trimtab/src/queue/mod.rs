@@ -1,0 +1,448 @@
+//! The keyed queue between watches and workers. A key is in it once, however often it is woken, and in the hands of one
+//! worker at a time. Not a store of work: what is to be done is decided from the stores when the key's turn comes.
+//!
+//! After a failure a key waits (`backoff`). An event in that time is not an order to try at once, or a key whose failing
+//! reconcile writes a status would run hot on its own echo (kubernetes#132805):
+//! - the echo of a write of its own does not count;
+//! - a change of what people set (spec, labels, annotations, creation, deletion) or an answer brings the key forward to
+//!   at once, but not closer than a second to the last try;
+//! - any other change brings it forward to 5 seconds after the last try.
+//!
+//! A try that was brought forward and fails does not lengthen the backoff.
+
+mod backoff;
+mod lanes;
+#[cfg(test)]
+mod tests;
+mod trigger;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+use trimtab_plan::Class;
+
+pub(crate) use backoff::Backoff;
+pub(crate) use lanes::Lane;
+pub(crate) use trigger::{Trigger, What};
+
+use crate::Key;
+use crate::gate::Gate;
+use crate::metrics::Metrics;
+use lanes::Lanes;
+
+/// The closest that a change of what people set brings a failing key to its last try.
+const FORWARD_SPECIFIED: Duration = Duration::from_secs(1);
+/// The closest that any other change brings a failing key to its last try.
+const FORWARD_OTHER: Duration = Duration::from_secs(5);
+/// How long a key waits for the stores to see its last writes.
+const GATE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Triggers remembered for people; more add nothing.
+const TRIGGERS: usize = 16;
+
+/// The queue of one controller.
+pub(crate) struct Queue<K> {
+    controller: &'static str,
+    metrics: Metrics,
+    state: Mutex<State<K>>,
+    changed: Notify,
+    gated: AtomicUsize,
+    closed: AtomicBool,
+}
+
+struct State<K> {
+    items: HashMap<K, Item>,
+    lanes: Lanes<K>,
+    timers: BTreeMap<(Instant, u64), K>,
+    gated: HashSet<K>,
+    ready: usize,
+    next: u64,
+}
+
+/// Where a key is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Nowhere, or waiting for a timer.
+    Idle,
+    /// In a lane, under this ticket.
+    Ready(Lane, u64),
+    /// To be taken, once the stores have seen its last writes.
+    Parked,
+    /// In the hands of a worker.
+    Running,
+}
+
+/// What is remembered about a key; nothing is, once it is idle and well.
+struct Item {
+    place: Place,
+    triggers: Vec<Trigger>,
+    woken_at: Option<Instant>,
+    since: Instant,
+    timer: Option<(Instant, u64)>,
+    timer_is: Trigger,
+    failures: u32,
+    tried: Option<Instant>,
+    backoff_until: Option<Instant>,
+    brought_forward: bool,
+    own: Vec<Box<str>>,
+    gates: Vec<Gate>,
+    gate_until: Option<Instant>,
+}
+
+/// A key in the hands of a worker.
+pub(crate) struct Taken<K> {
+    pub(crate) key: K,
+    pub(crate) triggers: Vec<Trigger>,
+    /// How long it was ready.
+    pub(crate) queued: Duration,
+    /// Since the first event that woke it; none if no event did.
+    pub(crate) since_event: Option<Duration>,
+}
+
+/// How a reconcile ended, for the queue.
+#[derive(Default)]
+pub(crate) struct Finished {
+    /// What went wrong, if something did.
+    pub(crate) failed: Option<Class>,
+    /// When the plan wants to be decided again.
+    pub(crate) wake: Option<Instant>,
+    /// What the stores must see first.
+    pub(crate) gates: Vec<Gate>,
+    /// The resource versions written.
+    pub(crate) own: Vec<Box<str>>,
+    /// The key is of nothing any more: forget its failures.
+    pub(crate) forget: bool,
+}
+
+impl<K: Key> Queue<K> {
+    pub(crate) fn new(controller: &'static str, metrics: Metrics) -> Self {
+        let state = State {
+            items: HashMap::new(),
+            lanes: Lanes::new(),
+            timers: BTreeMap::new(),
+            gated: HashSet::new(),
+            ready: 0,
+            next: 0,
+        };
+        Self {
+            controller,
+            metrics,
+            state: Mutex::new(state),
+            changed: Notify::new(),
+            gated: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<K>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes a key.
+    pub(crate) fn wake(&self, key: K, trigger: Trigger, lane: Lane) {
+        let now = Instant::now();
+        let mut state = self.lock();
+        let item = state.items.entry(key.clone()).or_insert_with(|| Item::new(now));
+        if item.failures > 0 && item.place == Place::Idle && trigger.is_echo_of(&item.own) {
+            return;
+        }
+        let specified = trigger.is_specification();
+        item.note(trigger, now);
+        match item.place {
+            Place::Running | Place::Parked | Place::Ready(Lane::Normal, _) => return,
+            Place::Ready(Lane::Low, _) if lane == Lane::Low => return,
+            Place::Ready(Lane::Low, _) => _ = state.enter(&key, lane, now),
+            Place::Idle => {
+                let due = item.due(specified, now);
+                if state.schedule(&key, due, lane, now) {
+                    self.metrics.stale_skip();
+                }
+            }
+        }
+        self.publish(state);
+        self.metrics.queue_added(self.controller);
+    }
+
+    /// Reports the depth and lets a worker look.
+    fn publish(&self, state: MutexGuard<'_, State<K>>) {
+        self.gated.store(state.gated.len(), Ordering::Release);
+        self.metrics.queue_depth(self.controller, state.ready);
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// The next key; waits for one. `None` once the queue is closed.
+    pub(crate) async fn take(&self) -> Option<Taken<K>> {
+        loop {
+            // Asked for before looking, so that what comes in between is not missed.
+            let changed = self.changed.notified();
+            if self.closed.load(Ordering::Acquire) {
+                self.changed.notify_one();
+                return None;
+            }
+            let next = {
+                let now = Instant::now();
+                let mut state = self.lock();
+                let parked = state.promote(now);
+                (0..parked).for_each(|_| self.metrics.stale_skip());
+                if let Some(taken) = state.take(now) {
+                    // One wake-up may stand for several keys: the next worker looks for itself.
+                    self.publish(state);
+                    return Some(taken);
+                }
+                state.timers.first_key_value().map(|((at, _), _)| *at)
+            };
+            match next {
+                Some(at) => tokio::select! { () = changed => {}, () = sleep_until(at) => {} },
+                None => changed.await,
+            }
+        }
+    }
+
+    /// Gives a key back.
+    pub(crate) fn finish(&self, key: &K, finished: Finished) {
+        let now = Instant::now();
+        let mut state = self.lock();
+        let retried = finished.failed.is_some();
+        if state.finish(key, finished, now) {
+            self.metrics.stale_skip();
+        }
+        self.publish(state);
+        if retried {
+            self.metrics.queue_retried(self.controller);
+        }
+    }
+
+    /// A store has moved on: keys that waited for it may go on.
+    pub(crate) fn store_advanced(&self) {
+        if self.gated.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        let now = Instant::now();
+        let mut state = self.lock();
+        if state.recheck(now) {
+            self.publish(state);
+        }
+    }
+
+    /// Hands out no more keys.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.changed.notify_one();
+    }
+}
+
+impl Item {
+    fn new(now: Instant) -> Self {
+        Self {
+            place: Place::Idle,
+            triggers: vec![],
+            woken_at: None,
+            since: now,
+            timer: None,
+            timer_is: Trigger::Wake,
+            failures: 0,
+            tried: None,
+            backoff_until: None,
+            brought_forward: false,
+            own: vec![],
+            gates: vec![],
+            gate_until: None,
+        }
+    }
+
+    fn note(&mut self, trigger: Trigger, now: Instant) {
+        if matches!(trigger, Trigger::Changed { .. }) {
+            self.woken_at.get_or_insert(now);
+        }
+        if self.triggers.len() < TRIGGERS && !self.triggers.contains(&trigger) {
+            self.triggers.push(trigger);
+        }
+    }
+
+    /// When an event makes the key due: see the rules at the top of this file.
+    fn due(&self, specified: bool, now: Instant) -> Instant {
+        let (Some(until), Some(tried)) = (self.backoff_until, self.tried) else { return now };
+        let closest = if specified { FORWARD_SPECIFIED } else { FORWARD_OTHER };
+        now.max(until.min(tried + closest))
+    }
+
+    fn gated(&mut self, now: Instant) -> bool {
+        if self.gate_until.is_some_and(|until| now >= until) {
+            self.gates.clear();
+        }
+        self.gates.retain(|gate| !gate.passed());
+        if self.gates.is_empty() {
+            self.gate_until = None;
+        }
+        !self.gates.is_empty()
+    }
+
+    fn is_forgettable(&self) -> bool {
+        self.place == Place::Idle && self.timer.is_none() && self.failures == 0 && self.gates.is_empty()
+    }
+}
+
+impl<K: Key> State<K> {
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    /// Puts a key into a lane, or aside if the stores have not seen its last writes. Says whether it was put aside.
+    fn enter(&mut self, key: &K, lane: Lane, now: Instant) -> bool {
+        let ticket = self.number();
+        self.stop_timer(key);
+        let Some(item) = self.items.get_mut(key) else { return false };
+        if !matches!(item.place, Place::Ready(..)) {
+            if item.gated(now) {
+                item.place = Place::Parked;
+                let until = item.gate_until.unwrap_or(now);
+                self.start_timer(key, until, Trigger::Wake);
+                return true;
+            }
+            self.gated.remove(key);
+            item.since = now;
+            self.ready += 1;
+        }
+        item.place = Place::Ready(lane, ticket);
+        self.lanes.push(lane, key.namespace(), key.clone(), ticket);
+        false
+    }
+
+    fn schedule(&mut self, key: &K, due: Instant, lane: Lane, now: Instant) -> bool {
+        if due <= now {
+            return self.enter(key, lane, now);
+        }
+        let Some(item) = self.items.get_mut(key) else { return false };
+        if item.timer.is_none_or(|(at, _)| due < at) {
+            item.brought_forward |= item.backoff_until.is_some_and(|until| due < until);
+            self.start_timer(key, due, Trigger::Retry);
+        }
+        false
+    }
+
+    fn stop_timer(&mut self, key: &K) {
+        if let Some(timer) = self.items.get_mut(key).and_then(|item| item.timer.take()) {
+            self.timers.remove(&timer);
+        }
+    }
+
+    fn start_timer(&mut self, key: &K, at: Instant, why: Trigger) {
+        self.stop_timer(key);
+        let timer = (at, self.number());
+        if let Some(item) = self.items.get_mut(key) {
+            item.timer = Some(timer);
+            item.timer_is = why;
+            self.timers.insert(timer, key.clone());
+        }
+    }
+
+    /// Moves the keys whose time has come into the lanes. Says how many of them were put aside.
+    fn promote(&mut self, now: Instant) -> usize {
+        let mut parked = 0;
+        while let Some(entry) = self.timers.first_entry().filter(|entry| entry.key().0 <= now) {
+            let key = entry.remove();
+            let Some(item) = self.items.get_mut(&key) else { continue };
+            item.timer = None;
+            if item.place == Place::Idle {
+                let why = item.timer_is.clone();
+                item.note(why, now);
+            }
+            parked += usize::from(self.enter(&key, Lane::Normal, now));
+        }
+        parked
+    }
+
+    fn take(&mut self, now: Instant) -> Option<Taken<K>> {
+        loop {
+            let (key, ticket) = self.lanes.pop()?;
+            let Some(item) = self.items.get_mut(&key) else { continue };
+            if !matches!(item.place, Place::Ready(_, valid) if valid == ticket) {
+                continue;
+            }
+            item.place = Place::Running;
+            item.brought_forward |= item.backoff_until.is_some_and(|until| now < until);
+            self.ready -= 1;
+            return Some(Taken {
+                triggers: std::mem::take(&mut item.triggers),
+                queued: now - item.since,
+                since_event: item.woken_at.take().map(|at| now - at),
+                key,
+            });
+        }
+    }
+
+    /// Says whether the key was put aside at once.
+    fn finish(&mut self, key: &K, finished: Finished, now: Instant) -> bool {
+        let Some(item) = self.items.get_mut(key) else { return false };
+        item.place = Place::Idle;
+        item.tried = Some(now);
+        item.own = finished.own;
+        if finished.forget {
+            *item = Item { triggers: std::mem::take(&mut item.triggers), woken_at: item.woken_at, ..Item::new(now) };
+        } else if !finished.gates.is_empty() {
+            item.gates = finished.gates;
+            item.gate_until = Some(now + GATE_TIMEOUT);
+            self.gated.insert(key.clone());
+        }
+        let parked = match finished.failed.filter(|_| !finished.forget) {
+            None => self.after_success(key, finished.wake, now),
+            Some(class) => self.after_failure(key, class, now),
+        };
+        if self.items.get(key).is_some_and(Item::is_forgettable) {
+            self.items.remove(key);
+            self.gated.remove(key);
+        }
+        parked
+    }
+
+    fn after_success(&mut self, key: &K, wake: Option<Instant>, now: Instant) -> bool {
+        let Some(item) = self.items.get_mut(key) else { return false };
+        (item.failures, item.backoff_until, item.brought_forward) = (0, None, false);
+        item.own.clear();
+        if !item.triggers.is_empty() {
+            return self.enter(key, Lane::Normal, now);
+        }
+        match wake {
+            Some(at) => self.start_timer(key, at, Trigger::Wake),
+            None => self.stop_timer(key),
+        }
+        false
+    }
+
+    fn after_failure(&mut self, key: &K, class: Class, now: Instant) -> bool {
+        let Some(item) = self.items.get_mut(key) else { return false };
+        if !item.brought_forward || item.failures == 0 {
+            item.failures = item.failures.saturating_add(1);
+        }
+        item.brought_forward = false;
+        let until = now + Backoff::of(class).delay(item.failures);
+        item.backoff_until = Some(until);
+        let own = std::mem::take(&mut item.own);
+        item.triggers.retain(|trigger| !trigger.is_echo_of(&own));
+        item.own = own;
+        let specified = item.triggers.iter().any(Trigger::is_specification);
+        let due = if item.triggers.is_empty() { until } else { item.due(specified, now) };
+        self.start_timer(key, until, Trigger::Retry);
+        self.schedule(key, due, Lane::Normal, now)
+    }
+
+    /// Lets go on what waited for the stores. Says whether anything changed.
+    fn recheck(&mut self, now: Instant) -> bool {
+        let items = &mut self.items;
+        let passed = |key: &K| items.get_mut(key).is_none_or(|item| !item.gated(now));
+        let free: Vec<K> = self.gated.extract_if(passed).collect();
+        for key in &free {
+            match self.items.get(key).map(|item| (item.place, item.is_forgettable())) {
+                Some((Place::Parked, _)) => _ = self.enter(key, Lane::Normal, now),
+                Some((_, true)) => _ = self.items.remove(key),
+                _ => {}
+            }
+        }
+        !free.is_empty()
+    }
+}

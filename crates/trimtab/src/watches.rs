@@ -1,0 +1,210 @@
+//! Declaring what a controller watches: kinds, selectors, indexes, and the keys that a change wakes. Watches of one type
+//! and selector are shared by all controllers. Not the watching itself.
+
+use std::any::{Any, TypeId};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use trimtab_plan::{Kind, Meta, Watched};
+
+use crate::gate::Watching;
+use crate::informer::{Informer, Source, Subscriber};
+use crate::metrics::Metrics;
+use crate::queue::{Lane, Queue, Trigger, What};
+use crate::store::{Change, Store, Unread};
+use crate::{Key, Selector};
+
+/// All watches of a process.
+pub(crate) struct Registry {
+    namespaces: Vec<String>,
+    metrics: Metrics,
+    sources: HashMap<(TypeId, Selector), Arc<dyn Any + Send + Sync>>,
+    pub(crate) informers: Vec<Arc<dyn Informer>>,
+}
+
+impl Registry {
+    pub(crate) fn new(namespaces: Vec<String>, metrics: Metrics) -> Self {
+        Self { namespaces, metrics, sources: HashMap::new(), informers: vec![] }
+    }
+
+    /// The source of a type and selector, and its place among the informers.
+    fn source<T: Watched>(&mut self, selector: Selector) -> Arc<Source<T>> {
+        let id = (TypeId::of::<T>(), selector.clone());
+        if let Some(source) = self.sources.get(&id).and_then(|any| any.clone().downcast::<Source<T>>().ok()) {
+            return source;
+        }
+        let source = Arc::new(Source::<T>::new(&self.namespaces, selector, self.metrics.clone()));
+        self.sources.insert(id, source.clone());
+        self.informers.push(source.clone());
+        source
+    }
+}
+
+/// What a controller watches; given to the function that builds it.
+pub struct Watches<K: Key> {
+    pub(crate) registry: Registry,
+    pub(crate) queue: Arc<Queue<K>>,
+    pub(crate) watching: Vec<Watching>,
+    pub(crate) informers: Vec<Arc<dyn Informer>>,
+}
+
+impl<K: Key> Watches<K> {
+    pub(crate) fn new(registry: Registry, queue: Arc<Queue<K>>) -> Self {
+        Self { registry, queue, watching: vec![], informers: vec![] }
+    }
+
+    /// Watches a kind, as far as `T` projects it.
+    pub fn watch<T: Watched>(&mut self, selector: Selector) -> Watch<'_, K, T> {
+        let source = self.registry.source::<T>(selector);
+        Watch { watches: self, source, indexes: vec![] }
+    }
+}
+
+/// One kind that a controller watches; ends with [`Watch::store`].
+pub struct Watch<'w, K: Key, T: Watched> {
+    watches: &'w mut Watches<K>,
+    source: Arc<Source<T>>,
+    indexes: Vec<(&'static str, usize)>,
+}
+
+impl<K: Key, T: Watched> Watch<'_, K, T> {
+    /// Keeps an index: `values` gives the values under which [`Store::by_index`] finds an object.
+    #[must_use]
+    pub fn index(mut self, name: &'static str, values: impl Fn(&T) -> Vec<String> + Send + Sync + 'static) -> Self {
+        self.indexes.push((name, self.source.shared.add_index(Box::new(values))));
+        self
+    }
+
+    /// Wakes these keys when an object changes; asked of the object before the change and of the one after.
+    #[must_use]
+    pub fn wakes(self, keys: impl Fn(&T) -> Vec<K> + Send + Sync + 'static) -> Self {
+        let keys = Arc::new(keys);
+        let (queue, changed_keys) = (self.watches.queue.clone(), keys.clone());
+        let changed = move |change: &Change<T>, first: bool| {
+            let objects = [&change.old, &change.new];
+            let woken: BTreeSet<K> = objects.into_iter().flatten().flat_map(|object| changed_keys(object)).collect();
+            let lane = if first { Lane::Low } else { Lane::Normal };
+            woken.into_iter().for_each(|key| queue.wake(key, trigger(change, first), lane));
+        };
+        // An object that turns unreadable is gone from the store: those who read it there have to know.
+        let queue = self.watches.queue.clone();
+        let unreadable = move |unread: &Unread<T>, first: bool| {
+            let woken = unread.old.iter().flat_map(|object| keys(object));
+            woken.for_each(|key| wake_unreadable::<K, T>(&queue, key, &unread.now.meta, first));
+        };
+        self.source.subscribe(Subscriber {
+            changed: Box::new(changed),
+            unreadable: Box::new(unreadable),
+            advanced: Box::new(|| {}),
+        });
+        self
+    }
+
+    /// Wakes these keys when an object turns out to be unreadable, changes while it is, or is gone after that.
+    #[must_use]
+    pub fn wakes_unreadable(self, keys: impl Fn(&Meta) -> Vec<K> + Send + Sync + 'static) -> Self {
+        let queue = self.watches.queue.clone();
+        let unreadable = move |unread: &Unread<T>, first: bool| {
+            let meta = &unread.now.meta;
+            keys(meta).into_iter().for_each(|key| wake_unreadable::<K, T>(&queue, key, meta, first));
+        };
+        self.source.subscribe(Subscriber {
+            changed: Box::new(|_, _| {}),
+            unreadable: Box::new(unreadable),
+            advanced: Box::new(|| {}),
+        });
+        self
+    }
+
+    /// The store that the watch fills.
+    pub fn store(self) -> Store<T> {
+        let queue = self.watches.queue.clone();
+        self.source.subscribe(Subscriber {
+            changed: Box::new(|_, _| {}),
+            unreadable: Box::new(|_, _| {}),
+            advanced: Box::new(move || queue.store_advanced()),
+        });
+        let selector = self.source.selector.clone();
+        self.watches.watching.push(Watching { view: self.source.shared.clone(), selector });
+        self.watches.informers.push(self.source.clone());
+        Store::new(self.source.shared.clone(), self.indexes)
+    }
+}
+
+fn wake_unreadable<K: Key, T: Watched>(queue: &Queue<K>, key: K, meta: &Meta, first: bool) {
+    let trigger = Trigger::Changed {
+        kind: T::KIND.kind,
+        name: meta.name.as_str().into(),
+        what: What::Unreadable,
+        version: meta.resource_version.as_str().into(),
+    };
+    queue.wake(key, trigger, if first { Lane::Low } else { Lane::Normal });
+}
+
+fn trigger<T: Watched>(change: &Change<T>, first: bool) -> Trigger {
+    let Some(meta) = change.new.as_ref().or(change.old.as_ref()).map(|object| object.meta()).filter(|_| !first) else {
+        return Trigger::Start;
+    };
+    Trigger::Changed {
+        kind: T::KIND.kind,
+        name: meta.name.as_str().into(),
+        what: what(change),
+        version: meta.resource_version.as_str().into(),
+    }
+}
+
+fn what<T: Watched>(change: &Change<T>) -> What {
+    let (old, new) = match (&change.old, &change.new) {
+        (None, _) => return What::Created,
+        (_, None) => return What::Deleted,
+        (Some(old), Some(new)) => (old.meta(), new.meta()),
+    };
+    let specified = old.uid != new.uid
+        || old.generation != new.generation
+        // Kinds without a generation do not tell their parts apart.
+        || new.generation == 0
+        || old.labels != new.labels
+        || old.annotations != new.annotations
+        || old.owner_references != new.owner_references
+        || old.deletion_timestamp != new.deletion_timestamp;
+    if specified { What::Specified } else { What::Changed }
+}
+
+/// The kinds that informers watch, without repetition.
+pub(crate) fn kinds(informers: &[Arc<dyn Informer>]) -> Vec<Kind> {
+    informers.iter().map(|informer| informer.kind()).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[derive(serde::Deserialize)]
+    struct View {
+        metadata: Meta,
+    }
+
+    impl Watched for View {
+        const KIND: Kind = Kind::namespaced("", "v1", "Pod", "pods");
+        fn meta(&self) -> &Meta {
+            &self.metadata
+        }
+    }
+
+    #[test]
+    fn a_status_change_is_told_from_a_specified_one() {
+        let view = |generation, label: &str| {
+            let labels = [("l".to_owned(), label.to_owned())].into();
+            Some(Arc::new(View { metadata: Meta { generation, labels, ..Meta::default() } }))
+        };
+        let of = |old, new| what(&Change { old, new });
+        assert_eq!(of(view(1, "a"), view(1, "a")), What::Changed);
+        assert_eq!(of(view(1, "a"), view(2, "a")), What::Specified);
+        assert_eq!(of(view(1, "a"), view(1, "b")), What::Specified);
+        assert_eq!(of(view(0, "a"), view(0, "a")), What::Specified);
+        assert_eq!(of(None, view(1, "a")), What::Created);
+        assert_eq!(of(view(1, "a"), None), What::Deleted);
+    }
+}

@@ -1,0 +1,271 @@
+//! The worker: one straight line from a key to its status, the same for every controller. What is decided on the way is
+//! the controller's; how a key comes here, and when it comes again, is the queue's.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use jiff::Timestamp;
+use tokio::time::Instant;
+use trimtab_plan::{Class, Failure, Outcome, Plan, StatusWrite, Verb, Wake, Write};
+
+use crate::apply::Applier;
+use crate::asks::Asks;
+use crate::events::Recorder;
+use crate::gate::{Effect, Gate, Written};
+use crate::journal::{Decision, Journal, Reason, WriteRecord, short};
+use crate::metrics::{Metrics, ReconcileResult};
+use crate::queue::{Finished, Queue, Taken, Trigger};
+use crate::{Controller, Key};
+
+/// A status is written even when the time for the writes is used up.
+const STATUS_GRACE: Duration = Duration::from_secs(5);
+/// A plan that wants to be woken in the past would otherwise run hot.
+const SOONEST_WAKE: Duration = Duration::from_millis(50);
+
+/// Works on the keys of one controller.
+pub(crate) struct Worker<C: Controller> {
+    pub(crate) controller: C,
+    pub(crate) queue: Arc<Queue<C::Key>>,
+    pub(crate) applier: Applier,
+    pub(crate) asks: Arc<Asks<C::Key>>,
+    pub(crate) journal: Journal,
+    pub(crate) recorder: Recorder,
+    pub(crate) metrics: Metrics,
+    pub(crate) timeout: Duration,
+}
+
+/// A function of the controller panicked; the text is what it said.
+struct Panicked(String);
+
+/// Calls a function of the controller.
+fn guard<O>(step: &str, call: impl FnOnce() -> O) -> Result<O, Panicked> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| Panicked(format!("{step} panicked: {}", said(&*panic))))
+}
+
+fn said(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a word")
+}
+
+/// What a reconcile left behind, for the journal, the metrics and the queue.
+struct Report {
+    decision: Decision,
+    failed: Option<Class>,
+    panicked: bool,
+    timed_out: bool,
+    wake: Option<Timestamp>,
+    written: Vec<Written>,
+}
+
+impl Report {
+    fn new(controller: &'static str, now: Timestamp, triggers: &[Trigger]) -> Self {
+        let decision = Decision {
+            controller,
+            first: now,
+            last: now,
+            times: 1,
+            triggers: triggers.iter().map(|trigger| short(&trigger.to_string())).collect(),
+            because: vec![],
+            writes: vec![],
+            error: None,
+            wake: None,
+            took_micros: 0,
+        };
+        Self { decision, failed: None, panicked: false, timed_out: false, wake: None, written: vec![] }
+    }
+
+    fn panic(&mut self, panicked: Panicked) {
+        self.panicked = true;
+        self.fail(Class::Blocked, &panicked.0);
+    }
+
+    fn fail(&mut self, class: Class, error: &str) {
+        self.failed.get_or_insert(class);
+        self.decision.error.get_or_insert_with(|| short(error));
+    }
+
+    fn failure(&mut self, failure: &Failure) {
+        self.timed_out |= failure.reason == "Timeout";
+        self.fail(failure.class, &format!("{}: {}", failure.reason, failure.message));
+    }
+}
+
+impl<C: Controller> Worker<C> {
+    /// Works until the queue is closed.
+    pub(crate) async fn run(self: Arc<Self>) {
+        while let Some(taken) = self.queue.take().await {
+            let key = taken.key.clone();
+            let finished = match AssertUnwindSafe(self.work(taken)).catch_unwind().await {
+                Ok(finished) => finished,
+                Err(panic) => {
+                    tracing::error!(controller = C::NAME, %key, error = said(&*panic), "the worker itself panicked");
+                    Finished { failed: Some(Class::Blocked), ..Finished::default() }
+                }
+            };
+            self.queue.finish(&key, finished);
+        }
+    }
+
+    async fn work(&self, taken: Taken<C::Key>) -> Finished {
+        let _work = self.metrics.work_started(C::NAME, taken.queued);
+        if let Some(waited) = taken.since_event {
+            self.metrics.event_to_reconcile(C::NAME, waited);
+        }
+        let (started, now) = (Instant::now(), Timestamp::now());
+        let mut report = Report::new(C::NAME, now, &taken.triggers);
+        match self.reconcile(&taken.key, now, started + self.timeout, &mut report).await {
+            Ok(true) => self.finish(&taken.key, now, started, report),
+            Ok(false) => self.forget(&taken.key, started),
+            Err(panicked) => {
+                report.panic(panicked);
+                self.finish(&taken.key, now, started, report)
+            }
+        }
+    }
+
+    /// Gather, decide, apply, conclude, say. `false`: there is nothing (any more) to decide about.
+    async fn reconcile(
+        &self,
+        key: &C::Key,
+        now: Timestamp,
+        deadline: Instant,
+        report: &mut Report,
+    ) -> Result<bool, Panicked> {
+        let answers = self.asks.answers(key);
+        let Some(seen) = guard("gather", || self.controller.gather(key, &answers))? else { return Ok(false) };
+        let plan = guard("decide", || C::decide(now, &seen))?;
+        note_plan(&plan, report);
+        let outcome = self.applier.apply(&plan.writes, deadline, &mut report.written).await;
+        note_outcome(&plan.writes, &outcome, report);
+        let status = guard("conclude", || C::conclude(now, &seen, &plan, &outcome))?;
+        self.say(status, deadline + STATUS_GRACE, report).await;
+        self.asks.submit(key, &plan.asks);
+        if report.failed.is_none() {
+            plan.notices.into_iter().for_each(|notice| self.recorder.notice(C::NAME, notice));
+        }
+        Ok(true)
+    }
+
+    async fn say(&self, status: Option<StatusWrite>, deadline: Instant, report: &mut Report) {
+        let Some(status) = status.filter(|_| report.failed != Some(Class::Fatal)) else { return };
+        let said = self.applier.status(&status, deadline, &mut report.written).await;
+        let result = match &said {
+            Ok(applied) => short(if applied.changed { "done" } else { "no change" }),
+            Err(failure) => short(&failure.message),
+        };
+        let what = format!("status of {}", status.target).into();
+        report.decision.writes.push(WriteRecord { what, why: "say how it stands".into(), result });
+        if let Err(failure) = said {
+            report.failure(&failure);
+        }
+    }
+
+    /// Notes how it went, and says when the key is to be taken again.
+    fn finish(&self, key: &C::Key, now: Timestamp, started: Instant, mut report: Report) -> Finished {
+        let took = started.elapsed();
+        report.decision.took_micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        if let Some(error) = &report.decision.error {
+            tracing::warn!(controller = C::NAME, %key, %error, "reconcile failed");
+        }
+        self.journal.record(&key.object(), report.decision);
+        let result = match (report.failed, report.wake) {
+            (Some(_), _) => ReconcileResult::Error,
+            (None, Some(_)) => ReconcileResult::RequeueAfter,
+            (None, None) => ReconcileResult::Success,
+        };
+        self.metrics.reconcile_done(C::NAME, result, took);
+        if report.panicked {
+            self.metrics.reconcile_panicked(C::NAME);
+        }
+        if report.timed_out {
+            self.metrics.reconcile_timed_out(C::NAME);
+        }
+        if matches!(report.failed, Some(Class::Blocked | Class::Fatal)) {
+            self.metrics.reconcile_terminal(C::NAME);
+        }
+        let own = |written: &Written| match &written.effect {
+            Effect::Version(version) => Some(version.as_str().into()),
+            Effect::Deleted => None,
+        };
+        Finished {
+            failed: report.failed,
+            wake: report.wake.map(|at| started + delay(now, at)),
+            gates: Gate::all(&self.applier.watching, &report.written),
+            own: report.written.iter().filter_map(own).collect(),
+            forget: false,
+        }
+    }
+
+    fn forget(&self, key: &C::Key, started: Instant) -> Finished {
+        self.asks.forget(key);
+        self.journal.forget(C::NAME, &key.object());
+        self.metrics.reconcile_done(C::NAME, ReconcileResult::Success, started.elapsed());
+        Finished { forget: true, ..Finished::default() }
+    }
+}
+
+/// From now to a time, and a moment longer, so that the decision does not come before it.
+fn delay(now: Timestamp, at: Timestamp) -> Duration {
+    match Duration::try_from(at.duration_since(now)) {
+        Ok(left) if !left.is_zero() => left + Duration::from_millis(1),
+        _ => SOONEST_WAKE,
+    }
+}
+
+fn note_plan<S>(plan: &Plan<S>, report: &mut Report) {
+    report.decision.because = plan.because.iter().map(Reason::from).collect();
+    if let Wake::At(at) = plan.wake {
+        (report.wake, report.decision.wake) = (Some(at), Some(at));
+    }
+}
+
+fn note_outcome(writes: &[Write], outcome: &Outcome, report: &mut Report) {
+    for (index, write) in writes.iter().enumerate() {
+        let failed = outcome.failed.as_ref().filter(|failure| failure.index == index);
+        let result = match (outcome.applied.get(index), failed) {
+            (Some(applied), _) if applied.changed => "done".into(),
+            (Some(_), _) => "no change".into(),
+            (None, Some(failure)) => short(&format!("{}: {}", failure.reason, failure.message)),
+            (None, None) => "not tried".into(),
+        };
+        let what = format!("{} {}", verb(&write.verb), write.target).into();
+        report.decision.writes.push(WriteRecord { what, why: short(&write.why), result });
+    }
+    if let Some(failure) = &outcome.failed {
+        report.failure(failure);
+    }
+}
+
+fn verb(verb: &Verb) -> &'static str {
+    match verb {
+        Verb::Create { .. } => "create",
+        Verb::Apply { .. } => "apply",
+        Verb::Patch { .. } | Verb::Merge { .. } => "patch",
+        Verb::Delete { .. } => "delete",
+        Verb::Scale { .. } => "scale",
+        Verb::Evict => "evict",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wake_is_never_early_and_never_hot() {
+        let now = Timestamp::from_second(1_000).unwrap();
+        assert_eq!(delay(now, now + Duration::from_secs(2)), Duration::from_millis(2_001));
+        assert_eq!(delay(now, now), SOONEST_WAKE);
+        assert_eq!(delay(now, now - Duration::from_secs(9)), SOONEST_WAKE);
+    }
+
+    #[test]
+    fn a_panic_says_what_it_said() {
+        let text = |call: fn()| guard("decide", call).err().map(|panicked| panicked.0);
+        assert_eq!(text(|| panic!("no {}", "luck")).as_deref(), Some("decide panicked: no luck"));
+        assert_eq!(text(|| {}), None);
+    }
+}
