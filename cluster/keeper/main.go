@@ -54,7 +54,9 @@ func main() {
 		log.Fatal("usage: keeper SPEC.json")
 	}
 	s := read(os.Args[1])
+	// Out of the terminal's reach: what is typed there is for whoever started the cluster.
 	_, _ = syscall.Setsid()
+	signal.Ignore(syscall.SIGHUP)
 	must(os.MkdirAll(filepath.Join(s.Dir, "logs"), 0o755))
 	must(os.WriteFile(filepath.Join(s.Dir, "keeper.pid"), []byte(strconv.Itoa(os.Getpid())), 0o600))
 	stop := stopper(s.Attached)
@@ -101,7 +103,7 @@ func remove(dir string) {
 func stopper(attached bool) <-chan struct{} {
 	stop := make(chan struct{})
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	eof := make(chan struct{})
 	if attached {
 		go func() {

@@ -123,9 +123,9 @@ fn not_held(draft: &mut Draft<'_>) {
         if draft.status.stable.is_some() {
             let message = match paused {
                 true => format!(
-                    "nothing to release; a person paused Deployment {name}: kubectl rollout resume deployment {name}"
+                    "a person paused Deployment {name}: kubectl rollout resume deployment {name}"
                 ),
-                false => "nothing to release".to_owned(),
+                false => format!("{} is stable", world.digest_words()),
             };
             draft.say(Phase::Stable, if paused { "PausedByPerson" } else { "Stable" }, message);
         } else if paused {

@@ -1,7 +1,7 @@
 //! Promotion: the Deployment takes the canary over, is unpaused, and rolls the rest in by its own rules.
 
 use trimtab_crds::{PastRevision, Phase, ReleaseResult, Revision, Stage};
-use trimtab_plan::Severity;
+use trimtab_plan::{Severity, Wake};
 
 use crate::{
     canary,
@@ -105,6 +105,7 @@ fn roll(draft: &mut Draft<'_>, new_set: Option<&ReplicaSetView>) {
 fn promoted(draft: &mut Draft<'_>, rs: &ReplicaSetView, result: ReleaseResult) {
     let world = draft.world;
     let Some(progress) = draft.status.release.take() else { return };
+    draft.plan.wake = Wake::OnChange;
     record::close(world.now, world.seen, &progress, result, &mut draft.plan);
     let old = draft
         .status
@@ -118,7 +119,7 @@ fn promoted(draft: &mut Draft<'_>, rs: &ReplicaSetView, result: ReleaseResult) {
     }
     let message = match result {
         ReleaseResult::Bypassed => format!("{} was released past the plan and is stable now", world.digest_words()),
-        _ => format!("{} is stable ({})", world.digest_words(), progress.name),
+        _ => format!("{} is stable", world.digest_words()),
     };
     draft.say(Phase::Stable, "Stable", message.clone());
     draft.tell(Severity::Normal, "Promoted", "Promote", message);

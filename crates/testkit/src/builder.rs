@@ -3,26 +3,33 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
 use crate::paths;
 use crate::source::{self, Part};
 
-const NO_GO: &str = "Go is needed to build the local cluster and is not on the PATH: install Go 1.26 or newer (https://go.dev/dl), or point \
-                     KUBEBUILDER_ASSETS at a folder with the programs";
+const NO_GO: &str = "Go is needed to build the local cluster's programs and is not on the PATH: install Go 1.26 or newer, from \
+                     https://go.dev/dl or your system's packages";
 
-/// Go's own version, as `go version` prints it.
+/// Go's own version, as `go version` prints it. Where there is no Go, the one that filled the cache: what it built is still good.
 fn go_version() -> Result<String> {
+    let note = paths::cache_dir()?.join("go-version");
     let out = match Command::new("go").arg("version").env("GOTOOLCHAIN", "local").output() {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => bail!(NO_GO),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            return fs::read_to_string(note).map_err(|_| anyhow::anyhow!(NO_GO));
+        }
         other => other.context("cannot run `go version`")?,
     };
     if !out.status.success() {
         bail!("`go version` failed: {}", String::from_utf8_lossy(&out.stderr).trim());
     }
-    Ok(String::from_utf8_lossy(&out.stdout).trim().to_owned())
+    let version = String::from_utf8_lossy(&out.stdout).trim().to_owned();
+    if fs::read_to_string(&note).ok().as_ref() != Some(&version) {
+        fs::write(&note, &version).with_context(|| format!("cannot write {}", note.display()))?;
+    }
+    Ok(version)
 }
 
 fn place(part: Part, go: &str) -> Result<PathBuf> {
@@ -42,6 +49,7 @@ pub(crate) fn ensure(parts: &[Part]) -> Result<Vec<PathBuf>> {
     // One builder at a time: the second finds the first one's work done. The lock goes with its process, however that ends.
     let _lock = lock()?;
     let missing: Vec<_> = parts.iter().zip(&places).filter(|(_, place)| !place.exists()).collect();
+    sweep(&paths::binaries()?);
     let tree = unpack()?;
     for (n, (part, place)) in missing.iter().enumerate() {
         let started = Instant::now();
@@ -54,6 +62,18 @@ pub(crate) fn ensure(parts: &[Part]) -> Result<Vec<PathBuf>> {
         eprintln!("{} s", started.elapsed().as_secs());
     }
     Ok(places)
+}
+
+/// Removes what killed builds left long enough ago that no compiler of theirs can still be at it.
+fn sweep(binaries: &Path) {
+    let folders = fs::read_dir(binaries).into_iter().flatten().flatten();
+    for entry in folders.filter_map(|folder| fs::read_dir(folder.path()).ok()).flatten().flatten() {
+        let unfinished = entry.file_name().to_string_lossy().starts_with('.');
+        let age = entry.metadata().and_then(|m| m.modified()).ok().and_then(|t| t.elapsed().ok()).unwrap_or_default();
+        if unfinished && age > Duration::from_secs(900) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 fn lock() -> Result<File> {
@@ -100,7 +120,7 @@ fn build(tree: &Path, part: Part, place: &Path) -> Result<()> {
         .env_remove("GOARCH")
         .stdin(Stdio::null())
         .output()
-        .context("cannot run `go build`")?;
+        .map_err(|e| if e.kind() == std::io::ErrorKind::NotFound { anyhow::anyhow!(NO_GO) } else { e.into() })?;
     if !out.status.success() {
         let _ = fs::remove_file(&fresh);
         let stderr = String::from_utf8_lossy(&out.stderr);

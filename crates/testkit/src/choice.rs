@@ -15,7 +15,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("iptables", "iptables"),
     ("ip", "iproute2"),
     ("conntrack", "conntrack"),
-    ("mount", "util-linux"),
+    ("unshare", "util-linux"),
 ];
 
 /// Where Debian puts the network plug-ins.
@@ -76,16 +76,26 @@ pub(crate) fn root() -> bool {
 }
 
 /// What the nodes of a new cluster are to be, from `auto`, `real` or `simulated`, and one sentence saying why. `auto` is real nodes where
-/// this process is root on Linux and the packages are there.
+/// this process is root on Linux, may make namespaces, and has the packages; `install_packages` provides those.
 pub fn choose_nodes(request: &str) -> Result<(Nodes, String)> {
-    choose(request, cfg!(target_os = "linux"), root(), &packages_missing())
+    let missing = packages_missing();
+    let namespaces = root() && (missing.iter().any(|p| p == "util-linux") || may_make_namespaces());
+    choose(request, cfg!(target_os = "linux"), root(), namespaces, &missing)
 }
 
-fn choose(request: &str, linux: bool, root: bool, missing: &[String]) -> Result<(Nodes, String)> {
+/// Root in a container often may not.
+fn may_make_namespaces() -> bool {
+    let out = Command::new("unshare").args(["--pid", "--fork", "--mount", "--net", "true"]).output();
+    out.is_ok_and(|out| out.status.success())
+}
+
+fn choose(request: &str, linux: bool, root: bool, namespaces: bool, missing: &[String]) -> Result<(Nodes, String)> {
     let obstacle = if !linux {
         Some("a real node needs Linux".to_owned())
     } else if !root {
         Some("a real node needs root, and this is another user".to_owned())
+    } else if !namespaces {
+        Some("a real node needs namespaces of its own, and this root may not make them (a container without privileges?)".to_owned())
     } else if !missing.is_empty() {
         Some(format!("a real node needs packages that are not installed: {}", missing.join(", ")))
     } else {
@@ -109,17 +119,18 @@ mod tests {
 
     #[test]
     fn auto_is_real_only_where_all_is_there() {
-        let nodes = |linux, root, missing: &[String]| choose("auto", linux, root, missing).unwrap().0;
+        let nodes = |linux, root, missing: &[String]| choose("auto", linux, root, root, missing).unwrap().0;
         assert_eq!(nodes(true, true, &[]), Nodes::Real);
         assert_eq!(nodes(true, false, &[]), Nodes::Simulated);
         assert_eq!(nodes(false, true, &[]), Nodes::Simulated);
         assert_eq!(nodes(true, true, &["runc".into()]), Nodes::Simulated);
+        assert_eq!(choose("auto", true, true, false, &[]).unwrap().0, Nodes::Simulated);
     }
 
     #[test]
     fn asking_for_real_nodes_in_vain_says_what_is_missing() {
-        let error = choose("real", true, true, &["runc".to_owned()]).unwrap_err().to_string();
+        let error = choose("real", true, true, true, &["runc".to_owned()]).unwrap_err().to_string();
         assert!(error.contains("runc"), "{error}");
-        assert!(choose("both", true, true, &[]).is_err());
+        assert!(choose("both", true, true, true, &[]).is_err());
     }
 }

@@ -25,8 +25,10 @@ const PATIENCE: Duration = Duration::from_secs(90);
 pub struct Cluster {
     kubeconfig: PathBuf,
     record: Record,
-    /// The folder of a cluster of ours; none for a cluster that somebody else runs.
+    /// The folder of a cluster that the testkit started; none for any other.
     dir: Option<PathBuf>,
+    /// Whether ending it is this handle's to do.
+    owned: bool,
     keeper: Option<Keeper>,
 }
 
@@ -51,7 +53,8 @@ impl Cluster {
         let lock = tokio::task::spawn_blocking(move || lock.lock().map(|()| lock)).await??;
         let dir = folder.join(&o.name);
         if keeper::alive(&dir) {
-            let cluster = Self::connect(&dir.join("kubeconfig"))?;
+            let mut cluster = Self::connect(&dir.join("kubeconfig"))?;
+            cluster.owned = true;
             if cluster.nodes() != o.nodes {
                 bail!(
                     "the cluster {} is up with {} nodes: take it down first (`trimtab local down --name {}`)",
@@ -81,21 +84,21 @@ impl Cluster {
         boot(&o, &runs.join(paths::random()), true).await
     }
 
-    /// A cluster that is there, by its kubeconfig. Nothing is asked of it yet.
+    /// A cluster that is there, by its kubeconfig. Nothing is asked of it yet, and `down` leaves it as it is.
     pub fn connect(kubeconfig: &Path) -> Result<Cluster> {
         let kubeconfig = std::path::absolute(kubeconfig)?;
         anyhow::ensure!(kubeconfig.exists(), "there is no kubeconfig at {}", kubeconfig.display());
         let dir = kubeconfig.parent().map(Path::to_owned);
         let written = dir.as_ref().and_then(|d| std::fs::read(d.join("cluster.json")).ok());
         if let Some(record) = written.and_then(|raw| serde_json::from_slice(&raw).ok()) {
-            return Ok(Cluster { kubeconfig, record, dir, keeper: None });
+            return Ok(Cluster { kubeconfig, record, dir, owned: false, keeper: None });
         }
         let kubectl =
             assets::lookup("kubectl", |v| std::env::var_os(v), |p| p.exists()).unwrap_or_else(|| "kubectl".into());
         // A cluster that is not ours has nodes that run pods, unless it was said otherwise.
         let nodes = std::env::var(crate::NODES_ENV).ok().and_then(|n| n.parse().ok()).unwrap_or(Nodes::Real);
         let record = Record { name: "existing".into(), nodes, kubectl };
-        Ok(Cluster { kubeconfig, record, dir: None, keeper: None })
+        Ok(Cluster { kubeconfig, record, dir: None, owned: false, keeper: None })
     }
 
     /// The name that it was given.
@@ -136,9 +139,9 @@ impl Cluster {
         }
     }
 
-    /// Ends the cluster and removes everything that it kept. A cluster that somebody else runs is left alone.
+    /// Ends the cluster and removes everything that it kept. One that this handle only connected to is left alone.
     pub async fn down(mut self) -> Result<()> {
-        let (keeper, dir) = (self.keeper.take(), self.dir.take());
+        let (keeper, dir) = (self.keeper.take(), self.dir.take().filter(|_| self.owned));
         let Some(dir) = dir else { return Ok(()) };
         tokio::task::spawn_blocking(move || {
             if let Some(keeper) = keeper {
@@ -240,7 +243,7 @@ async fn boot_once(o: &ClusterOptions, dir: &Path, attached: bool, assets: &Asse
     let mut keeper = keeper::start(program, dir, attached, isolation.as_ref(), &processes)?;
     let kubeconfig = dir.join("kubeconfig");
     settle(o, &kubeconfig, dir, assets, &mut keeper).await?;
-    Ok(Cluster { kubeconfig, record, dir: Some(dir.to_owned()), keeper: Some(keeper) })
+    Ok(Cluster { kubeconfig, record, dir: Some(dir.to_owned()), owned: true, keeper: Some(keeper) })
 }
 
 /// What a cluster is made of, ready for the keeper.

@@ -27,6 +27,7 @@ pub async fn apply_crds(cluster: &Cluster, dir: &Path) -> Result<()> {
         .args(["apply", "--server-side", "--force-conflicts", "--field-manager=trimtab-testkit", "-f"])
         .arg(dir)
         .env("KUBECONFIG", cluster.kubeconfig())
+        .kill_on_drop(true)
         .output()
         .await
         .with_context(|| format!("cannot run {}", cluster.kubectl().display()))?;

@@ -1,7 +1,6 @@
 //! Starts and ends the keeper, the small program that holds a cluster's processes. What they are is others' business.
 
 use std::fs::{self, File};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -87,14 +86,21 @@ pub(crate) fn start(
     let lock = File::create(lock_path(dir))?;
     lock.try_lock().map_err(|_| anyhow::anyhow!("another cluster lives in {}", dir.display()))?;
     let log = File::create(dir.join("logs/keeper.log"))?;
-    let child = Command::new(program)
+    let mut command = Command::new(program);
+    for proxy in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"] {
+        // Nothing that a cluster talks to is beyond this machine.
+        command.env_remove(proxy);
+    }
+    let path = std::env::var("PATH").unwrap_or_else(|_| "/usr/local/bin:/usr/bin:/bin".into());
+    let child = command
+        // iptables is an administrator's program, and not everybody's PATH has those.
+        .env("PATH", format!("{path}:/usr/sbin:/sbin"))
         .arg(&spec)
         .current_dir(dir)
         .stdin(if attached { Stdio::piped() } else { Stdio::null() })
         // The lock belongs to the open file, so whoever has it open as its standard output holds it.
         .stdout(lock)
         .stderr(log)
-        .process_group(0)
         .spawn()
         .with_context(|| format!("cannot start {}", program.display()))?;
     Ok(Keeper { child, dir: dir.to_owned() })

@@ -272,7 +272,7 @@ struct Shared {
 }
 
 /// A controller, whatever its types.
-trait Runner: Send {
+trait Runner: Send + Sync {
     /// The writes that it makes.
     fn permissions(&self) -> Vec<Permission>;
     /// Starts its workers, which begin when its stores are full and end when they are to stop.

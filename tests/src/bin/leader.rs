@@ -16,6 +16,9 @@ use trimtab::shutdown;
 
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// How long a leader that lost its lease keeps trying to write.
+const LAST_TRIES: Duration = Duration::from_secs(1);
+
 /// The exit code of a leader that lost its lease.
 const LOST: u8 = 3;
 
@@ -38,7 +41,8 @@ async fn main() -> Result<ExitCode> {
     let election = Election::run(client, options, Metrics::new())?;
     let code = tokio::select! {
         () = lost(&election) => {
-            println!("lost");
+            // Goes on trying: the fence has to stop it, not its end.
+            _ = tokio::time::timeout(LAST_TRIES, count(&election, &counters, &identity)).await;
             ExitCode::from(LOST)
         }
         _ = signalled => ExitCode::SUCCESS,

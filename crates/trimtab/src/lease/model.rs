@@ -246,6 +246,13 @@ impl World {
         }
     }
 
+    /// Whether a candidate could write again after it could not.
+    fn reopened(&self) -> bool {
+        let gap = |a: &(usize, u64, u64), b: &(usize, u64, u64)| a.0 == b.0 && b.1 > a.2;
+        let of = |who| self.rights.iter().filter(move |right| right.0 == who);
+        (0..self.candidates.len()).any(|who| of(who).zip(of(who).skip(1)).any(|(a, b)| gap(a, b)))
+    }
+
     fn overlap(&self) -> Option<[(usize, u64, u64); 2]> {
         let overlaps = |a: &(usize, u64, u64), b: &(usize, u64, u64)| a.0 != b.0 && a.1 < b.2 && b.1 < a.2;
         self.rights.iter().find_map(|a| self.rights.iter().find(|b| overlaps(a, b)).map(|b| [*a, *b]))
@@ -260,6 +267,7 @@ proptest! {
         let mut world = World::new(&scripts);
         world.run();
         prop_assert_eq!(world.overlap(), None);
+        prop_assert!(!world.reopened(), "a right that lapsed came back: {:?}", world.rights);
     }
 }
 

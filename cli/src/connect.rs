@@ -1,0 +1,187 @@
+//! The way to the API server, and finding a plan there by what a person calls it. Not what is then done with it.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use kube::{
+    Api, Client, Config,
+    api::ListParams,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use trimtab_crds::ReleasePlan;
+
+use crate::args::{Cluster, Reference};
+
+/// A cluster and the namespace that is meant.
+#[derive(Clone)]
+pub struct Connection {
+    /// The client.
+    pub client: Client,
+    /// The namespace.
+    pub namespace: String,
+    /// How the same cluster is named again on a command line: ` -n demo`, or nothing.
+    pub options: String,
+    server: String,
+}
+
+/// Connects as the options say. Nothing is asked of the server yet.
+pub async fn connect(options: &Cluster) -> Result<Connection> {
+    let how = KubeConfigOptions { context: options.context.clone(), ..KubeConfigOptions::default() };
+    let mut config = match &options.kubeconfig {
+        Some(path) => {
+            let read = Kubeconfig::read_from(path).with_context(|| format!("cannot read {}", path.display()))?;
+            Config::from_custom_kubeconfig(read, &how).await?
+        }
+        None => match Config::from_kubeconfig(&how).await {
+            Ok(config) => config,
+            Err(error) if options.context.is_none() => Config::incluster().map_err(|_| error).context(
+                "no cluster is known: set KUBECONFIG, use --kubeconfig, or start one with `trimtab local up`",
+            )?,
+            Err(error) => return Err(error).context("the kubeconfig cannot be used"),
+        },
+    };
+    config.connect_timeout = Some(Duration::from_secs(5));
+    config.read_timeout = Some(Duration::from_secs(30));
+    let namespace = options.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+    let again = match &options.namespace {
+        Some(namespace) => format!(" -n {namespace}"),
+        None => String::new(),
+    };
+    let server = config.cluster_url.to_string();
+    let client = Client::try_from(config).context("the kubeconfig makes no client")?;
+    Ok(Connection { client, namespace, options: again, server })
+}
+
+impl Connection {
+    /// A connection that is there already.
+    pub fn of(client: Client, namespace: &str) -> Self {
+        let options = format!(" -n {namespace}");
+        Self { client, namespace: namespace.to_owned(), options, server: "the cluster".to_owned() }
+    }
+
+    /// Release plans of the namespace.
+    pub fn plans(&self) -> Api<ReleasePlan> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Makes what the API server answers say what to do.
+    pub fn explain(&self, error: kube::Error) -> anyhow::Error {
+        match &error {
+            kube::Error::Api(status) if status.code == 404 && status.message.contains("could not find") => {
+                anyhow::anyhow!("this cluster knows no ReleasePlans: install them with: kubectl apply -f crds/")
+            }
+            kube::Error::Api(status) if status.code == 404 && status.reason != "NotFound" => {
+                anyhow::anyhow!("this cluster knows no ReleasePlans: install them with: kubectl apply -f crds/")
+            }
+            kube::Error::Api(status) => anyhow::anyhow!("the API server says: {}", status.message.trim()),
+            kube::Error::HyperError(_) | kube::Error::Service(_) => {
+                anyhow::Error::new(error).context(format!("cannot reach the API server at {}", self.server))
+            }
+            _ => error.into(),
+        }
+    }
+
+    /// The plan that is meant; an error that lists those that are there otherwise.
+    pub async fn find(&self, reference: &Reference) -> Result<ReleasePlan> {
+        let all = self.plans().list(&ListParams::default()).await.map_err(|e| self.explain(e))?.items;
+        match pick(&all, reference) {
+            Some(plan) => Ok(plan.clone()),
+            None => bail!(unknown(&all, reference, &self.namespace)),
+        }
+    }
+}
+
+/// The plan that is meant. Of two plans for one Deployment the older counts, as it does for the manager.
+pub fn pick<'a>(all: &'a [ReleasePlan], reference: &Reference) -> Option<&'a ReleasePlan> {
+    match reference {
+        Reference::Plan(name) => all.iter().find(|plan| plan.metadata.name.as_deref() == Some(name)),
+        Reference::Deployment(name) => all
+            .iter()
+            .filter(|plan| plan.spec.target_ref.name == *name)
+            .min_by_key(|plan| (plan.metadata.creation_timestamp.as_ref().map(|t| t.0), plan.metadata.name.clone())),
+    }
+}
+
+fn unknown(all: &[ReleasePlan], reference: &Reference, namespace: &str) -> String {
+    let plans: Vec<&str> = all.iter().filter_map(|plan| plan.metadata.name.as_deref()).collect();
+    let there = match plans.as_slice() {
+        [] => format!("there are no plans in namespace {namespace}: name another with -n, or list all with `get -A`"),
+        _ => format!("plans in namespace {namespace}: {}", plans.join(", ")),
+    };
+    match reference {
+        Reference::Plan(name) => {
+            let meant = plans.iter().map(|p| (distance(name, p), *p)).min().filter(|(d, p)| *d <= p.len().max(3) / 3);
+            let target = all.iter().find(|p| p.spec.target_ref.name == *name).and_then(|p| p.metadata.name.as_deref());
+            let hint = match (meant, target) {
+                (_, Some(plan)) => format!("; Deployment {name} is released by {plan}"),
+                (Some((_, plan)), _) => format!("; did you mean {plan}?"),
+                _ => String::new(),
+            };
+            format!("there is no ReleasePlan {name} in namespace {namespace}{hint}\n{there}")
+        }
+        Reference::Deployment(name) => {
+            format!(
+                "no ReleasePlan in namespace {namespace} releases Deployment {name}: its changes roll at once\n{there}"
+            )
+        }
+    }
+}
+
+/// How many letters must be changed, added or removed.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let changed = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(name: &str, target: &str) -> ReleasePlan {
+        serde_json::from_value(serde_json::json!({
+            "apiVersion": "trimtab.dev/v1alpha1", "kind": "ReleasePlan", "metadata": {"name": name},
+            "spec": {"targetRef": {"name": target}},
+        }))
+        .unwrap()
+    }
+
+    fn check(reference: Reference, expected: &str) {
+        let all = [plan("checkout", "checkout"), plan("web-plan", "web")];
+        let got = match pick(&all, &reference) {
+            Some(plan) => plan.metadata.name.clone().unwrap(),
+            None => unknown(&all, &reference, "shop").lines().next().unwrap().to_owned(),
+        };
+        assert_eq!(got, expected);
+    }
+
+    #[test]
+    fn plans_are_found_by_name_and_by_deployment() {
+        check(Reference::Plan("checkout".into()), "checkout");
+        check(Reference::Deployment("web".into()), "web-plan");
+    }
+
+    #[test]
+    fn an_unknown_plan_is_answered_with_the_nearest() {
+        let none = "there is no ReleasePlan";
+        check(Reference::Plan("chekout".into()), &format!("{none} chekout in namespace shop; did you mean checkout?"));
+        check(
+            Reference::Plan("web".into()),
+            &format!("{none} web in namespace shop; Deployment web is released by web-plan"),
+        );
+        check(Reference::Plan("database".into()), &format!("{none} database in namespace shop"));
+        check(
+            Reference::Deployment("api".into()),
+            "no ReleasePlan in namespace shop releases Deployment api: its changes roll at once",
+        );
+    }
+}

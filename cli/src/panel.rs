@@ -1,0 +1,117 @@
+//! The picture of a release: steps, revisions with their pods, and what is waited for. Drawn by `watch` and the demo.
+
+use trimtab_crds::{Phase, Stage};
+
+use crate::{
+    facts::{Facts, Mark, Side, StepFact, Turn},
+    paint::{BAD, BOLD, DIM, GOOD, NEW, WARN, pad, paint},
+};
+
+/// How a phase looks.
+pub fn phase(phase: Phase) -> String {
+    let style = match phase {
+        Phase::Stable => GOOD,
+        Phase::Releasing | Phase::Promoting => NEW,
+        Phase::Paused | Phase::Waiting | Phase::TakingBack => WARN,
+        Phase::TakenBack | Phase::Blocked => BAD,
+    };
+    paint(style, format!("{phase:?}"))
+}
+
+/// One sign for each pod.
+pub fn dots(side: &Side) -> String {
+    const MOST: usize = 40;
+    let sign = |mark| match mark {
+        Mark::Ready => paint(GOOD, "●"),
+        Mark::Starting => paint(WARN, "○"),
+        Mark::Trouble => paint(BAD, "✗"),
+        Mark::Leaving => paint(DIM, "◌"),
+    };
+    let mut text: String = side.pods.iter().take(MOST).map(|pod| sign(pod.mark)).collect();
+    if side.pods.len() > MOST {
+        text.push_str(&format!(" +{}", side.pods.len() - MOST));
+    }
+    text
+}
+
+/// The end of an image's name: what changes in it.
+pub fn short_image(image: &str) -> String {
+    image.split(" + ").map(|one| one.rsplit('/').next().unwrap_or(one)).collect::<Vec<_>>().join(" + ")
+}
+
+/// Steps in one line.
+pub fn steps(steps: &[StepFact]) -> String {
+    let one = |step: &StepFact| {
+        let note = if step.note.is_empty() { String::new() } else { format!(" ({})", step.note) };
+        match step.turn {
+            Turn::Done => format!("{} {}", paint(GOOD, "✓"), paint(DIM, format!("{}{note}", step.words))),
+            Turn::Now => format!("{} {}{note}", paint(NEW, "▸"), paint(BOLD, &step.words)),
+            Turn::Later => paint(DIM, format!("· {}", step.words)),
+        }
+    };
+    steps.iter().map(one).collect::<Vec<_>>().join("  ")
+}
+
+/// What stands on top: name, phase, step and share.
+pub fn title(name: &str, facts: &Facts) -> String {
+    let mut parts = vec![format!("{} {}", paint(BOLD, name), phase(facts.phase))];
+    parts.extend(facts.status.step.as_ref().map(|step| format!("step {step}")));
+    parts.extend(facts.status.weight.as_ref().map(|weight| format!("{} on the new revision", weight.text)));
+    parts.join(" · ")
+}
+
+fn revision(label: &str, side: &Side) -> String {
+    let count = format!("{} of {}", side.available, side.asked);
+    let room = side.pods.len().clamp(8, 41);
+    format!("{} {}  {}  {}", pad(label, 8), pad(&dots(side), room), pad(&count, 8), short_image(&side.image()))
+}
+
+/// The whole picture, with lines of the caller's below.
+pub fn picture(name: &str, facts: &Facts, more: &[String]) -> Vec<String> {
+    let bar = paint(DIM, "│");
+    let mut lines = vec![format!("{} {}", paint(DIM, "┌"), title(name, facts))];
+    let mut add = |text: String| lines.push(format!("{bar} {text}"));
+    if let Some(stable) = &facts.stable {
+        add(revision("stable", stable));
+    }
+    if let Some(new) = &facts.new {
+        let label = match facts.status.release.as_ref().map(|p| p.stage) {
+            Some(Stage::Promoting | Stage::Bypassed) => "new",
+            _ => "canary",
+        };
+        add(revision(label, new));
+        let trouble = new.pods.iter().find_map(|pod| pod.trouble.as_ref());
+        if let Some(trouble) = trouble {
+            add(format!("{} {}", pad("trouble", 8), paint(BAD, trouble)));
+        }
+    }
+    if !facts.steps.is_empty() {
+        add(format!("{} {}", pad("steps", 8), steps(&facts.steps)));
+    }
+    add(format!("{} {}", pad("now", 8), facts.message));
+    for text in more {
+        add(text.clone());
+    }
+    let end = paint(DIM, "└");
+    if let Some(last) = lines.last_mut() {
+        *last = last.replacen(&bar, &end, 1);
+    }
+    lines
+}
+
+/// The same in one line, for where nothing can be drawn again. What only counts down is left out.
+pub fn one_line(facts: &Facts) -> String {
+    let pods =
+        |side: &Option<Side>| side.as_ref().map_or_else(|| "-".to_owned(), |s| format!("{}/{}", s.available, s.asked));
+    let step = facts.status.step.clone().unwrap_or_else(|| "-".to_owned());
+    let weight = facts.status.weight.as_ref().map_or_else(|| "-".to_owned(), |w| format!("{}%", w.actual));
+    format!(
+        "{} step {} {} stable {} new {}  {}",
+        pad(&phase(facts.phase), 10),
+        pad(&step, 4),
+        pad(&weight, 4),
+        pad(&pods(&facts.stable), 4),
+        pad(&pods(&facts.new), 4),
+        facts.message
+    )
+}

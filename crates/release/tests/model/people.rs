@@ -1,0 +1,145 @@
+//! What people do to the workload: with kubectl, with GitOps, and through a plan's request annotation.
+
+use serde_json::{Value, json};
+use trimtab_crds::names;
+
+use super::deployment::{NOT_COPIED, without_hash};
+use super::server::{Cluster, DEPLOYMENTS, PLANS, REPLICA_SETS, int, owner, text};
+use super::WEB;
+
+const ALICE: &str = "alice";
+
+impl Cluster {
+    /// Creates the Deployment. `limits` are maxSurge and maxUnavailable.
+    pub fn deploy(&mut self, replicas: i32, limits: (Value, Value), image: &str) {
+        let (surge, unavailable) = limits;
+        self.create(DEPLOYMENTS, WEB, json!({
+            "metadata": {"annotations": {"team": "shop"}},
+            "spec": {
+                "replicas": replicas, "minReadySeconds": 0, "revisionHistoryLimit": 10,
+                "selector": {"matchLabels": {"app": WEB}},
+                "strategy": {"type": "RollingUpdate",
+                             "rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}},
+                "template": {
+                    "metadata": {"creationTimestamp": null, "labels": {"app": WEB}},
+                    "spec": {"containers": [{"name": "web", "image": image}]}
+                }
+            }
+        }));
+    }
+
+    /// Creates a plan; `spec` is merged into one that targets the workload.
+    pub fn plan(&mut self, name: &str, mut spec: Value) {
+        spec["targetRef"] = json!({"kind": "Deployment", "name": WEB});
+        self.create(PLANS, name, json!({"metadata": {}, "spec": spec}));
+    }
+
+    /// Changes the Deployment as a person does.
+    pub fn edit(&mut self, change: impl FnOnce(&mut Value)) {
+        self.update(DEPLOYMENTS, WEB, ALICE, change);
+    }
+
+    pub fn set_image(&mut self, image: &str) {
+        self.edit(|d| d["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image));
+    }
+
+    /// Through the scale subresource: no policy runs. Kubernetes' own scaling in mid-rollout looks at no availability,
+    /// so nothing is promised until things are calm again.
+    pub fn scale(&mut self, replicas: i32) {
+        if self.active_sets() > 1 {
+            self.watch.floor = 0;
+        }
+        let policy = std::mem::replace(&mut self.policy, false);
+        self.edit(|d| d["spec"]["replicas"] = json!(replicas));
+        self.policy = policy;
+        if let Some(promise) = self.promise() {
+            self.watch.floor = self.watch.floor.min(promise);
+        }
+    }
+
+    /// Asks something of the plan.
+    pub fn request(&mut self, text: &str) {
+        let Some(name) = self.plan_name() else { return };
+        self.update(PLANS, &name, ALICE, |plan| plan["metadata"]["annotations"][names::REQUEST] = json!(text));
+    }
+
+    pub fn plan_name(&self) -> Option<String> {
+        self.list(PLANS).next().map(|plan| text(plan, "/metadata/name").to_owned())
+    }
+
+    pub fn edit_plan(&mut self, change: impl FnOnce(&mut Value)) {
+        let Some(name) = self.plan_name() else { return };
+        self.update(PLANS, &name, ALICE, change);
+    }
+
+    /// The emergency release: one write past the plan.
+    pub fn release_by_hand(&mut self) {
+        self.edit(|d| {
+            d["metadata"]["annotations"][names::HELD] = json!(names::RELEASED);
+            d["spec"]["paused"] = json!(false);
+        });
+    }
+
+    /// `kubectl rollout pause` and `resume`.
+    pub fn pause(&mut self, paused: bool) {
+        self.edit(|d| d["spec"]["paused"] = json!(paused));
+    }
+
+    pub fn opt_out(&mut self) {
+        self.edit(|d| d["metadata"]["annotations"][names::PLAN] = json!(""));
+    }
+
+    /// `kubectl rollout restart`, which refuses a paused Deployment.
+    pub fn restart(&mut self, at: &str) {
+        if !self.paused() {
+            self.edit(|d| {
+                d["spec"]["template"]["metadata"]["annotations"]["kubectl.kubernetes.io/restartedAt"] = json!(at);
+            });
+        }
+    }
+
+    pub fn paused(&self) -> bool {
+        self.deployment().and_then(|d| d.pointer("/spec/paused")).and_then(Value::as_bool).unwrap_or(false)
+    }
+
+    /// `kubectl rollout undo`: template and annotations of the revision before; refuses a paused Deployment.
+    pub fn kubectl_undo(&mut self) {
+        let Some(deployment) = self.deployment() else { return };
+        if self.paused() {
+            return;
+        }
+        let uid = text(deployment, "/metadata/uid");
+        let revision = |rs: &Value| {
+            let annotations = rs.pointer("/metadata/annotations").cloned().unwrap_or_default();
+            annotations[names::REVISION].as_str().and_then(|r| r.parse::<i64>().ok()).unwrap_or(0)
+        };
+        let mut sets: Vec<Value> =
+            self.list(REPLICA_SETS).filter(|rs| owner(rs) == Some(uid)).cloned().collect();
+        sets.sort_by_key(revision);
+        let Some(rs) = sets.len().checked_sub(2).map(|i| sets[i].clone()) else { return };
+        self.edit(|d| {
+            d["spec"]["template"] = without_hash(&rs["spec"]["template"]);
+            let annotations = d["metadata"]["annotations"].as_object_mut().unwrap();
+            annotations.retain(|name, _| NOT_COPIED.contains(&name.as_str()));
+            for (name, value) in rs["metadata"]["annotations"].as_object().unwrap() {
+                if !NOT_COPIED.contains(&name.as_str()) {
+                    annotations.insert(name.clone(), value.clone());
+                }
+            }
+        });
+    }
+
+    /// Deletes the Deployment; what it owns goes with the garbage collector.
+    pub fn delete_deployment(&mut self) {
+        self.delete(DEPLOYMENTS, WEB);
+        self.watch.floor = 0;
+    }
+
+    pub fn replicas(&self) -> i32 {
+        self.deployment().map_or(0, |d| int(d, "/spec/replicas"))
+    }
+
+    pub fn image(&self) -> &str {
+        self.deployment().map(|d| text(d, "/spec/template/spec/containers/0/image")).unwrap_or_default()
+    }
+}

@@ -1,0 +1,255 @@
+//! Pods: the ReplicaSet controller that makes and deletes them, and the kubelet that makes them ready.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use trimtab_crds::names;
+
+use super::server::{Cluster, DEPLOYMENTS, PLANS, REPLICA_SETS, int, owner, text};
+use super::{NAMESPACE, WEB};
+
+/// A pod.
+#[derive(Clone, Debug)]
+pub struct Pod {
+    pub name: String,
+    pub uid: String,
+    /// Uid of its ReplicaSet.
+    pub owner: String,
+    /// Name of its ReplicaSet.
+    pub set: String,
+    pub image: String,
+    pub ready_since: Option<Timestamp>,
+    /// It fails its probe until it is healed.
+    pub sick: bool,
+    /// Its container crashes.
+    pub crashing: bool,
+    pub number: u64,
+}
+
+impl Pod {
+    /// Whether it counts as available.
+    pub fn available(&self, now: Timestamp, min_ready_seconds: i32) -> bool {
+        let wait = jiff::SignedDuration::from_secs(i64::from(min_ready_seconds));
+        self.ready_since.is_some_and(|since| since + wait <= now)
+    }
+
+    fn json(&self) -> Value {
+        let state = if self.crashing { json!({"waiting": {"reason": "CrashLoopBackOff"}}) } else { json!({"running": {}}) };
+        json!({
+            "metadata": {"name": self.name, "namespace": NAMESPACE, "uid": self.uid, "ownerReferences": [{
+                "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": self.set, "uid": self.owner, "controller": true
+            }]},
+            "status": {"phase": "Running", "containerStatuses": [{
+                "name": "web", "restartCount": 0, "state": state
+            }]}
+        })
+    }
+
+    pub fn view(&self) -> trimtab_release::PodView {
+        serde_json::from_value(self.json()).unwrap()
+    }
+}
+
+/// What tests watch over while the model runs.
+#[derive(Clone, Default)]
+pub struct Watch {
+    /// The number of available pods that must never be undercut by a deletion.
+    pub floor: i32,
+    /// What went wrong.
+    pub faults: Vec<String>,
+    /// The most pods that there ever were at once.
+    pub peak: usize,
+    /// Pods of the canary at the moment when it was handed over.
+    pub handed_over: Vec<String>,
+    /// Stable pods that were deleted while they were needed.
+    pub trace: Vec<String>,
+}
+
+impl Cluster {
+    /// One sync of every ReplicaSet. True if anything changed.
+    pub fn tick_replica_sets(&mut self) -> bool {
+        let names: Vec<String> = self.list(REPLICA_SETS).map(|rs| text(rs, "/metadata/name").to_owned()).collect();
+        names.iter().fold(false, |changed, name| self.tick_replica_set(name) | changed)
+    }
+
+    /// One sync of one ReplicaSet: status is computed from the pods before they are made or deleted, as Kubernetes does.
+    pub fn tick_replica_set(&mut self, name: &str) -> bool {
+        let Some(rs) = self.get(REPLICA_SETS, name).cloned() else { return false };
+        let uid = text(&rs, "/metadata/uid");
+        let wanted = usize::try_from(int(&rs, "/spec/replicas")).unwrap_or(0);
+        let min_ready = int(&rs, "/spec/minReadySeconds");
+        let mut mine: Vec<Pod> = self.pods.iter().filter(|pod| pod.owner == uid).cloned().collect();
+        let available = mine.iter().filter(|pod| pod.available(self.now, min_ready)).count();
+        let status = json!({
+            "replicas": mine.len(),
+            "readyReplicas": mine.iter().filter(|pod| pod.ready_since.is_some()).count(),
+            "availableReplicas": available,
+            "observedGeneration": rs["metadata"]["generation"],
+        });
+        let changed = rs.get("status") != Some(&status) || mine.len() != wanted;
+        for _ in mine.len()..wanted {
+            self.make_pod(&rs);
+        }
+        // Unready ones go first, then the youngest.
+        mine.sort_by_key(|pod| (pod.ready_since.is_some(), std::cmp::Reverse(pod.number)));
+        for pod in mine.iter().take(mine.len().saturating_sub(wanted)) {
+            self.remove_pod(&pod.uid, "its ReplicaSet");
+        }
+        self.update_status(REPLICA_SETS, name, |rs| rs["status"] = status);
+        changed
+    }
+
+    fn make_pod(&mut self, rs: &Value) {
+        let number = self.next();
+        let image = text(rs, "/spec/template/spec/containers/0/image").to_owned();
+        *self.made.entry(image.clone()).or_default() += 1;
+        let set = text(rs, "/metadata/name").to_owned();
+        let uid = format!("pod-{number}");
+        let name = format!("{set}-{number}");
+        let owner = text(rs, "/metadata/uid").to_owned();
+        self.pods.push(Pod { name, uid, owner, set, image, ready_since: None, sick: false, crashing: false, number });
+        self.watch.peak = self.watch.peak.max(self.pods.len());
+    }
+
+    /// Deletes a pod, and looks whether it was needed.
+    pub fn remove_pod(&mut self, uid: &str, by: &str) {
+        let Some(index) = self.pods.iter().position(|pod| pod.uid == uid) else { return };
+        let pod = self.pods.remove(index);
+        let was_available = pod.ready_since.is_some();
+        let left = self.available();
+        if was_available && left < self.watch.floor {
+            let fault = format!(
+                "{by} deleted available pod {} ({}); {left} are left, floor {}",
+                pod.name, pod.image, self.watch.floor
+            );
+            self.fault(fault);
+        }
+        self.guard_stable(&pod, by);
+    }
+
+    pub fn fault(&mut self, fault: String) {
+        self.watch.faults.push(fault);
+    }
+
+    /// Before promotion no stable pod goes, but for those above the Deployment's size.
+    fn guard_stable(&mut self, pod: &Pod, by: &str) {
+        let Some(status) = self.list(PLANS).next().and_then(|plan| plan.get("status")) else { return };
+        let stage = text(status, "/release/stage");
+        let stable = text(status, "/stable/replicaSet");
+        if stable != pod.set || !matches!(stage, "Steps") {
+            return;
+        }
+        // Not for sick ones that somebody replaces, and not after a person released the change.
+        let Some(deployment) = self.deployment() else { return };
+        if !deployment.pointer("/spec/paused").and_then(Value::as_bool).unwrap_or(false) || pod.ready_since.is_none() {
+            return;
+        }
+        let left = self.pods.iter().filter(|other| other.set == pod.set).count();
+        let size = usize::try_from(int(deployment, "/spec/replicas")).unwrap_or(0);
+        if left < size {
+            let fault = format!("{by} deleted stable pod {} in the steps: {left} of {size} left", pod.name);
+            self.fault(fault);
+        }
+    }
+
+    /// Pods that serve, of whatever revision.
+    pub fn available(&self) -> i32 {
+        i32::try_from(self.pods.iter().filter(|pod| pod.ready_since.is_some()).count()).unwrap()
+    }
+
+    /// The kubelet: pods start, unless their image is broken. True if anything changed.
+    pub fn tick_pods(&mut self) -> bool {
+        let now = self.now;
+        let mut changed = false;
+        for pod in &mut self.pods {
+            let crash = pod.image.contains("crash");
+            let hang = pod.image.contains("hang");
+            if crash && !pod.crashing {
+                pod.crashing = true;
+                changed = true;
+            }
+            if !crash && !hang && !pod.sick && pod.ready_since.is_none() {
+                pod.ready_since = Some(now);
+                changed = true;
+            }
+        }
+        changed
+    }
+
+    /// A pod fails its probe. The floor sinks by what nobody can avoid.
+    pub fn sicken(&mut self, which: usize) {
+        let ready: Vec<usize> = (0..self.pods.len()).filter(|i| self.pods[*i].ready_since.is_some()).collect();
+        if ready.is_empty() {
+            return;
+        }
+        let pod = &mut self.pods[ready[which % ready.len()]];
+        pod.ready_since = None;
+        pod.sick = true;
+        self.watch.floor -= 1;
+    }
+
+    pub fn heal(&mut self) {
+        for pod in &mut self.pods {
+            pod.sick = false;
+        }
+    }
+
+    /// The floor rises to what the Deployment promises, once there are as many pods and nothing is on its way.
+    pub fn raise_floor(&mut self) {
+        let Some(promise) = self.promise() else {
+            self.watch.floor = 0;
+            return;
+        };
+        let calm = self.list(REPLICA_SETS).all(|rs| {
+            let uid = text(rs, "/metadata/uid");
+            let count = |pred: &dyn Fn(&Pod) -> bool| {
+                i32::try_from(self.pods.iter().filter(|p| p.owner == uid && pred(p)).count()).unwrap()
+            };
+            int(rs, "/spec/replicas") == count(&|_| true)
+                && int(rs, "/status/availableReplicas") == count(&|pod| pod.ready_since.is_some())
+        });
+        if calm && self.available() >= promise {
+            self.watch.floor = promise;
+        }
+        self.watch.floor = self.watch.floor.min(promise);
+    }
+
+    /// N − maxUnavailable.
+    pub fn promise(&self) -> Option<i32> {
+        let deployment = self.deployment()?;
+        let replicas = int(deployment, "/spec/replicas");
+        let (_, unavailable) = super::deployment::limits(deployment);
+        Some(replicas - unavailable)
+    }
+
+    /// How many of the Deployment's ReplicaSets are active.
+    pub fn active_sets(&self) -> usize {
+        let Some(uid) = self.get(DEPLOYMENTS, WEB).map(|d| text(d, "/metadata/uid")) else { return 0 };
+        self.list(REPLICA_SETS).filter(|rs| owner(rs) == Some(uid) && int(rs, "/spec/replicas") > 0).count()
+    }
+
+    /// Pods by image.
+    pub fn images(&self) -> BTreeMap<String, usize> {
+        let mut images = BTreeMap::new();
+        for pod in &self.pods {
+            *images.entry(pod.image.clone()).or_default() += 1;
+        }
+        images
+    }
+
+    /// Names of the ReplicaSets that a plan controls.
+    pub fn canaries(&self) -> Vec<String> {
+        let plans: Vec<&str> = self.list(PLANS).map(|plan| text(plan, "/metadata/uid")).collect();
+        let sets = self.list(REPLICA_SETS).filter(|rs| owner(rs).is_some_and(|uid| plans.contains(&uid)));
+        sets.map(|rs| text(rs, "/metadata/name").to_owned()).collect()
+    }
+
+    pub fn annotation(&self, name: &str) -> Option<&str> {
+        self.deployment()?.pointer("/metadata/annotations")?.get(name)?.as_str()
+    }
+
+    pub fn held(&self) -> bool {
+        self.annotation(names::HELD).is_some_and(|mark| mark != names::RELEASED)
+    }
+}

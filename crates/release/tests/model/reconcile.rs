@@ -1,0 +1,190 @@
+//! Our controller in the model: gathers as `controllers/src/rollout` does, decides, applies, concludes; and everything
+//! that happens until nothing happens any more.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use trimtab_crds::{ReleasePlanStatus, names};
+use trimtab_plan::{Answer, Applied, Outcome, Plan, Question, Wake};
+use trimtab_release::{Snapshot, conclude, decide};
+
+use super::server::Cluster;
+use super::{NAMESPACE, WEB};
+
+/// Where a process dies in a reconcile.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Cut {
+    /// Nowhere.
+    No,
+    /// After this many writes; nothing else is written.
+    After(usize),
+    /// Before this write fails on the server's side; the status is written.
+    Fails(usize),
+}
+
+/// What a reconcile did.
+#[derive(Debug)]
+pub struct Reconciled {
+    pub writes: usize,
+    pub status: bool,
+    pub wake: Wake,
+    pub plan: Plan<Option<ReleasePlanStatus>>,
+}
+
+impl Reconciled {
+    pub fn quiet(&self) -> bool {
+        self.writes == 0 && !self.status && self.plan.asks.is_empty()
+    }
+}
+
+impl Cluster {
+    /// What a decision sees now.
+    pub fn snapshot(&mut self) -> Snapshot {
+        let deployment = self.deployment_view();
+        let plans = self.plan_views();
+        let workload = |rs: &trimtab_release::ReplicaSetView| {
+            rs.metadata.controller().is_some_and(|o| o.is(&names::DEPLOYMENT) && o.name == WEB)
+                || rs.metadata.annotation(names::CANARY_OF) == Some(WEB)
+        };
+        let replica_sets: Vec<_> = self.replica_set_views().into_iter().filter(|rs| workload(rs)).collect();
+        let running = plans.iter().any(|plan| plan.status.as_ref().is_some_and(|s| s.release.is_some()));
+        let wanted = deployment.as_ref().map(|d| d.spec.template.digest.clone());
+        let watched: Vec<&str> = replica_sets
+            .iter()
+            .filter(|rs| {
+                let canary = rs.metadata.annotations.contains_key(names::CANARY_OF);
+                running && (canary || Some(&rs.spec.template.digest) == wanted.as_ref())
+            })
+            .map(|rs| rs.metadata.uid.as_str())
+            .collect();
+        let pods = self.pods.iter().filter(|pod| watched.contains(&pod.owner.as_str()));
+        let canary_pods = pods.map(|pod| Arc::new(pod.view())).collect();
+        Snapshot {
+            namespace: NAMESPACE.to_owned(),
+            name: WEB.to_owned(),
+            deployment,
+            plans,
+            replica_sets,
+            canary_pods,
+            releases: self.release_views(),
+            answers: self.answers.clone(),
+        }
+    }
+
+    pub fn reconcile(&mut self) -> Reconciled {
+        let (now, seen) = (self.now, self.snapshot());
+        self.act(now, &seen, Cut::No, |_, _| {})
+    }
+
+    /// Acts on what was seen then; `between` happens before each write.
+    pub fn act(
+        &mut self,
+        now: Timestamp,
+        seen: &Snapshot,
+        cut: Cut,
+        mut between: impl FnMut(&mut Self, usize),
+    ) -> Reconciled {
+        let plan = decide(now, seen);
+        if std::env::var("TRACE").is_ok() {
+            for write in &plan.writes {
+                println!("    {} {}: {}", now, write.target, write.why);
+            }
+            if let Some(status) = &plan.status {
+                println!("    {} {:?}: {}", now, status.phase, status.message);
+            }
+        }
+        self.answer(&plan);
+        let mut outcome = Outcome::default();
+        let total = plan.writes.len();
+        for (index, write) in plan.writes.iter().enumerate() {
+            if cut == Cut::After(index) {
+                return Reconciled { writes: index, status: false, wake: plan.wake, plan };
+            }
+            between(self, index);
+            if cut == Cut::Fails(index) {
+                outcome.failed = Some(trimtab_plan::Failure {
+                    index,
+                    class: trimtab_plan::Class::Transient,
+                    reason: "InternalError".to_owned(),
+                    message: "the server failed".to_owned(),
+                });
+                break;
+            }
+            match self.write(index, write) {
+                Ok(()) => outcome.applied.push(Applied { resource_version: String::new(), changed: true }),
+                Err(failure) => {
+                    self.watch.trace.push(format!("{} failed: {}", write.why, failure.message));
+                    outcome.failed = Some(failure);
+                    break;
+                }
+            }
+        }
+        if cut == Cut::After(total) {
+            return Reconciled { writes: total, status: false, wake: plan.wake, plan };
+        }
+        let status = conclude(now, seen, &plan, &outcome);
+        if let Some(status) = &status {
+            self.write_status(status);
+        }
+        Reconciled { writes: total, status: status.is_some(), wake: plan.wake, plan }
+    }
+
+    /// The pool answers what was asked; answers that nobody asks for any more are dropped.
+    fn answer(&mut self, plan: &Plan<Option<ReleasePlanStatus>>) {
+        self.answers.retain(|id, _| plan.asks.iter().any(|ask| ask.id == *id));
+        for ask in &plan.asks {
+            let Question::Get(target) = &ask.question;
+            let found = self.objects.get(&(super::RELEASES, target.name.clone())).cloned();
+            self.answers.insert(ask.id.clone(), found.map_or(Answer::NotFound, Answer::Object));
+        }
+    }
+
+    /// One round of everything in a fixed order. True if anything changed.
+    pub fn round(&mut self) -> bool {
+        let seen = self.reconcile();
+        let changed = !seen.quiet();
+        self.rest_of_round() | changed
+    }
+
+    /// What Kubernetes does in a round.
+    pub fn rest_of_round(&mut self) -> bool {
+        let mut changed = self.tick_deployment();
+        changed |= self.tick_replica_sets();
+        changed |= self.tick_pods();
+        changed |= self.tick_garbage();
+        self.raise_floor();
+        changed
+    }
+
+    /// Runs until nothing changes but by time, then lets time pass to the next deadline, until there is none.
+    /// Returns the last reconcile, or what goes on for ever.
+    pub fn settle(&mut self) -> Result<Reconciled, String> {
+        self.settle_with(|_| Cut::No)
+    }
+
+    /// The same, with a process that dies now and then.
+    pub fn settle_with(&mut self, mut cut: impl FnMut(usize) -> Cut) -> Result<Reconciled, String> {
+        let mut reconciles = 0;
+        for _ in 0..600 {
+            self.advance(1);
+            let (now, seen) = (self.now, self.snapshot());
+            reconciles += 1;
+            let done = self.act(now, &seen, cut(reconciles), |_, _| {});
+            let changed = self.rest_of_round();
+            if changed || !done.quiet() {
+                continue;
+            }
+            match done.wake {
+                Wake::OnChange => return Ok(done),
+                Wake::At(at) if at <= self.now => return Err(format!("wakes at {at} without end: {done:?}")),
+                Wake::At(at) => self.now = at,
+            }
+        }
+        Err(format!("never settles: {:?}", self.status()))
+    }
+
+    /// Status of the first plan.
+    pub fn status(&mut self) -> Option<ReleasePlanStatus> {
+        self.plan_views().first().and_then(|plan| plan.status.clone())
+    }
+}

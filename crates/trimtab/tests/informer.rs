@@ -1,0 +1,157 @@
+//! Faults of watches, from a server that can be made to have them.
+
+mod stub;
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use serde_json::json;
+use stub::{Asked, Reply, Seen, added, deleted, end_of_list, expired, lines, refusal, run, serve, widget};
+use tokio::sync::mpsc::UnboundedSender;
+
+fn seen(name: &str, size: Option<u32>) -> Seen {
+    Seen { name: name.to_owned(), size, unreadable: false }
+}
+
+type Senders = std::sync::Arc<Mutex<Vec<UnboundedSender<String>>>>;
+
+/// Answers each list with the next of these, and each watch with a stream that the test feeds.
+async fn lists(answers: Vec<Vec<String>>) -> (kube::Client, Senders) {
+    let senders = Senders::default();
+    let (fed, listed) = (senders.clone(), AtomicUsize::new(0));
+    let client = serve(move |asked: &Asked| {
+        if asked.method != "GET" {
+            return Reply::Json(201, json!({}));
+        }
+        let first = match asked.is_list() {
+            true => answers[listed.fetch_add(1, Ordering::Relaxed).min(answers.len() - 1)].clone(),
+            false => vec![],
+        };
+        let (send, reply) = lines(&first);
+        // A list that does not end by a bookmark breaks off; all else stays open.
+        if first.is_empty() || first.iter().any(|line| line.contains("initial-events-end")) {
+            fed.lock().unwrap().push(send);
+        }
+        reply
+    })
+    .await;
+    (client, senders)
+}
+
+async fn feed(senders: &Senders, line: String) {
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    senders.lock().unwrap().last().unwrap().send(line).unwrap();
+}
+
+#[tokio::test]
+async fn a_deletion_during_a_relist_is_seen() {
+    let first = vec![added("a", 1, 1), added("b", 2, 1), end_of_list(3)];
+    let second = vec![added("a", 1, 1), end_of_list(9)];
+    let (client, senders) = lists(vec![first, second]).await;
+    let mut running = run(client, false);
+    assert_eq!((running.next().await, running.next().await), (seen("a", Some(1)), seen("b", Some(1))));
+    feed(&senders, expired()).await;
+    assert_eq!(running.next().await, seen("b", None));
+    assert!(running.is_quiet(100).await, "what did not change wakes nobody");
+    assert_eq!((running.store.len(), running.store.last_seen_resource_version().as_str()), (1, "9"));
+}
+
+#[tokio::test]
+async fn a_list_that_breaks_off_deletes_nothing() {
+    let whole = vec![added("a", 1, 1), added("b", 2, 1), end_of_list(3)];
+    let (client, senders) = lists(vec![whole.clone(), vec![added("a", 1, 1)], whole]).await;
+    let mut running = run(client, false);
+    (running.next().await, running.next().await);
+    feed(&senders, expired()).await;
+    assert!(running.is_quiet(1500).await);
+    assert_eq!(running.store.len(), 2);
+}
+
+#[tokio::test]
+async fn an_object_never_goes_back_in_time() {
+    let (client, senders) = lists(vec![vec![added("a", 5, 5), end_of_list(5)]]).await;
+    let mut running = run(client, false);
+    assert_eq!(running.next().await, seen("a", Some(5)));
+    feed(&senders, added("a", 4, 4)).await;
+    feed(&senders, added("a", 6, 6)).await;
+    assert_eq!(running.next().await, seen("a", Some(6)));
+}
+
+#[tokio::test]
+async fn a_watch_that_is_closed_goes_on_where_it_was() {
+    let (client, senders) = lists(vec![vec![added("a", 5, 5), end_of_list(5)]]).await;
+    let mut running = run(client, false);
+    assert_eq!(running.next().await, seen("a", Some(5)));
+    senders.lock().unwrap().clear();
+    let again = || senders.lock().unwrap().is_empty();
+    while again() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    feed(&senders, deleted("a", 7)).await;
+    assert_eq!(running.next().await, seen("a", None));
+    assert!(running.metrics.render().contains("trimtab_watch_relists_total{kind=\"Widget\"} 0\n"));
+}
+
+#[tokio::test]
+async fn an_unreadable_object_stops_nothing() {
+    let unreadable = |name: &str| Seen { name: name.to_owned(), size: None, unreadable: true };
+    let list = vec![added("bad", 1, "large"), added("good", 2, 2), end_of_list(3)];
+    let (client, senders) = lists(vec![list]).await;
+    let mut running = run(client, false);
+    assert_eq!((running.next().await, running.next().await), (unreadable("bad"), seen("good", Some(2))));
+    let error = running.store.unreadable("n", "bad").unwrap().error.clone();
+    assert!(error.contains("invalid type: string \"large\""), "{error}");
+    feed(&senders, added("good", 4, "huge")).await;
+    assert_eq!(running.next().await, unreadable("good"));
+    feed(&senders, added("bad", 5, 5)).await;
+    assert_eq!(running.next().await, seen("bad", Some(5)));
+    feed(&senders, deleted("good", 6)).await;
+    assert_eq!(running.next().await, seen("good", None));
+    assert!(running.store.unreadable("n", "good").is_none());
+}
+
+#[tokio::test]
+async fn a_server_without_streamed_lists_is_asked_for_pages() {
+    let client = serve(|asked: &Asked| {
+        if asked.is_list() {
+            return Reply::Json(422, refusal(422, "Invalid", "sendInitialEvents is forbidden for watch"));
+        }
+        if asked.query.contains("watch=1") {
+            let (send, reply) = lines(&[]);
+            std::mem::forget(send);
+            return reply;
+        }
+        let page = |items, next| json!({ "metadata": { "resourceVersion": "9", "continue": next }, "items": items });
+        match asked.query.contains("continue=more") {
+            false => Reply::Json(200, page(vec![widget("a", 1, 1)], "more")),
+            true => Reply::Json(200, page(vec![widget("b", 2, 2)], "")),
+        }
+    })
+    .await;
+    let mut running = run(client, false);
+    assert_eq!((running.next().await, running.next().await), (seen("a", Some(1)), seen("b", Some(2))));
+    assert!(running.store.is_synced());
+}
+
+#[tokio::test]
+async fn a_watch_that_fails_leaves_the_others_running() {
+    let client = serve(|asked: &Asked| {
+        if asked.path.ends_with("/gadgets") {
+            return Reply::Json(403, refusal(403, "Forbidden", "gadgets is forbidden"));
+        }
+        if asked.method != "GET" {
+            return Reply::Json(201, json!({}));
+        }
+        let (send, reply) = lines(&[added("a", 1, 1), end_of_list(1)]);
+        std::mem::forget(send);
+        reply
+    })
+    .await;
+    let mut running = run(client, true);
+    assert_eq!(running.next().await, seen("a", Some(1)));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let problems = running.problems().await;
+    assert!(problems.contains("Gadget: not synced: 403 Forbidden: gadgets is forbidden"), "{problems}");
+    assert!(!problems.contains("Widget"), "{problems}");
+}
