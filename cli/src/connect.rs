@@ -127,20 +127,24 @@ fn unknown(all: &[ReleasePlan], reference: &Reference, namespace: &str) -> Strin
     }
 }
 
-/// How many letters must be changed, added or removed.
+/// How many letters must be changed, added, removed or swapped with their neighbour.
 fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let changed = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut table = vec![vec![0; b.len() + 1]; a.len() + 1];
+    for i in 0..=a.len() {
+        for j in 0..=b.len() {
+            table[i][j] = match (i, j) {
+                (0, n) | (n, 0) => n,
+                _ => {
+                    let changed = table[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+                    let best = changed.min(table[i - 1][j] + 1).min(table[i][j - 1] + 1);
+                    let swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+                    if swapped { best.min(table[i - 2][j - 2] + 1) } else { best }
+                }
+            };
         }
     }
-    row[b.len()]
+    table[a.len()][b.len()]
 }
 
 #[cfg(test)]
@@ -177,6 +181,10 @@ mod tests {
         check(
             Reference::Plan("web".into()),
             &format!("{none} web in namespace shop; Deployment web is released by web-plan"),
+        );
+        check(
+            Reference::Plan("chekcout".into()),
+            &format!("{none} chekcout in namespace shop; did you mean checkout?"),
         );
         check(Reference::Plan("database".into()), &format!("{none} database in namespace shop"));
         check(

@@ -208,12 +208,12 @@ fn trouble(value: &Value, conditions: &[Value]) -> Option<String> {
 /// A step in a few words.
 pub fn words(step: &Step) -> String {
     if let Some(weight) = step.set_weight {
-        return if weight >= 100 { "promote".to_owned() } else { format!("{weight} %") };
+        return if weight >= 100 { "promote".to_owned() } else { format!("{weight}%") };
     }
     if let Some(scale) = &step.set_canary_scale {
         return match (scale.replicas, scale.weight) {
             (Some(n), _) => format!("{n} pods"),
-            (_, Some(percent)) => format!("pods for {percent} %"),
+            (_, Some(percent)) => format!("pods for {percent}%"),
             _ => "pods as weight".to_owned(),
         };
     }

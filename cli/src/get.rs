@@ -44,8 +44,11 @@ pub async fn run(options: Get) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// The objects, without the record of who wrote which field, which nobody reads.
 fn value(plans: &[ReleasePlan], one: bool) -> Result<serde_json::Value> {
-    Ok(match plans {
+    let mut plans = plans.to_vec();
+    plans.iter_mut().for_each(|plan| plan.metadata.managed_fields = None);
+    Ok(match plans.as_slice() {
         [plan] if one => serde_json::to_value(plan)?,
         _ => json!({"apiVersion": "v1", "kind": "List", "items": plans}),
     })

@@ -33,6 +33,8 @@ pub enum Exit {
     Failed = 3,
     /// There was no more time.
     Timeout = 4,
+    /// A person or the system ended it.
+    Interrupted = 130,
 }
 
 /// Whether this program was called as `kubectl trimtab`.

@@ -101,17 +101,11 @@ pub fn picture(name: &str, facts: &Facts, more: &[String]) -> Vec<String> {
 
 /// The same in one line, for where nothing can be drawn again. What only counts down is left out.
 pub fn one_line(facts: &Facts) -> String {
-    let pods =
-        |side: &Option<Side>| side.as_ref().map_or_else(|| "-".to_owned(), |s| format!("{}/{}", s.available, s.asked));
-    let step = facts.status.step.clone().unwrap_or_else(|| "-".to_owned());
-    let weight = facts.status.weight.as_ref().map_or_else(|| "-".to_owned(), |w| format!("{}%", w.actual));
-    format!(
-        "{} step {} {} stable {} new {}  {}",
-        pad(&phase(facts.phase), 10),
-        pad(&step, 4),
-        pad(&weight, 4),
-        pad(&pods(&facts.stable), 4),
-        pad(&pods(&facts.new), 4),
-        facts.message
-    )
+    let mut parts = vec![pad(&phase(facts.phase), 10)];
+    parts.extend(facts.status.step.as_ref().map(|step| format!("step {step}")));
+    parts.extend(facts.status.weight.as_ref().map(|weight| pad(&format!("{}%", weight.actual), 4)));
+    let sides = [("stable", &facts.stable), ("new", &facts.new)];
+    let sides = sides.iter().filter_map(|(name, side)| Some((name, side.as_ref()?)));
+    parts.extend(sides.map(|(name, side)| format!("{name} {}/{}", side.available, side.asked)));
+    format!("{}  {}", parts.join("  "), paint(DIM, &facts.message))
 }

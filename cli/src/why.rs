@@ -143,10 +143,12 @@ fn change(s: &Situation, facts: &Facts, page: &mut Page) {
 
 /// One change: images with their values, others by their place alone.
 fn changed(change: &Change) -> String {
-    let place = change.path.trim_start_matches("spec.").replace("containers[", "container [");
+    let path = change.path.trim_start_matches("spec.");
+    let container = path.strip_prefix("containers[").and_then(|rest| rest.strip_suffix("].image"));
+    let place = container.map_or_else(|| path.to_owned(), |container| format!("image of {container}:"));
     match (&change.from, &change.to) {
-        (Some(from), Some(to)) => format!("{place}: {} → {}", paint(DIM, from), paint(NEW, to)),
-        (None, Some(to)) => format!("{place}: {}", paint(NEW, to)),
+        (Some(from), Some(to)) => format!("{place} {} → {}", paint(DIM, from), paint(NEW, to)),
+        (None, Some(to)) => format!("{place} {}", paint(NEW, to)),
         _ => format!("{place} changed"),
     }
 }

@@ -11,10 +11,10 @@ use k8s_openapi::api::core::v1::{ConfigMap, ResourceQuota};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use trimtab::{Controller, ControllerOptions, Manager, ManagerOptions, Meta, Permission, Selector, Store, Watched, Watches};
-use trimtab_plan::{
-    Answers, Class, Kind, ObjectRef, Outcome, PatchOp, Plan, Propagation, StatusWrite, Verb, Write,
+use trimtab::{
+    Controller, ControllerOptions, Manager, ManagerOptions, Meta, Permission, Selector, Store, Watched, Watches,
 };
+use trimtab_plan::{Answers, Class, Kind, ObjectRef, Outcome, PatchOp, Plan, Propagation, StatusWrite, Verb, Write};
 use trimtab_testkit::{TestNamespace, eventually, shared_cluster, with_namespace};
 
 const CONFIG_MAP: Kind = Kind::namespaced("", "v1", "ConfigMap", "configmaps");
@@ -203,7 +203,8 @@ async fn refusals_of_a_real_server_are_understood() -> Result<()> {
         let gone = outcome(&namespace, "delete-missing").await?;
         ensure!(gone.failed.is_none() && !gone.applied[0].changed, "{gone:?}");
         let used = namespace.api::<ConfigMap>().list(&Default::default()).await?.items.len();
-        let quota = json!({ "metadata": { "name": "q" }, "spec": { "hard": { "count/configmaps": (used + 1).to_string() } } });
+        let quota =
+            json!({ "metadata": { "name": "q" }, "spec": { "hard": { "count/configmaps": (used + 1).to_string() } } });
         let quotas = namespace.api::<ResourceQuota>();
         quotas.create(&PostParams::default(), &serde_json::from_value(quota)?).await?;
         eventually("the quota to count", PATIENCE, async || {
@@ -224,13 +225,13 @@ async fn an_apply_that_changes_nothing_says_so() -> Result<()> {
         ensure!(outcome(&namespace, "o").await?.applied[0].changed);
         let touch = Patch::Merge(json!({ "data": { "again": "1" } }));
         namespace.api::<ConfigMap>().patch("o", &PatchParams::default(), &touch).await?;
-        let second = eventually("the second apply", PATIENCE, async || {
-            Ok(outcomes(namespace.name(), "o").get(1).cloned())
-        })
-        .await?;
+        let second =
+            eventually("the second apply", PATIENCE, async || Ok(outcomes(namespace.name(), "o").get(1).cloned()))
+                .await?;
         ensure!(!second.applied[0].changed, "{second:?}");
         let applied = namespace.api::<ConfigMap>().get("applied").await?;
-        let managers: Vec<_> = applied.metadata.managed_fields.into_iter().flatten().filter_map(|f| f.manager).collect();
+        let managers: Vec<_> =
+            applied.metadata.managed_fields.into_iter().flatten().filter_map(|f| f.manager).collect();
         ensure!(managers == ["trimtab-orders"], "{managers:?}");
         Ok(())
     })
@@ -243,7 +244,8 @@ async fn a_workload_is_scaled_through_its_subresource() -> Result<()> {
     with_namespace(&client, "scale", async |namespace| {
         let _running = run(&namespace, 4, false);
         let labels = json!({ "app": "web" });
-        let template = json!({ "metadata": { "labels": labels }, "spec": { "containers": [{ "name": "c", "image": "i" }] } });
+        let template =
+            json!({ "metadata": { "labels": labels }, "spec": { "containers": [{ "name": "c", "image": "i" }] } });
         let spec = json!({ "replicas": 0, "selector": { "matchLabels": labels }, "template": template });
         let web = serde_json::from_value(json!({ "metadata": { "name": "web" }, "spec": spec }))?;
         namespace.api::<Deployment>().create(&PostParams::default(), &web).await?;

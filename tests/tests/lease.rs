@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Client;
-use kube::api::{Api, DeleteParams, ObjectMeta, PostParams};
+use kube::api::{Api, ObjectMeta, PostParams};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
-use trimtab_testkit::{Cluster, eventually, shared_cluster};
+use trimtab_testkit::{eventually, shared_cluster, with_namespace};
 
 /// For what has no bound of its own, on a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -76,21 +76,6 @@ impl Candidate {
     }
 }
 
-/// A namespace of its own for a test; kept for a look if the test fails.
-async fn with_namespace<F>(cluster: &Cluster, test: F) -> Result<()>
-where
-    F: AsyncFnOnce(Client, String) -> Result<()>,
-{
-    let client = cluster.client().await?;
-    let namespaces: Api<Namespace> = Api::all(client.clone());
-    let metadata = ObjectMeta { generate_name: Some("lease-".to_owned()), ..ObjectMeta::default() };
-    let made = namespaces.create(&PostParams::default(), &Namespace { metadata, ..Namespace::default() }).await?;
-    let name = made.metadata.name.context("a namespace without a name")?;
-    test(client, name.clone()).await.with_context(|| format!("in namespace {name}"))?;
-    namespaces.delete(&name, &DeleteParams::background()).await?;
-    Ok(())
-}
-
 async fn create_counter(client: &Client, namespace: &str) -> Result<()> {
     let counter = ConfigMap {
         metadata: ObjectMeta { name: Some("counter".to_owned()), ..ObjectMeta::default() },
@@ -119,8 +104,9 @@ async fn wait_for_more(client: &Client, namespace: &str, who: &str, than: u64) -
 
 #[tokio::test]
 async fn a_dying_leader_cannot_write_once_its_lease_could_have_lapsed() -> Result<()> {
-    let cluster = shared_cluster().await?;
-    with_namespace(&cluster, async |client: Client, namespace: String| {
+    let client = shared_cluster().await?.client().await?;
+    with_namespace(&client, "lease", async |namespace| {
+        let (client, namespace) = (namespace.client(), namespace.name().to_owned());
         create_counter(&client, &namespace).await?;
         let mut first = Candidate::start(&namespace, "first", QUICK)?;
         first.says("wrote").await?;
@@ -151,8 +137,9 @@ async fn a_dying_leader_cannot_write_once_its_lease_could_have_lapsed() -> Resul
 
 #[tokio::test]
 async fn a_leader_that_ends_lets_the_next_one_in_at_once() -> Result<()> {
-    let cluster = shared_cluster().await?;
-    with_namespace(&cluster, async |client: Client, namespace: String| {
+    let client = shared_cluster().await?.client().await?;
+    with_namespace(&client, "lease", async |namespace| {
+        let (client, namespace) = (namespace.client(), namespace.name().to_owned());
         create_counter(&client, &namespace).await?;
         let mut first = Candidate::start(&namespace, "first", LONG)?;
         first.says("wrote").await?;

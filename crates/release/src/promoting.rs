@@ -132,6 +132,9 @@ fn changed_meanwhile(draft: &mut Draft<'_>) -> bool {
     }
     if world.stable_digest(&draft.status) == Some(world.digest) {
         draft.take_back("ChangedBack", "the change was changed back to what is stable");
+    } else if let Some(rs) = whole(draft) {
+        // Nothing of the stable revision is left to start over from: the promotion is over but for the word.
+        promoted(draft, rs, ReleaseResult::Promoted);
     } else {
         draft.take_back(
             "Superseded",
@@ -139,6 +142,14 @@ fn changed_meanwhile(draft: &mut Draft<'_>) -> bool {
         );
     }
     true
+}
+
+/// The new revision's ReplicaSet, once it is all that the Deployment runs and every pod is available.
+fn whole<'a>(draft: &Draft<'a>) -> Option<&'a ReplicaSetView> {
+    let world = draft.world;
+    let rs = world.new_set(draft.progress()?).filter(|rs| world.owned_by_deployment(rs))?;
+    let alone = world.owned().all(|other| other.metadata.uid == rs.metadata.uid || other.spec.replicas == 0);
+    (alone && rs.spec.replicas >= world.replicas && rs.status.available_replicas >= world.replicas).then_some(rs)
 }
 
 fn handle_request(draft: &mut Draft<'_>) -> bool {

@@ -57,7 +57,9 @@ fn out_of_the_deployment(draft: &mut Draft<'_>, progress: &Progress, rs: &Replic
     let stable_pods = stable.map_or(0, |stable| stable.spec.replicas);
     // With none active the Deployment scales up its newest old ReplicaSet, which may not be stable. And one that is
     // saturated is about to remove the last stable pod. Both are too late: it has to roll back by its own rules.
-    let saturated = rs.spec.replicas >= world.replicas && rs.status.available_replicas >= world.replicas;
+    // That is so only while the Deployment asks for the new template: where another change came, both just stay.
+    let asked = world.digest == progress.digest;
+    let saturated = asked && rs.spec.replicas >= world.replicas && rs.status.available_replicas >= world.replicas;
     let too_late = world.replicas > 0 && (stable_pods == 0 || saturated);
     if back_to_stable && (too_late || !world.deployment.spec.paused) {
         return roll_back(draft, progress, why);
@@ -67,6 +69,10 @@ fn out_of_the_deployment(draft: &mut Draft<'_>, progress: &Progress, rs: &Replic
         draft.say(Phase::TakingBack, "TakingBack", format!("holding the Deployment again: {why}"));
     } else if !world.observed() {
         draft.say(Phase::TakingBack, "TakingBack", format!("waiting for the Deployment to stop rolling: {why}"));
+    } else if let Some(stable) = stable.filter(|stable| too_late && !asked && world.owned_by_deployment(stable)) {
+        // The other change must not be overwritten. One stable pod is enough: the Deployment brings back the rest.
+        draft.write(canary::scale(stable, 1, "bring the first stable pod back"));
+        draft.say(Phase::TakingBack, "TakingBack", format!("bringing the first stable pod back: {why}"));
     } else if too_late {
         write_stable_back(draft, progress);
     } else {

@@ -115,9 +115,14 @@ impl<'a> World<'a> {
         progress.canary.as_ref().and_then(|canary| self.replica_set(&canary.replica_set))
     }
 
-    /// The ReplicaSet of the new revision, wherever it stands: the canary, or what the Deployment made by itself.
+    /// The ReplicaSet of the new revision, wherever it stands: the canary, or what the Deployment made by itself, also
+    /// after it was taken back from the Deployment.
     pub(crate) fn new_set(&self, progress: &Progress) -> Option<&'a ReplicaSetView> {
-        self.canary_set(progress).or_else(|| self.owned_with(&progress.digest))
+        let taken = || {
+            let mut sets = self.seen.replica_sets.iter().map(AsRef::as_ref);
+            sets.find(|rs| self.owned_by_plan(rs) && rs.spec.template.digest == progress.digest)
+        };
+        self.canary_set(progress).or_else(|| self.owned_with(&progress.digest)).or_else(taken)
     }
 
     pub(crate) fn pods_of<'b>(&'b self, rs: &'b ReplicaSetView) -> impl Iterator<Item = &'a PodView> + 'b {

@@ -3,6 +3,8 @@
 //!
 //! Compare with `bench_kube_runtime`, which does the same on `kube::runtime::Controller`.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a benchmark that cannot go on fails")]
+
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -202,12 +204,15 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let progress = Arc::new(progress);
     let options = ManagerOptions { namespaces: vec![namespace.clone()], ..ManagerOptions::default() };
     let mut manager = Manager::new(client, options);
-    manager.controller(ControllerOptions { workers: 4, ..ControllerOptions::default() }, |w: &mut Watches<ObjectRef>| {
-        // Not kube-root-ca.crt, which is in every namespace.
-        let selector = Selector::all().fields("metadata.name!=kube-root-ca.crt");
-        let maps = w.watch::<View>(selector).wakes(|map| vec![map.metadata.object(KIND)]).store();
-        Bench { maps, progress: progress.clone() }
-    });
+    manager.controller(
+        ControllerOptions { workers: 4, ..ControllerOptions::default() },
+        |w: &mut Watches<ObjectRef>| {
+            // Not kube-root-ca.crt, which is in every namespace.
+            let selector = Selector::all().fields("metadata.name!=kube-root-ca.crt");
+            let maps = w.watch::<View>(selector).wakes(|map| vec![map.metadata.object(KIND)]).store();
+            Bench { maps, progress: progress.clone() }
+        },
+    );
     let run = tokio::spawn(manager.run(std::future::pending::<()>()));
     progress.all.notified().await;
     let took = started.elapsed().as_secs_f64();
@@ -216,7 +221,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     *progress.reconciled.lock().unwrap() = Some(tell);
     tokio::time::sleep(Duration::from_secs(1)).await;
     paced(&api, count, &mut reconciled).await;
-    println!("at rest {:.1} MiB, peak {:.1} MiB", status_kib("VmRSS") as f64 / 1024.0, status_kib("VmHWM") as f64 / 1024.0);
+    println!(
+        "at rest {:.1} MiB, peak {:.1} MiB",
+        status_kib("VmRSS") as f64 / 1024.0,
+        status_kib("VmHWM") as f64 / 1024.0
+    );
     run.abort();
     Ok(())
 }

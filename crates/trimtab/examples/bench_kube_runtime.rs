@@ -1,5 +1,7 @@
 //! The loop of `bench_configmaps` on `kube::runtime::Controller`, to compare: `bench_kube_runtime NAMESPACE COUNT`.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a benchmark that cannot go on fails")]
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -84,7 +86,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     *progress.reconciled.lock().unwrap() = Some(tell);
     tokio::time::sleep(Duration::from_secs(1)).await;
     paced(&api, count, &mut reconciled).await;
-    println!("at rest {:.1} MiB, peak {:.1} MiB", status_kib("VmRSS") as f64 / 1024.0, status_kib("VmHWM") as f64 / 1024.0);
+    println!(
+        "at rest {:.1} MiB, peak {:.1} MiB",
+        status_kib("VmRSS") as f64 / 1024.0,
+        status_kib("VmHWM") as f64 / 1024.0
+    );
     run.abort();
     Ok(())
 }

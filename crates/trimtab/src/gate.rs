@@ -66,9 +66,7 @@ impl Gate {
     pub(crate) fn passed(&self) -> bool {
         let (namespace, name) = (self.target.namespace.as_str(), self.target.name.as_str());
         match &self.effect {
-            Effect::Deleted => {
-                self.view.meta(namespace, name).is_none_or(|meta| meta.deletion_timestamp.is_some())
-            }
+            Effect::Deleted => self.view.meta(namespace, name).is_none_or(|meta| meta.deletion_timestamp.is_some()),
             Effect::Version(text) => {
                 let wanted = version(text);
                 let own = self.view.version_of(namespace, name);

@@ -206,7 +206,13 @@ impl Decision {
             writeln!(to, "    woken by  {}", self.triggers.join(", "))?;
         }
         for (i, reason) in self.because.iter().enumerate() {
-            writeln!(to, "    {} {}: {}", if i == 0 { "because  " } else { "     and " }, reason.reason, reason.message)?;
+            writeln!(
+                to,
+                "    {} {}: {}",
+                if i == 0 { "because  " } else { "     and " },
+                reason.reason,
+                reason.message
+            )?;
         }
         for write in &self.writes {
             writeln!(to, "    wrote     {} to {}: {}", write.what, write.why, write.result)?;
@@ -307,7 +313,8 @@ mod tests {
     #[test]
     fn the_text_reads_like_a_story() {
         let (journal, object) = (Journal::default(), KIND.object("shop", "web"));
-        let write = WriteRecord { what: "patch Deployment shop/web".into(), why: "hold it".into(), result: "done".into() };
+        let write =
+            WriteRecord { what: "patch Deployment shop/web".into(), why: "hold it".into(), result: "done".into() };
         journal.record(&object, Decision { writes: vec![write], ..decision(1_000, "step 1 of 3 waits for a person") });
         let text = journal.why("deployment", "shop", "web").unwrap().text(Timestamp::from_second(1_030).unwrap());
         let expected = "\

@@ -146,7 +146,8 @@ impl Manager {
 
     /// What the process needs to be allowed: the controllers' writes, and to list and watch what they watch.
     pub fn permissions(&self) -> Vec<Permission> {
-        let mut all: Vec<Permission> = self.controllers.iter().flat_map(|controller| controller.permissions()).collect();
+        let mut all: Vec<Permission> =
+            self.controllers.iter().flat_map(|controller| controller.permissions()).collect();
         let read = &["get", "list", "watch"];
         let watched = kinds(&self.registry.informers).into_iter();
         all.extend(watched.map(|kind| Permission { group: kind.group, resource: kind.plural, verbs: read }));

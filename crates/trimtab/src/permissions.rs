@@ -134,7 +134,13 @@ async fn ask(client: Client, place: Option<String>, permission: Permission, verb
     let error = match tokio::time::timeout(REQUEST_TIMEOUT, api.create(&params, &review)).await {
         Ok(Ok(review)) => {
             let denied = review.status.is_some_and(|status| !status.allowed);
-            return denied.then(|| Missing { group, resource, verbs: vec![verb], namespace: place, user: String::new() });
+            return denied.then(|| Missing {
+                group,
+                resource,
+                verbs: vec![verb],
+                namespace: place,
+                user: String::new(),
+            });
         }
         Ok(Err(error)) => error.to_string(),
         Err(elapsed) => elapsed.to_string(),
@@ -198,8 +204,7 @@ mod tests {
 
     #[tokio::test]
     async fn verbs_are_grouped_by_place() {
-        let needs =
-            [Permission { group: "coordination.k8s.io", resource: "leases", verbs: &["get", "update"] }];
+        let needs = [Permission { group: "coordination.k8s.io", resource: "leases", verbs: &["get", "update"] }];
         let missing = check(client().await, &["shop".to_owned(), "bank".to_owned()], &needs).await;
         assert_eq!(missing.len(), 1);
         assert_eq!((missing[0].namespace.as_deref(), &missing[0].verbs[..]), (Some("shop"), &["get", "update"][..]));

@@ -3,6 +3,9 @@
 //! Not a cache with an expiry, and never the only copy: everything in it can be listed again. Objects of one name keep
 //! their order in time: what is older than what the store has is not let in, except by a list that is newer.
 
+#[cfg(test)]
+mod tests;
+
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -60,7 +63,8 @@ impl<T: Watched> Store<T> {
             tracing::error!(index, kind = T::KIND.kind, "no such index was declared");
             return vec![];
         };
-        let mut found = self.shared.read().indexes.get(*position).and_then(|i| i.get(value)).cloned().unwrap_or_default();
+        let mut found =
+            self.shared.read().indexes.get(*position).and_then(|i| i.get(value)).cloned().unwrap_or_default();
         found.sort_by(|a, b| order(a.meta(), b.meta()));
         found
     }
@@ -213,12 +217,7 @@ impl<T: Watched> Shared<T> {
         } else {
             namespaces.iter().map(|namespace| scope(Some(namespace.clone()))).collect()
         };
-        let contents = Contents {
-            namespaces: HashMap::new(),
-            len: 0,
-            indexes: vec![],
-            unreadable: BTreeMap::new(),
-        };
+        let contents = Contents { namespaces: HashMap::new(), len: 0, indexes: vec![], unreadable: BTreeMap::new() };
         Self { contents: RwLock::new(contents), index_fns: RwLock::new(vec![]), scopes }
     }
 
@@ -348,9 +347,8 @@ impl<T: Watched> Shared<T> {
     pub(crate) fn sweep_unreadable(&self, scope: usize, epoch: u32) -> Vec<Arc<Unreadable>> {
         let Some(scope) = self.scopes.get(scope) else { return vec![] };
         let unreadable = &mut self.write().unreadable;
-        let gone = |place: &Place, seen: u32| {
-            seen != epoch && scope.namespace.as_deref().is_none_or(|own| own == place.0)
-        };
+        let gone =
+            |place: &Place, seen: u32| seen != epoch && scope.namespace.as_deref().is_none_or(|own| own == place.0);
         unreadable.extract_if(.., |place, (_, seen)| gone(place, *seen)).map(|(_, (object, _))| object).collect()
     }
 

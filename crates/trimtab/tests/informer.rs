@@ -155,3 +155,23 @@ async fn a_watch_that_fails_leaves_the_others_running() {
     assert!(problems.contains("Gadget: not synced: 403 Forbidden: gadgets is forbidden"), "{problems}");
     assert!(!problems.contains("Widget"), "{problems}");
 }
+
+#[tokio::test]
+async fn two_controllers_share_one_watch() {
+    let lists = std::sync::Arc::new(AtomicUsize::new(0));
+    let counted = lists.clone();
+    let client = serve(move |asked: &Asked| {
+        if asked.method != "GET" {
+            return Reply::Json(201, json!({}));
+        }
+        counted.fetch_add(usize::from(asked.path.ends_with("/widgets")), Ordering::Relaxed);
+        let (send, reply) = lines(&[added("a", 1, 1), end_of_list(1)]);
+        std::mem::forget(send);
+        reply
+    })
+    .await;
+    let mut running = run(client, true);
+    assert_eq!(running.next().await, seen("a", Some(1)));
+    assert!(running.is_quiet(100).await);
+    assert_eq!(lists.load(Ordering::Relaxed), 1);
+}

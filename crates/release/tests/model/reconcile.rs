@@ -176,11 +176,11 @@ impl Cluster {
             }
             match done.wake {
                 Wake::OnChange => return Ok(done),
-                Wake::At(at) if at <= self.now => return Err(format!("wakes at {at} without end: {done:?}")),
+                Wake::At(at) if at <= self.now => return Err(format!("wakes at {at} without end: {:?}", done.plan.because)),
                 Wake::At(at) => self.now = at,
             }
         }
-        Err(format!("never settles: {:?}", self.status()))
+        Err(format!("never settles: {:?}", self.status().map(|status| (status.phase, status.message))))
     }
 
     /// Status of the first plan.

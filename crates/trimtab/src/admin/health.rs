@@ -31,14 +31,14 @@ impl Checks {
         let checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let (mut well, mut text) = (true, String::new());
         for (name, check) in checks {
-            let line = match check() {
+            // Writing to a String cannot fail.
+            _ = match check() {
                 Ok(()) => writeln!(text, "[+]{name} ok"),
                 Err(reason) => {
                     well = false;
                     writeln!(text, "[-]{name}: {reason}")
                 }
             };
-            debug_assert!(line.is_ok(), "writing to a String cannot fail");
         }
         (well, text)
     }

@@ -1,10 +1,10 @@
 //! The routes and what they answer. Text by default: these are read with curl.
 
+use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::Router;
 
 use super::{Admin, Checks};
 use crate::metrics::Metrics;
@@ -55,13 +55,12 @@ async fn readyz(State(admin): State<Admin>, uri: Uri) -> Response {
 
 /// `ok`, or with `?verbose` or when something fails, a line per check: what the API server's endpoints do.
 fn report(name: &str, checks: &Checks, uri: &Uri) -> Response {
-    let verbose = uri.query().is_some_and(|query| query.split('&').any(|p| p == "verbose" || p.starts_with("verbose=")));
+    let verbose =
+        uri.query().is_some_and(|query| query.split('&').any(|p| p == "verbose" || p.starts_with("verbose=")));
     match checks.report() {
         (true, _) if !verbose => "ok".into_response(),
         (true, lines) => format!("{lines}{name} check passed\n").into_response(),
-        (false, lines) => {
-            (StatusCode::SERVICE_UNAVAILABLE, format!("{lines}{name} check failed\n")).into_response()
-        }
+        (false, lines) => (StatusCode::SERVICE_UNAVAILABLE, format!("{lines}{name} check failed\n")).into_response(),
     }
 }
 

@@ -35,7 +35,9 @@ pub(super) fn refused(index: usize, verb: &Verb, code: StatusCode, body: &[u8]) 
         }
         401 | 403 => new(index, Class::Blocked, or("Forbidden"), said),
         // Of a uid or resourceVersion to hold a deletion to: "the UID in the precondition (a) does not match …".
-        409 if said.contains("in the precondition") || said.contains("Precondition failed") => new(index, Class::Transient, "Precondition", said),
+        409 if said.contains("in the precondition") || said.contains("Precondition failed") => {
+            new(index, Class::Transient, "Precondition", said)
+        }
         409 => new(index, Class::Transient, or("Conflict"), said),
         422 if matches!(verb, Verb::Patch { .. }) && said.contains(UNFIT_PATCH) => {
             new(index, Class::Transient, "Precondition", "the object is not as it was when this was decided")
@@ -68,12 +70,24 @@ mod tests {
         let quota = r#"pods "x" is forbidden: exceeded quota: q, requested: pods=1, used: pods=1, limited: pods=1"#;
         let invalid = r#"Deployment.apps "x" is invalid: spec.replicas: Invalid value: -1"#;
         let cases = [
-            (&patch, 404, body("NotFound", "the server could not find the requested resource", ""), "KindNotServed", Class::Blocked),
+            (
+                &patch,
+                404,
+                body("NotFound", "the server could not find the requested resource", ""),
+                "KindNotServed",
+                Class::Blocked,
+            ),
             (&patch, 404, body("NotFound", r#"pods "x" not found"#, "x"), "NotFound", Class::Transient),
             (&patch, 403, body("Forbidden", "no", "x"), "Forbidden", Class::Blocked),
             (&patch, 403, body("Forbidden", quota, "x"), "ExceededQuota", Class::Blocked),
             (&patch, 409, body("Conflict", "the object has been modified", "x"), "Conflict", Class::Transient),
-            (&delete, 409, body("Conflict", "the UID in the precondition (a) does not match", "x"), "Precondition", Class::Transient),
+            (
+                &delete,
+                409,
+                body("Conflict", "the UID in the precondition (a) does not match", "x"),
+                "Precondition",
+                Class::Transient,
+            ),
             (&patch, 422, body("Invalid", UNFIT_PATCH, ""), "Precondition", Class::Transient),
             (&patch, 422, body("Invalid", invalid, "x"), "Invalid", Class::Blocked),
             (&patch, 429, b"Too many requests".to_vec(), "TooManyRequests", Class::Transient),

@@ -20,7 +20,8 @@ async fn serve(State(requests): State<Requests>, method: Method, uri: Uri, body:
     if method == Method::POST {
         return (StatusCode::CREATED, body.to_string());
     }
-    let status = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404, "reason": "NotFound" });
+    let status =
+        json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404, "reason": "NotFound" });
     (StatusCode::NOT_FOUND, status.to_string())
 }
 

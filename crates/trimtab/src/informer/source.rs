@@ -11,10 +11,13 @@ use crate::Selector;
 use crate::metrics::Metrics;
 use crate::store::{Change, Shared, Unread, Unreadable, version};
 
-/// Told of what happens in a store. The flag says whether it is part of the first list.
+/// Told of something; the flag says whether it is part of the first list.
+type Told<E> = Box<dyn Fn(&E, bool) + Send + Sync>;
+
+/// Told of what happens in a store.
 pub(crate) struct Subscriber<T> {
-    pub(crate) changed: Box<dyn Fn(&Change<T>, bool) + Send + Sync>,
-    pub(crate) unreadable: Box<dyn Fn(&Unread<T>, bool) + Send + Sync>,
+    pub(crate) changed: Told<Change<T>>,
+    pub(crate) unreadable: Told<Unread<T>>,
     pub(crate) advanced: Box<dyn Fn() + Send + Sync>,
 }
 

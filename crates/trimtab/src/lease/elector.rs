@@ -252,8 +252,7 @@ impl Elector {
 mod tests {
     use super::*;
 
-    const TIMING: Timing =
-        Timing { lease_duration: Duration::from_secs(15), renew_deadline: Duration::from_secs(10) };
+    const TIMING: Timing = Timing { lease_duration: Duration::from_secs(15), renew_deadline: Duration::from_secs(10) };
 
     fn at(seconds: u64) -> Moment {
         Duration::from_secs(1000 + seconds)
@@ -264,13 +263,8 @@ mod tests {
     }
 
     fn held_by(holder: &str, version: &str) -> Answer {
-        let record = Record {
-            holder: holder.to_owned(),
-            duration_seconds: 15,
-            acquired: None,
-            renewed: None,
-            transitions: 3,
-        };
+        let record =
+            Record { holder: holder.to_owned(), duration_seconds: 15, acquired: None, renewed: None, transitions: 3 };
         Answer::Is(Read { version: version.to_owned(), record })
     }
 

@@ -27,8 +27,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 use elector::{Asked, Elector, Pace, Step, Timing};
-pub use fence::{Fence, Fenced};
 use fence::now;
+pub use fence::{Fence, Fenced};
 use server::Server;
 
 /// Which Lease, who asks, and how fast.

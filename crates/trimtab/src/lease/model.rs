@@ -9,7 +9,8 @@ use proptest::prelude::*;
 
 use super::elector::{Answer, Asked, Elector, Pace, Read, Record, Step, Timing};
 
-const TIMING: Timing = Timing { lease_duration: Duration::from_millis(15_000), renew_deadline: Duration::from_millis(10_000) };
+const TIMING: Timing =
+    Timing { lease_duration: Duration::from_millis(15_000), renew_deadline: Duration::from_millis(10_000) };
 const RETRY: u64 = 2_000;
 const REQUEST_TIMEOUT: u64 = 5_000;
 const END: u64 = 240_000;
@@ -62,8 +63,13 @@ fn pause() -> impl Strategy<Value = u64> {
 }
 
 fn fate() -> impl Strategy<Value = Fate> {
-    (delay(), delay(), pause(), pause(), 0u64..2_400)
-        .prop_map(|(there, back, stopped, stalled, jitter)| Fate { there, back, stopped, stalled, jitter })
+    (delay(), delay(), pause(), pause(), 0u64..2_400).prop_map(|(there, back, stopped, stalled, jitter)| Fate {
+        there,
+        back,
+        stopped,
+        stalled,
+        jitter,
+    })
 }
 
 fn script() -> impl Strategy<Value = Script> {

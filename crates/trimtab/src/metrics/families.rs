@@ -22,8 +22,8 @@ pub(super) type Seconds = Gauge<f64, AtomicU64>;
 
 /// controller-runtime's buckets for `controller_runtime_reconcile_time_seconds`.
 const RECONCILE_BUCKETS: [f64; 40] = [
-    0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.25, 1.5, 1.75,
-    2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0, 60.0,
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.25, 1.5,
+    1.75, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0, 60.0,
 ];
 
 /// component-base's buckets for `rest_client_request_duration_seconds`.
@@ -155,11 +155,7 @@ impl Families {
             "Maximum number of concurrent reconciles per controller",
             self.max_concurrent.clone(),
         );
-        r.register(
-            "active_workers",
-            "Number of currently used workers per controller",
-            self.active_workers.clone(),
-        );
+        r.register("active_workers", "Number of currently used workers per controller", self.active_workers.clone());
     }
 
     fn register_queues(&self, registry: &mut Registry) {

@@ -53,7 +53,8 @@ mod tests {
 
     #[test]
     fn comments_name_the_samples_and_exemplars_go() {
-        let open = "# HELP a_b Says.\n# TYPE a_b counter\n# UNIT a_b b\na_b_total{x=\"# \\\" #\"} 1 # {id=\"1\"} 1\n# EOF\n";
+        let open =
+            "# HELP a_b Says.\n# TYPE a_b counter\n# UNIT a_b b\na_b_total{x=\"# \\\" #\"} 1 # {id=\"1\"} 1\n# EOF\n";
         let plain = "# HELP a_b_total Says.\n# TYPE a_b_total counter\na_b_total{x=\"# \\\" #\"} 1\n";
         assert_eq!(from_open_metrics(open), plain);
     }

@@ -36,7 +36,7 @@ impl<K> Lanes<K> {
 
     pub(super) fn pop(&mut self) -> Option<(K, u64)> {
         self.taken = self.taken.wrapping_add(1);
-        if self.taken % LOW_EVERY == 0 {
+        if self.taken.is_multiple_of(LOW_EVERY) {
             self.low.pop().or_else(|| self.normal.pop())
         } else {
             self.normal.pop().or_else(|| self.low.pop())

@@ -199,7 +199,14 @@ async fn a_forgotten_key_leaves_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_closed_queue_gives_nothing_out() {
     let queue = Arc::new(queue());
-    let waiting: Vec<_> = (0..3).map(|_| tokio::spawn({ let queue = queue.clone(); async move { queue.take().await.is_none() } })).collect();
+    let waiting: Vec<_> = (0..3)
+        .map(|_| {
+            tokio::spawn({
+                let queue = queue.clone();
+                async move { queue.take().await.is_none() }
+            })
+        })
+        .collect();
     tokio::task::yield_now().await;
     queue.close();
     for worker in waiting {

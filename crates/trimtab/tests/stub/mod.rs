@@ -1,6 +1,7 @@
 //! An API server of a few lines, for faults that a real one cannot be made to show. Each test says what it answers.
 
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
-use trimtab::{Controller, ControllerOptions, Manager, ManagerOptions, Meta, Permission, Selector, Store, Watched, Watches};
+use trimtab::{
+    Controller, ControllerOptions, Manager, ManagerOptions, Meta, Permission, Selector, Store, Watched, Watches,
+};
 use trimtab_plan::{Answers, Kind, ObjectRef, Outcome, Plan, StatusWrite, Write};
 
 /// What a test's server is asked.
@@ -70,7 +73,8 @@ pub async fn serve(answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> 
                     Response::builder().status(code).body(Body::from(value.to_string())).unwrap()
                 }
                 Reply::Lines(lines) => {
-                    let stream = futures::stream::unfold(lines, |mut lines| async { Some((lines.recv().await?, lines)) });
+                    let stream =
+                        futures::stream::unfold(lines, |mut lines| async { Some((lines.recv().await?, lines)) });
                     Response::new(Body::from_stream(stream.map(Ok::<_, std::io::Error>)))
                 }
             }
@@ -87,7 +91,8 @@ fn event(what: &str, object: Value) -> String {
 }
 
 pub fn widget(name: &str, version: u64, size: impl Into<Value>) -> Value {
-    let metadata = json!({ "name": name, "namespace": "n", "uid": name, "resourceVersion": version.to_string(), "generation": 1 });
+    let metadata =
+        json!({ "name": name, "namespace": "n", "uid": name, "resourceVersion": version.to_string(), "generation": 1 });
     json!({ "metadata": metadata, "size": size.into() })
 }
 

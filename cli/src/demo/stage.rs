@@ -1,0 +1,184 @@
+//! What the demo plays on: the cluster, kubectl, the manager, the requests, and eyes that follow a release. What happens on
+//! it is in `story`.
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use trimtab_testkit::{Cluster, ClusterOptions, Load, LoadOptions, LoadReport, Nodes, local};
+
+use super::manager::Manager;
+use crate::{
+    args::Reference,
+    connect::Connection,
+    facts::{self, Facts},
+    paint::{DIM, GOOD, Live, pad, paint},
+    panel,
+    situation::{self, Situation},
+};
+
+/// Namespace of the sample application.
+pub const NAMESPACE: &str = "demo";
+/// Name of the sample application, its Deployment, Service and plan.
+pub const APP: &str = "web";
+
+const PERIOD: Duration = Duration::from_millis(250);
+
+/// What the demo plays on.
+pub struct Stage {
+    /// The cluster.
+    pub cluster: Cluster,
+    /// The way to it.
+    pub to: Connection,
+    /// The manager, while there is one.
+    pub manager: Option<Manager>,
+    /// Requests to the application, where pods are real.
+    pub load: Option<Load>,
+}
+
+/// What a command printed.
+pub struct Printed {
+    /// On standard output.
+    pub out: String,
+    /// On standard error.
+    pub err: String,
+}
+
+impl Stage {
+    /// Boots a cluster: one that ends with this process, or one that stays, by name.
+    pub async fn boot(nodes: Nodes, keep: Option<&str>) -> Result<Self> {
+        let name = keep.unwrap_or("demo").to_owned();
+        let options = ClusterOptions { name, nodes, ..ClusterOptions::default() };
+        let cluster = match keep {
+            Some(_) => local::up(options).await?,
+            None => Cluster::start(options).await?,
+        };
+        let to = Connection::of(cluster.client().await?, NAMESPACE);
+        Ok(Self { cluster, to, manager: None, load: None })
+    }
+
+    /// The cluster's own folder, where the demo keeps its files: it goes with the cluster.
+    pub fn folder(&self) -> PathBuf {
+        self.cluster.kubeconfig().parent().map(Path::to_owned).unwrap_or_default()
+    }
+
+    /// Where the manager writes its log.
+    pub fn log(&self) -> PathBuf {
+        self.folder().join("manager.log")
+    }
+
+    /// Starts the manager.
+    pub fn start_manager(&mut self) -> Result<()> {
+        self.manager = Some(Manager::start(self.cluster.kubeconfig(), &self.log())?);
+        Ok(())
+    }
+
+    /// Runs kubectl.
+    pub async fn kubectl(&self, arguments: &str) -> Result<Printed> {
+        let output = tokio::process::Command::new(self.cluster.kubectl())
+            .args(arguments.split_whitespace())
+            .current_dir(self.folder())
+            .env("KUBECONFIG", self.cluster.kubeconfig())
+            .kill_on_drop(true)
+            .output()
+            .await
+            .with_context(|| format!("cannot run {}", self.cluster.kubectl().display()))?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+        let printed = Printed { out: text(&output.stdout), err: text(&output.stderr) };
+        if !output.status.success() {
+            bail!("kubectl {arguments} failed: {}", printed.err);
+        }
+        Ok(printed)
+    }
+
+    /// Starts asking the application.
+    pub async fn start_load(&mut self) -> Result<()> {
+        let ip = self.kubectl("get service web -n demo -o jsonpath={.spec.clusterIP}").await?.out;
+        let pace = LoadOptions { concurrency: 2, pause: Duration::from_millis(10), ..LoadOptions::default() };
+        self.load = Some(Load::with(&format!("http://{ip}/"), pace)?);
+        Ok(())
+    }
+
+    /// What came back so far.
+    pub fn requests(&self) -> Option<LoadReport> {
+        self.load.as_ref().map(Load::so_far)
+    }
+
+    /// Reads the application as it is now.
+    pub async fn look(&self) -> Result<(Situation, Facts)> {
+        let seen = situation::read(&self.to, &Reference::Plan(APP.to_owned())).await?;
+        let facts = facts::of(&seen);
+        Ok((seen, facts))
+    }
+
+    /// Shows the release until something is so, and returns what was seen then; an error if it does not come.
+    pub async fn follow(
+        &mut self,
+        what: &str,
+        patience: Duration,
+        mut until: impl FnMut(&Situation, &Facts) -> bool,
+    ) -> Result<(Situation, Facts)> {
+        let begun = Instant::now();
+        let mut live = Live::new();
+        let before = self.requests().unwrap_or_default();
+        loop {
+            if let Some(manager) = &mut self.manager {
+                manager.check()?;
+            }
+            let (seen, facts) = self.look().await?;
+            let more: Vec<String> = self.requests().map(|now| requests_line(&before, &now)).into_iter().collect();
+            let picture: Vec<String> =
+                panel::picture(APP, &facts, &more).into_iter().map(|line| format!("   {line}")).collect();
+            let clock = format!("   {}", paint(DIM, seen.now.strftime("%H:%M:%S  ")));
+            live.show(&picture, &clock, &panel::one_line(&facts));
+            if until(&seen, &facts) {
+                return Ok((seen, facts));
+            }
+            if begun.elapsed() > patience {
+                bail!("waited {} s in vain for {what}; the plan says: {}", patience.as_secs(), facts.message);
+            }
+            tokio::time::sleep(PERIOD).await;
+        }
+    }
+
+    /// Ends all that was started. A cluster that is kept stays.
+    pub async fn down(mut self, keep: bool) -> Result<()> {
+        self.load = None;
+        if let Some(mut manager) = self.manager.take() {
+            let _ = manager.kill().await;
+        }
+        if keep { Ok(()) } else { self.cluster.down().await }
+    }
+}
+
+/// Requests since a moment, by version.
+fn requests_line(before: &LoadReport, now: &LoadReport) -> String {
+    let answered = now.ok - before.ok;
+    let shares = now.by_version.iter().filter_map(|(version, count)| {
+        let count = count - before.by_version.get(version).unwrap_or(&0);
+        (count > 0 && answered > 0).then(|| format!("{version} {}%", (count * 100 + answered / 2) / answered))
+    });
+    let shares = shares.collect::<Vec<_>>().join(", ");
+    let failed = now.failed - before.failed;
+    let failed =
+        if failed == 0 { paint(GOOD, "none failed") } else { paint(crate::paint::BAD, format!("{failed} failed")) };
+    format!("{} {answered} answered, {failed}  {}", pad("requests", 8), paint(DIM, shares))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_counted_from_a_moment() {
+        let report = |ok, v1, v2| LoadReport {
+            ok,
+            by_version: [("v1".to_owned(), v1), ("v2".to_owned(), v2)].into(),
+            ..LoadReport::default()
+        };
+        let text = crate::paint::plain(&requests_line(&report(100, 100, 0), &report(200, 180, 20)));
+        assert_eq!(text, "requests 100 answered, none failed  v1 80%, v2 20%");
+    }
+}

@@ -1,0 +1,13 @@
+//! Tests of the release engine against a model of Kubernetes: rules by name, properties over random histories, golden
+//! plans for single situations, and hostile input. The engine is called exactly as production calls it.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests say what went wrong by failing")]
+
+#[path = "../model/mod.rs"]
+mod model;
+
+mod garbage;
+mod golden;
+mod histories;
+mod interrupted;
+mod rules;
+mod world;

@@ -1,0 +1,196 @@
+//! Worlds that tests begin with, and what must hold at the end of every one.
+
+use jiff::Timestamp;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use trimtab_crds::{Phase, ReleasePlanStatus, Stage, names};
+use trimtab_plan::Wake;
+
+use crate::model::{Cluster, Cut, REPLICA_SETS, WEB};
+
+/// A Deployment with its plan.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    pub replicas: i32,
+    /// maxSurge and maxUnavailable.
+    pub limits: (Value, Value),
+    pub steps: Value,
+    pub history: i32,
+}
+
+impl Setup {
+    pub fn new(replicas: i32, surge: Value, unavailable: Value, steps: Value) -> Self {
+        Self { replicas, limits: (surge, unavailable), steps, history: 10 }
+    }
+
+    /// Image `app:1` runs and is stable, and the plan guards it.
+    pub fn stable(&self) -> Cluster {
+        let mut cluster = Cluster::new();
+        cluster.deploy(self.replicas, self.limits.clone(), "app:1");
+        cluster.edit(|d| d["spec"]["revisionHistoryLimit"] = json!(self.history));
+        cluster.plan(WEB, json!({"strategy": {"canary": {"steps": self.steps}}}));
+        cluster.settle().unwrap();
+        assert_eq!(cluster.status().unwrap().phase, Phase::Stable);
+        cluster
+    }
+
+    /// Two earlier revisions have been stable: `app:0`, then `app:1`.
+    pub fn with_history(&self) -> Cluster {
+        let mut cluster = Cluster::new();
+        cluster.deploy(self.replicas, self.limits.clone(), "app:0");
+        cluster.edit(|d| d["spec"]["revisionHistoryLimit"] = json!(self.history));
+        cluster.plan(WEB, json!({"strategy": {"canary": {"steps": []}}}));
+        cluster.settle().unwrap();
+        cluster.set_image("app:1");
+        cluster.settle().unwrap();
+        assert_eq!(cluster.status().unwrap().phase, Phase::Stable);
+        let steps = self.steps.clone();
+        cluster.edit_plan(|plan| plan["spec"]["strategy"]["canary"]["steps"] = steps);
+        cluster.settle().unwrap();
+        cluster
+    }
+}
+
+/// A plan of four pods that asks a person after its first step.
+pub fn four_with(steps: Value) -> Setup {
+    Setup::new(4, json!(1), json!(0), steps)
+}
+
+pub fn setups() -> impl Strategy<Value = Setup> {
+    let limits = prop::sample::select(vec![
+        (json!(1), json!(0)),
+        (json!(0), json!(1)),
+        (json!("25%"), json!("25%")),
+        (json!(2), json!(1)),
+        (json!("100%"), json!(0)),
+        (json!(0), json!("50%")),
+        (json!(3), json!("10%")),
+    ]);
+    (0..8i32, limits, steps(), prop::sample::select(vec![0, 1, 10]))
+        .prop_map(|(replicas, limits, steps, history)| Setup { replicas, limits, steps, history })
+}
+
+pub fn steps() -> impl Strategy<Value = Value> {
+    prop::sample::select(vec![
+        json!([]),
+        json!([{"setWeight": 20}]),
+        json!([{"setWeight": 20}, {"pause": {"duration": "20s"}}, {"setWeight": 50}, {"pause": {"duration": "1m"}}]),
+        json!([{"setWeight": 50}, {"pause": {}}]),
+        json!([{"pause": {"duration": "10s"}}, {"setWeight": 100}]),
+        json!([{"setCanaryScale": {"replicas": 3}}, {"setWeight": 10}, {"pause": {"duration": "30s"}},
+               {"setCanaryScale": {"matchTrafficWeight": true}}, {"setWeight": 75}]),
+        json!([{"setWeight": 99}, {"pause": {"duration": "30s"}}]),
+        json!([{"setCanaryScale": {"weight": 60}}, {"pause": {}}, {"setWeight": 80}]),
+        json!([{"setWeight": 100}]),
+    ])
+}
+
+/// Settles, and checks what must hold then.
+pub fn check_end(cluster: &mut Cluster) -> Result<ReleasePlanStatus, String> {
+    let last = cluster.settle()?;
+    check_faults(cluster)?;
+    if last.wake != Wake::OnChange {
+        return Err("it does not rest".to_owned());
+    }
+    check_rest(cluster)?;
+    let Some(status) = cluster.status() else {
+        check_without_plan(cluster)?;
+        return Ok(ReleasePlanStatus::default());
+    };
+    if cluster.deployment().is_none() {
+        return match cluster.canaries().as_slice() {
+            [] if status.phase == Phase::Waiting && !status.message.is_empty() => Ok(status),
+            left => Err(format!("without its Deployment: {left:?} left, {}", brief(&status))),
+        };
+    }
+    check_status(cluster, &status)?;
+    Ok(status)
+}
+
+pub fn check_faults(cluster: &Cluster) -> Result<(), String> {
+    if cluster.watch.faults.is_empty() { Ok(()) } else { Err(format!("{:#?}", cluster.watch.faults)) }
+}
+
+/// Where nothing goes on, deciding again changes nothing, now and later.
+pub fn check_rest(cluster: &mut Cluster) -> Result<(), String> {
+    for seconds in [0, 1, 3600, 86_400] {
+        let now: Timestamp = cluster.now + jiff::SignedDuration::from_secs(seconds);
+        let seen = cluster.snapshot();
+        let mut copy = cluster.clone();
+        let again = copy.act(now, &seen, Cut::No, |_, _| {});
+        if !again.quiet() {
+            return Err(format!("{seconds} s later it does something: {again:#?}"));
+        }
+    }
+    Ok(())
+}
+
+fn check_without_plan(cluster: &mut Cluster) -> Result<(), String> {
+    let again = cluster.reconcile();
+    let opted_out = cluster.annotation(names::PLAN).is_none();
+    let explained = again.plan.notices.iter().any(|notice| notice.reason == "HeldWithoutPlan");
+    match (cluster.deployment().is_some(), cluster.held()) {
+        (false, _) => Ok(()),
+        (true, true) if explained || opted_out => Ok(()),
+        (true, false) if opted_out => Ok(()),
+        state => Err(format!("a Deployment without a plan is left {state:?}: {:?}", cluster.deployment())),
+    }
+}
+
+fn check_status(cluster: &mut Cluster, status: &ReleasePlanStatus) -> Result<(), String> {
+    let stage = status.release.as_ref().map(|release| release.stage);
+    let image = cluster.image().to_owned();
+    let broken = image.contains("crash") || image.contains("hang");
+    let resting = match status.phase {
+        Phase::Stable | Phase::TakenBack | Phase::Blocked | Phase::Waiting => stage.is_none(),
+        Phase::Paused => stage == Some(Stage::Steps),
+        Phase::Promoting => stage == Some(Stage::Bypassed) && broken,
+        Phase::Releasing | Phase::TakingBack => false,
+    };
+    if !resting || status.message.is_empty() {
+        return Err(format!("rests at {}", brief(status)));
+    }
+    let canaries = cluster.canaries();
+    if stage.is_none() && !canaries.is_empty() {
+        return Err(format!("left over: {canaries:?} in {}", brief(status)));
+    }
+    let guarded = cluster.annotation(names::PLAN).is_some_and(|plan| !plan.is_empty());
+    if guarded && cluster.held() && status.phase == Phase::Stable {
+        return Err(format!("held and forgotten: {}", brief(status)));
+    }
+    if status.phase == Phase::Stable && guarded {
+        check_pods(cluster, &image)?;
+    }
+    if status.phase == Phase::TakenBack && !cluster.held() {
+        return Err("taken back but not held".to_owned());
+    }
+    Ok(())
+}
+
+/// The Deployment runs nothing but pods of this image, all of them available.
+pub fn check_pods(cluster: &Cluster, image: &str) -> Result<(), String> {
+    let wanted = usize::try_from(cluster.replicas()).unwrap();
+    let right = cluster.pods.iter().filter(|pod| pod.image == image && pod.ready_since.is_some()).count();
+    if right == wanted && cluster.pods.len() == wanted {
+        return Ok(());
+    }
+    // A person's own pause, and broken pods, are nobody else's fault.
+    if cluster.paused() || image.contains("crash") || image.contains("hang") {
+        return Ok(());
+    }
+    Err(format!("{:?} where {wanted} of {image} are asked for", cluster.images()))
+}
+
+/// Replicas of each ReplicaSet, by name.
+pub fn sizes(cluster: &Cluster) -> Vec<(String, i32)> {
+    cluster
+        .list(REPLICA_SETS)
+        .map(|rs| (rs["metadata"]["name"].to_string(), i32::try_from(rs["spec"]["replicas"].as_i64().unwrap()).unwrap()))
+        .collect()
+}
+
+/// A status in one line.
+pub fn brief(status: &ReleasePlanStatus) -> String {
+    let stage = status.release.as_ref().map(|release| (release.stage, release.step, release.verdict.clone()));
+    format!("{:?}: {} (stable {:?}, {stage:?}, undo {:?})", status.phase, status.message, status.stable, status.undo)
+}

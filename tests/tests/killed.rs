@@ -1,0 +1,185 @@
+//! The manager killed with -9 before and after every write of a release, then started again: the same end state, and the
+//! same number of pods made. The writes are counted by the framework's fault injection, the lease and events aside.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anyhow::{Context, Result};
+use futures::{StreamExt, TryStreamExt, stream};
+use trimtab_crds::{Phase, ReleaseResult};
+use trimtab_testkit::{Nodes, eventually, shared_cluster};
+use trimtab_tests::{App, ManagerProcess, PodHistory, Shape, with_app};
+
+/// No release of this size takes more writes; an enumeration that gets here has lost count.
+const MOST_WRITES: usize = 60;
+/// Namespaces at once.
+const AT_ONCE: usize = 6;
+
+/// What is done while the manager is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Story {
+    Promoted,
+    TakenBack,
+    /// Aborted by a request that was written before promotion could end.
+    AbortedInPromotion,
+}
+
+/// What every run of a story must end in.
+#[derive(Debug, PartialEq, Eq)]
+struct End {
+    pods_made: BTreeMap<String, usize>,
+    living: BTreeMap<String, usize>,
+    results: Vec<ReleaseResult>,
+    replica_sets: usize,
+    held: bool,
+}
+
+async fn end_of(app: &App, history: &PodHistory) -> Result<End> {
+    let tags = [":v1", ":v2", ":broken-crash"];
+    let count = |of: &dyn Fn(&str) -> usize| tags.iter().map(|tag| ((*tag).to_owned(), of(tag))).collect();
+    Ok(End {
+        pods_made: count(&|tag| history.created_with(tag)),
+        living: count(&|tag| history.living(tag).len()),
+        results: app.releases().await?.iter().filter_map(|r| r.status.as_ref()).map(|s| s.result).collect(),
+        replica_sets: app.replica_sets().await?.len(),
+        held: app.is_held().await?,
+    })
+}
+
+/// Waits until the process with the fault has ended, or the story is over without it.
+async fn killed_or_over(app: &App, manager: &mut ManagerProcess, story: Story) -> Result<bool> {
+    let outcome = eventually("the manager to be killed, or the story to end", Duration::from_secs(60), async || {
+        if manager.ended()? {
+            return Ok(Some(true));
+        }
+        Ok(over(app, story).await?.then_some(false))
+    })
+    .await?;
+    // The last write may end the story and then the process.
+    if !outcome {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        return manager.ended();
+    }
+    Ok(true)
+}
+
+async fn over(app: &App, story: Story) -> Result<bool> {
+    let status = app.plan().await?.status.context("no status")?;
+    let releases = app.releases().await?;
+    let recorded =
+        releases.iter().all(|r| r.status.as_ref().is_some_and(|s| s.finished_at.is_some())) && !releases.is_empty();
+    let phase = match story {
+        Story::Promoted => Phase::Stable,
+        Story::TakenBack | Story::AbortedInPromotion => Phase::TakenBack,
+    };
+    Ok(status.release.is_none()
+        && status.phase == phase
+        && recorded
+        && (story != Story::Promoted || status.message.contains(":v2")))
+}
+
+/// Plays a story with one fault; whether the fault came.
+async fn play(app: App, story: Story, fault: Option<String>) -> Result<(bool, End)> {
+    let first = app.manager()?;
+    app.wait_stable("v1").await?;
+    let watch = app.watch_pods().await?;
+    first.kill()?;
+    match story {
+        Story::TakenBack => app.set_image("broken-crash").await?,
+        Story::Promoted | Story::AbortedInPromotion => app.set_image("v2").await?,
+    };
+    if story == Story::AbortedInPromotion {
+        // Bring it to promotion undisturbed, then ask, then let it be killed while it takes back.
+        let manager = app.manager()?;
+        app.wait_phase(Phase::Promoting).await?;
+        manager.kill()?;
+        app.request("abort").await?;
+    }
+    let mut manager = app.manager_with(fault.as_deref(), &[])?;
+    let killed = killed_or_over(&app, &mut manager, story).await?;
+    drop(manager);
+    let _second = app.manager()?;
+    eventually("the story to end", Duration::from_secs(60), async || Ok(over(&app, story).await?.then_some(())))
+        .await?;
+    app.wait_settled(4).await?;
+    Ok((killed, end_of(&app, &watch.history()).await?))
+}
+
+async fn run(story: Story, fault: Option<String>) -> (bool, End) {
+    let name = format!("killed-{}", fault.as_deref().unwrap_or("never").replace(':', "-"));
+    let (send, receive) = tokio::sync::oneshot::channel();
+    // Promotion is slow enough to be caught in: pods count as available after a second.
+    let shape = Shape {
+        steps: "[{setWeight: 20}, {pause: {duration: 100ms}}]",
+        max_surge: "1",
+        max_unavailable: "0",
+        ..Shape::default()
+    };
+    with_app(&name, shape, |app| async move {
+        let end = play(app, story, fault.clone()).await.with_context(|| format!("{story:?} with {fault:?}"))?;
+        // The receiver waits for exactly this.
+        let _ = send.send(end);
+        Ok(())
+    })
+    .await;
+    receive.await.expect("with_app panics where the test failed")
+}
+
+async fn check_every_kill(story: Story) {
+    if shared_cluster().await.is_ok_and(|cluster| matches!(cluster.nodes(), Nodes::Real)) {
+        return check_some_kills(story).await;
+    }
+    let (_, undisturbed) = run(story, None).await;
+    let faults = (1..=MOST_WRITES).flat_map(|n| [format!("kill-before:{n}"), format!("kill-after:{n}")]);
+    // Faults behind the last write never come: the first batch without one ends the enumeration.
+    let mut played = 0;
+    for batch in faults.collect::<Vec<_>>().chunks(AT_ONCE) {
+        let results: Vec<(bool, End)> = stream::iter(batch)
+            .map(|fault| async { Ok::<_, anyhow::Error>(run(story, Some(fault.clone())).await) })
+            .buffered(AT_ONCE)
+            .try_collect()
+            .await
+            .expect("failures are panics");
+        for (fault, (killed, end)) in batch.iter().zip(&results) {
+            played += usize::from(*killed);
+            assert_eq!(*end, undisturbed, "{story:?} with {fault}");
+        }
+        if !results.iter().any(|(killed, _)| *killed) {
+            println!("{story:?}: killed at {played} points");
+            assert!(played >= 10, "only {played} faults came: the enumeration does not see the writes");
+            return;
+        }
+    }
+    panic!("{story:?}: more than {MOST_WRITES} writes");
+}
+
+/// On real nodes pods take seconds: a fixed few of all points.
+async fn check_some_kills(story: Story) {
+    let (_, undisturbed) = run(story, None).await;
+    let faults = ["kill-after:2", "kill-before:4", "kill-after:6", "kill-before:9"];
+    let ends =
+        stream::iter(faults).map(|fault| run(story, Some(fault.to_owned()))).buffered(2).collect::<Vec<_>>().await;
+    for (fault, (_, end)) in faults.iter().zip(ends) {
+        assert_eq!(end, undisturbed, "{story:?} with {fault}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_promoted_release_survives_a_kill_at_every_write() {
+    check_every_kill(Story::Promoted).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_that_is_taken_back_survives_a_kill_at_every_write() {
+    check_every_kill(Story::TakenBack).await;
+}
+
+/// The abort finds the release wherever it is by then; that it ends the same is asserted by pods, not by their number.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_abort_in_promotion_survives_a_kill_at_the_first_writes() {
+    for fault in ["kill-before:1", "kill-after:1", "kill-after:2", "kill-before:3", "kill-after:4"] {
+        let (_, end) = run(Story::AbortedInPromotion, Some(fault.to_owned())).await;
+        assert_eq!(end.living.get(":v1"), Some(&4), "{fault}: {end:?}");
+        assert_eq!(end.results, [ReleaseResult::TakenBack], "{fault}: {end:?}");
+        assert!(end.held, "{fault}");
+    }
+}
