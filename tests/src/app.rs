@@ -27,6 +27,8 @@ pub struct Shape {
     pub steps: &'static str,
     /// More of the plan's spec, as YAML, one field a line.
     pub plan: &'static str,
+    /// `minReadySeconds`: makes promotion slow enough to do something in the middle of it.
+    pub min_ready: u32,
     /// Whether a plan is made at all.
     pub with_plan: bool,
 }
@@ -39,6 +41,7 @@ impl Default for Shape {
             max_unavailable: "25%",
             steps: "[{setWeight: 20}, {pause: {duration: 500ms}}, {setWeight: 50}]",
             plan: "rollbackWindow: 1",
+            min_ready: 0,
             with_plan: true,
         }
     }
@@ -83,7 +86,7 @@ impl App {
 
     /// The manifest of its Deployment and Service, with the sample image of this tag.
     pub fn deployment_yaml(&self, tag: &str) -> String {
-        let Shape { replicas, max_surge, max_unavailable, .. } = &self.shape;
+        let Shape { replicas, max_surge, max_unavailable, min_ready, .. } = &self.shape;
         let probe = if self.real {
             "readinessProbe: {httpGet: {path: /healthz, port: 8080}, periodSeconds: 1, failureThreshold: 1}"
         } else {
@@ -91,7 +94,7 @@ impl App {
         };
         let pre_stop = if self.real { 3 } else { 0 };
         format!(
-            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web}}\nspec:\n  replicas: {replicas}\n  \
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web}}\nspec:\n  replicas: {replicas}\n  minReadySeconds: {min_ready}\n  \
              strategy: {{rollingUpdate: {{maxSurge: {max_surge}, maxUnavailable: {max_unavailable}}}}}\n  \
              selector: {{matchLabels: {{app: web}}}}\n  template:\n    metadata: {{labels: {{app: web}}}}\n    spec:\n      \
              terminationGracePeriodSeconds: 10\n      containers:\n      - name: web\n        \

@@ -18,7 +18,7 @@ mod trigger;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -54,10 +54,11 @@ pub(crate) struct Queue<K> {
 }
 
 struct State<K> {
-    items: HashMap<K, Item>,
-    lanes: Lanes<K>,
-    timers: BTreeMap<(Instant, u64), K>,
-    gated: HashSet<K>,
+    /// Keys are shared with lanes and timers: at the start there are as many of them as there are objects.
+    items: HashMap<Arc<K>, Item>,
+    lanes: Lanes<Arc<K>>,
+    timers: BTreeMap<(Instant, u64), Arc<K>>,
+    gated: HashSet<Arc<K>>,
     ready: usize,
     next: u64,
 }
