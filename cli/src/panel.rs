@@ -4,7 +4,7 @@ use trimtab_crds::{Phase, Stage};
 
 use crate::{
     facts::{Facts, Mark, Side, StepFact, Turn},
-    paint::{BAD, BOLD, DIM, GOOD, NEW, WARN, pad, paint},
+    paint::{BAD, BOLD, DIM, GOOD, NEW, WARN, pad, paint, wrap},
 };
 
 /// How a phase looks.
@@ -66,8 +66,8 @@ fn revision(label: &str, side: &Side) -> String {
     format!("{} {}  {}  {}", pad(label, 8), pad(&dots(side), room), pad(&count, 8), short_image(&side.image()))
 }
 
-/// The whole picture, with lines of the caller's below.
-pub fn picture(name: &str, facts: &Facts, more: &[String]) -> Vec<String> {
+/// The whole picture for so many columns, with lines of the caller's below.
+pub fn picture(name: &str, facts: &Facts, columns: usize, more: &[String]) -> Vec<String> {
     let bar = paint(DIM, "│");
     let mut lines = vec![format!("{} {}", paint(DIM, "┌"), title(name, facts))];
     let mut add = |text: String| lines.push(format!("{bar} {text}"));
@@ -88,7 +88,9 @@ pub fn picture(name: &str, facts: &Facts, more: &[String]) -> Vec<String> {
     if !facts.steps.is_empty() {
         add(format!("{} {}", pad("steps", 8), steps(&facts.steps)));
     }
-    add(format!("{} {}", pad("now", 8), facts.message));
+    for (i, text) in wrap(&facts.message, columns.saturating_sub(12).max(30)).iter().enumerate() {
+        add(format!("{} {text}", pad(if i == 0 { "now" } else { "" }, 8)));
+    }
     for text in more {
         add(text.clone());
     }
@@ -108,4 +110,80 @@ pub fn one_line(facts: &Facts) -> String {
     let sides = sides.iter().filter_map(|(name, side)| Some((name, side.as_ref()?)));
     parts.extend(sides.map(|(name, side)| format!("{name} {}/{}", side.available, side.asked)));
     format!("{}  {}", parts.join("  "), paint(DIM, &facts.message))
+}
+
+#[cfg(test)]
+mod tests {
+    use trimtab_crds::ReleasePlanStatus;
+
+    use super::*;
+    use crate::{facts::Pod, paint::plain};
+
+    fn side(image: &str, available: i32, marks: &[Mark]) -> Side {
+        let pod = |mark: &Mark| Pod { name: "p".into(), uid: "u".into(), mark: *mark, trouble: None };
+        Side {
+            replica_set: "web-a".into(),
+            asked: marks.len() as i32,
+            available,
+            images: [("web".to_owned(), image.to_owned())].into(),
+            pods: marks.iter().map(pod).collect(),
+        }
+    }
+
+    fn facts(new: Option<Side>) -> Facts {
+        let step = |words: &str, turn, note: &str| StepFact { words: words.into(), turn, note: note.into() };
+        Facts {
+            phase: Phase::Releasing,
+            message: "step 1/2, setWeight 20: 1 of 2 canary pods are available".into(),
+            reason: "WaitingForCanary".into(),
+            stable: Some(side("registry/shop/web:v1", 3, &[Mark::Ready, Mark::Ready, Mark::Leaving])),
+            new,
+            steps: vec![
+                step("20%", Turn::Done, ""),
+                step("pause 5s", Turn::Now, "2 s left"),
+                step("promote", Turn::Later, ""),
+            ],
+            status: ReleasePlanStatus { step: Some("2/2".into()), ..ReleasePlanStatus::default() },
+            wake: None,
+        }
+    }
+
+    fn check(new: Option<Side>, columns: usize, picture_is: &[&str], line_is: &str) {
+        let facts = facts(new);
+        let lines: Vec<String> = picture("web", &facts, columns, &[]).iter().map(|line| plain(line)).collect();
+        assert_eq!(lines, picture_is);
+        assert_eq!(plain(&one_line(&facts)), line_is);
+    }
+
+    #[test]
+    fn both_revisions_are_shown_with_their_pods() {
+        check(
+            Some(side("registry/shop/web:v2", 1, &[Mark::Ready, Mark::Starting])),
+            80,
+            &[
+                "┌ web Releasing · step 2/2",
+                "│ stable   ●●◌       3 of 3    web:v1",
+                "│ canary   ●○        1 of 2    web:v2",
+                "│ steps    ✓ 20%  ▸ pause 5s (2 s left)  · promote",
+                "└ now      step 1/2, setWeight 20: 1 of 2 canary pods are available",
+            ],
+            "Releasing   step 2/2  stable 3/3  new 1/2  step 1/2, setWeight 20: 1 of 2 canary pods are available",
+        );
+    }
+
+    #[test]
+    fn a_long_sentence_goes_on_below() {
+        check(
+            None,
+            50,
+            &[
+                "┌ web Releasing · step 2/2",
+                "│ stable   ●●◌       3 of 3    web:v1",
+                "│ steps    ✓ 20%  ▸ pause 5s (2 s left)  · promote",
+                "│ now      step 1/2, setWeight 20: 1 of 2 canary",
+                "└          pods are available",
+            ],
+            "Releasing   step 2/2  stable 3/3  step 1/2, setWeight 20: 1 of 2 canary pods are available",
+        );
+    }
 }

@@ -9,7 +9,7 @@ use crate::{
     args::Watch,
     connect::{Connection, connect},
     facts,
-    paint::{BAD, DIM, GOOD, Live, line, paint, tell},
+    paint::{BAD, DIM, GOOD, Live, columns, line, paint, tell},
     panel,
     situation::{self, Situation},
 };
@@ -56,7 +56,7 @@ fn hint(to: &Connection, last: Option<&Situation>) -> String {
 fn show(live: &mut Live, seen: &Situation) {
     let facts = facts::of(seen);
     let clock = paint(DIM, seen.now.strftime("%H:%M:%SZ  "));
-    live.show(&panel::picture(seen.name(), &facts, &[]), &clock, &panel::one_line(&facts));
+    live.show(&panel::picture(seen.name(), &facts, columns().unwrap_or(80), &[]), &clock, &panel::one_line(&facts));
 }
 
 /// Whether it is over, and how.

@@ -79,11 +79,10 @@ impl Page {
                 Turn::Now => paint(NEW, "▸"),
                 Turn::Later => paint(DIM, "·"),
             };
-            let words = match step.turn {
-                Turn::Now => paint(BOLD, pad(&step.words, 22)),
-                _ => pad(&step.words, 22),
-            };
-            format!("{sign} {words} {}", paint(DIM, &step.note))
+            let words = if step.note.is_empty() { step.words.clone() } else { pad(&step.words, 22) };
+            let words = if step.turn == Turn::Now { paint(BOLD, words) } else { words };
+            let note = if step.note.is_empty() { String::new() } else { format!(" {}", paint(DIM, &step.note)) };
+            format!("{sign} {words}{note}")
         };
         self.rows("steps", facts.steps.iter().map(one));
     }
@@ -176,6 +175,11 @@ fn notes(s: &Situation, page: &mut Page) {
 
 /// What is decided next, and when.
 fn next(s: &Situation, facts: &Facts, page: &mut Page) {
+    // The stored status is the last decision's. What is decided now may be the next step already.
+    let decided = s.decided.status.as_ref().map(|status| status.message.as_str()).unwrap_or_default();
+    if decided != facts.message {
+        page.say("next", decided);
+    }
     for write in &s.decided.writes {
         page.say("next", &format!("{}: {}", write.target, write.why));
     }
@@ -251,4 +255,130 @@ fn commands(s: &Situation, facts: &Facts, program: &str, options: &str, page: &m
     let room = verbs.iter().map(|(verb, _)| line(verb).chars().count()).max().unwrap_or(0);
     let rows = verbs.iter().map(|(verb, what)| format!("{}  {}", pad(&line(verb), room), paint(DIM, what)));
     page.rows("you can", rows);
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{paint::plain, situation::Parts};
+
+    fn deployment(held: Option<&str>, image: &str) -> Value {
+        let mut annotations = json!({names::PLAN: "web"});
+        if let Some(mark) = held {
+            annotations[names::HELD] = json!(mark);
+        }
+        json!({
+            "metadata": {"name": "web", "namespace": "shop", "uid": "d", "generation": 2, "annotations": annotations},
+            "spec": {"replicas": 2, "paused": held.is_some(), "template": template(image)},
+            "status": {"observedGeneration": 2, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 2},
+        })
+    }
+
+    fn template(image: &str) -> Value {
+        json!({"metadata": {"labels": {"app": "web"}},
+               "spec": {"containers": [{"name": "web", "image": image, "lifecycle": {"preStop": {}}}]}})
+    }
+
+    fn set(name: &str, image: &str, owner: (&str, &str, &str)) -> Value {
+        json!({
+            "metadata": {"name": name, "namespace": "shop", "uid": name, "annotations": {names::CANARY_OF: "web"},
+                "ownerReferences": [{"apiVersion": owner.0, "kind": owner.1, "name": "web", "uid": owner.2, "controller": true}]},
+            "spec": {"replicas": 1, "template": template(image)}, "status": {"availableReplicas": 1, "replicas": 1},
+        })
+    }
+
+    fn pod(name: &str, owner: &str, waiting: Option<&str>) -> Value {
+        let state = waiting.map_or(json!({"running": {}}), |reason| json!({"waiting": {"reason": reason}}));
+        let ready = if waiting.is_none() { "True" } else { "False" };
+        json!({
+            "metadata": {"name": name, "uid": name, "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet",
+                "name": owner, "uid": owner, "controller": true}]},
+            "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": ready}],
+                "containerStatuses": [{"name": "web", "state": state, "restartCount": 0}]},
+        })
+    }
+
+    fn plan(status: &Value) -> Value {
+        json!({
+            "apiVersion": "trimtab.dev/v1alpha1", "kind": "ReleasePlan",
+            "metadata": {"name": "web", "namespace": "shop", "uid": "p", "generation": 1},
+            "spec": {"targetRef": {"name": "web"}, "strategy": {"canary": {"steps": [{"setWeight": 20}, {"pause": {}}]}}},
+            "status": status,
+        })
+    }
+
+    fn stable() -> Value {
+        let digest = trimtab_release::template_digest(&template("web:v1"));
+        json!({"phase": "Stable", "message": "web:v1 is stable", "target": {"uid": "d"},
+               "stable": {"digest": digest, "replicaSet": "web-a"}})
+    }
+
+    fn owned() -> Value {
+        set("web-a", "web:v1", ("apps/v1", "Deployment", "d"))
+    }
+
+    fn check(status: &Value, deployment: Value, sets: &[Value], pods: Vec<Value>, expected: &str) {
+        let parts = Parts {
+            plan: serde_json::from_value(plan(status)).unwrap(),
+            deployment: Some(deployment),
+            sets: sets.iter().map(|set| serde_json::from_value(set.clone()).unwrap()).collect(),
+            plans: vec![serde_json::from_value(plan(status)).unwrap()],
+            releases: vec![],
+            pods,
+        };
+        let seen = parts.assemble("2026-01-01T00:00:10Z".parse().unwrap(), "shop").unwrap();
+        assert_eq!(plain(&text(&seen, "trimtab", "", 78)), expected);
+    }
+
+    #[test]
+    fn a_stable_plan_says_that_nothing_is_under_way() {
+        check(
+            &stable(),
+            deployment(None, "web:v1"),
+            &[owned()],
+            vec![pod("one", "web-a", None)],
+            "web Stable · Deployment shop/web\n\
+             \x20 why       web:v1 is stable\n\
+             \x20 pods      stable ●  1 of 1 available  web-a  web:v1\n\
+             \x20 decides   at any change\n\
+             \x20 you can   trimtab restart web  restart all pods, as a release\n",
+        );
+    }
+
+    #[test]
+    fn a_release_says_what_it_waits_for_and_what_is_wrong() {
+        let mut status = stable();
+        status["phase"] = json!("Releasing");
+        status["message"] = json!("step 1/2, setWeight 20: 0 of 1 canary pods are available");
+        status["step"] = json!("1/2");
+        status["release"] = json!({
+            "name": "web-1", "digest": trimtab_release::template_digest(&template("web:v2")), "by": "ann", "stage": "Steps",
+            "startedAt": "2026-01-01T00:00:00Z", "stageStartedAt": "2026-01-01T00:00:00Z", "step": 0,
+            "stepStartedAt": "2026-01-01T00:00:00Z", "weight": 20,
+            "canary": {"replicaSet": "web-b", "replicas": 1},
+        });
+        check(
+            &status,
+            deployment(Some("by ann"), "web:v2"),
+            &[owned(), set("web-b", "web:v2", ("trimtab.dev/v1alpha1", "ReleasePlan", "p"))],
+            vec![pod("one", "web-a", None), pod("two", "web-b", Some("ImagePullBackOff"))],
+            "web Releasing · step 1/2 · Deployment shop/web\n\
+             \x20 why       step 1/2, setWeight 20: 0 of 1 canary pods are available\n\
+             \x20 change    web-1 by ann, 10 s ago\n\
+             \x20 steps     ▸ 20%\n\
+             \x20           · pause until promoted\n\
+             \x20           · promote\n\
+             \x20 pods      stable ●  1 of 1 available  web-a  web:v1\n\
+             \x20           new    ✗  1 of 1 available  web-b  web:v2\n\
+             \x20 trouble   two: container web: ImagePullBackOff\n\
+             \x20 next      step 1/2: setWeight 20\n\
+             \x20 decides   at any change\n\
+             \x20 you can   trimtab promote web         go on to the next step\n\
+             \x20           trimtab promote --full web  skip the other steps\n\
+             \x20           trimtab pause web           stop here\n\
+             \x20           trimtab abort web           take the new revision back\n",
+        );
+    }
 }

@@ -96,7 +96,8 @@ mod guide {
 
         fn decide(_: Timestamp, seen: &Seen) -> Plan<()> {
             let mut plan = Plan::new(());
-            let wanted = json!({"podSelector": {}, "policyTypes": ["Ingress"], "ingress": [{"from": [{"podSelector": {}}]}]});
+            let wanted =
+                json!({"podSelector": {}, "policyTypes": ["Ingress"], "ingress": [{"from": [{"podSelector": {}}]}]});
             if seen.policy.as_ref().is_some_and(|policy| policy.spec == wanted) {
                 plan.because("Closed", "the policy is as it should be");
                 return plan;
@@ -134,7 +135,10 @@ fn the_example_of_the_guide_is_the_one_that_compiles() -> Result<()> {
     let example: Vec<&str> = lines.map(|line| line.strip_prefix("    ").unwrap_or(line)).collect();
     let guide = fs::read_to_string(root().join("docs/guides/writing-a-controller.md"))?;
     let shown = blocks(&guide, "rust").join("\n");
-    ensure!(shown.trim() == example.join("\n").trim(), "the Rust of the guide is not `mod guide` of tests/tests/docs.rs");
+    ensure!(
+        shown.trim() == example.join("\n").trim(),
+        "the Rust of the guide is not `mod guide` of tests/tests/docs.rs"
+    );
     // Named, so that the compiler looks at all of it.
     let _run = guide::run;
     Ok(())
@@ -151,7 +155,10 @@ fn plans_in_the_documentation_can_be_read() -> Result<()> {
                     Some("ReleasePlan") => {
                         let plan: ReleasePlan =
                             serde_json::from_value(value.clone()).with_context(|| format!("{path}:\n{document}"))?;
-                        ensure!(known(&value["spec"], &serde_json::to_value(&plan.spec)?), "{path}: unknown fields:\n{document}");
+                        ensure!(
+                            known(&value["spec"], &serde_json::to_value(&plan.spec)?),
+                            "{path}: unknown fields:\n{document}"
+                        );
                         plans += 1;
                     }
                     Some("Release") => drop(serde_json::from_value::<Release>(value)?),
@@ -187,7 +194,8 @@ fn links_in_the_documentation_lead_somewhere() -> Result<()> {
 /// A YAML document as a value. kube reads YAML for kubeconfigs, whose extensions may be anything; that spares a parser.
 fn yaml(document: &str) -> Result<Value> {
     let indented: Vec<String> = document.lines().map(|line| format!("    {line}")).collect();
-    let config = Kubeconfig::from_yaml(&format!("extensions:\n- name: document\n  extension:\n{}\n", indented.join("\n")))?;
+    let config =
+        Kubeconfig::from_yaml(&format!("extensions:\n- name: document\n  extension:\n{}\n", indented.join("\n")))?;
     let extension = config.extensions.and_then(|all| all.into_iter().next()).context("kube lost the document")?;
     Ok(extension.extension)
 }

@@ -91,8 +91,8 @@ async fn with_every_process_dead_no_edit_changes_a_pod() {
         let watch = app.watch_pods().await?;
         let before = watch.history().living(":v2");
         app.set_image("v3").await?;
-        app.apply(&app.deployment_yaml("v4")).await?;
-        app.kubectl_with(&["replace", "-f", "-"], app.deployment_yaml("v5").split("---").next().unwrap_or_default())
+        app.apply(&app.deployment_yaml("v1")).await?;
+        app.kubectl_with(&["replace", "-f", "-"], app.deployment_yaml("v3").split("---").next().unwrap_or_default())
             .await?;
         ensure!(
             app.kubectl(&["rollout", "undo", "deployment/web"]).await.is_err(),
@@ -117,7 +117,7 @@ async fn with_every_process_dead_no_edit_changes_a_pod() {
         ensure!(watch.history().living(":v2").len() == 5, "a moved pod came back on another template");
         // And a process that comes back releases what it finds.
         let _manager = app.manager()?;
-        app.wait_stable("v5").await?;
+        app.wait_stable("v3").await?;
         Ok(())
     })
     .await;

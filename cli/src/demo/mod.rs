@@ -109,9 +109,9 @@ fn look_around(stage: &Stage, keep: bool, interactive: bool) {
     if !keep && !interactive {
         line(&paint(DIM, " Everything that the demo started is being stopped. To look around:"));
         say.list(&[
-            ("KEEP=1 make demo".to_owned(), "leaves the cluster up and prints its KUBECONFIG"),
-            (format!("kubectl get releaseplans,releases -n {NAMESPACE}"), "shows what was seen here"),
-            ("trimtab local down --name NAME".to_owned(), "stops it; `trimtab local list` names it"),
+            ("KEEP=1 make demo".to_owned(), "leaves the cluster up, with the"),
+            (format!("kubectl get releaseplans,releases -n {NAMESPACE}"), "KUBECONFIG that it prints"),
+            ("trimtab local down --name NAME".to_owned(), "stops it"),
         ]);
         return;
     }
@@ -123,7 +123,7 @@ fn look_around(stage: &Stage, keep: bool, interactive: bool) {
     ];
     if keep {
         let manager = manager::find().map_or_else(|_| "trimtab-manager".to_owned(), |path| nearby(&path));
-        rows.push((format!("{manager} --leader-elect=false &"), "the manager, which has ended with the demo"));
+        rows.push((format!("{manager} --leader-elect=false &"), "the manager again"));
     }
     rows.extend([
         (format!("{kubectl} set image -n {NAMESPACE} deployment/{APP} {APP}={image}"), "another release"),

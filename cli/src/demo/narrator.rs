@@ -107,17 +107,17 @@ impl Narrator {
         false
     }
 
-    /// Lines of a list: a command and what it does.
+    /// Lines of a list: a command and what it does, where there is room for that.
     pub fn list(&self, rows: &[(String, &str)]) {
-        const TAB: usize = 52;
+        let longest = rows.iter().map(|(_, what)| width(what)).max().unwrap_or(0);
+        let space = room().saturating_sub(INDENT.len() + 2 + longest);
+        let tab = rows.iter().map(|(command, _)| width(command)).filter(|w| *w <= space).max().unwrap_or(0);
         for (command, what) in rows {
-            let fits = TAB.max(width(command)) + width(what) + INDENT.len() + 2 <= room();
-            let text = if what.is_empty() || !fits {
-                paint(NEW, command)
-            } else {
-                format!("{}  {}", pad(&paint(NEW, command), TAB), paint(DIM, what))
+            let text = match width(command) <= tab {
+                true => format!("{}  {}", pad(&paint(NEW, command), tab), paint(DIM, what)),
+                false => paint(NEW, command),
             };
-            line(&format!("{INDENT}{text}"));
+            line(&format!("{INDENT}{}", text.trim_end()));
         }
     }
 

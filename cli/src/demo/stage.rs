@@ -2,6 +2,7 @@
 //! it is in `story`.
 
 use std::{
+    collections::VecDeque,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -14,7 +15,7 @@ use crate::{
     args::Reference,
     connect::Connection,
     facts::{self, Facts},
-    paint::{DIM, GOOD, Live, pad, paint},
+    paint::{BAD, DIM, GOOD, Live, columns, pad, paint},
     panel,
     situation::{self, Situation},
 };
@@ -25,6 +26,7 @@ pub const NAMESPACE: &str = "demo";
 pub const APP: &str = "web";
 
 const PERIOD: Duration = Duration::from_millis(250);
+const WINDOW: Duration = Duration::from_secs(3);
 
 /// What the demo plays on.
 pub struct Stage {
@@ -36,6 +38,8 @@ pub struct Stage {
     pub manager: Option<Manager>,
     /// Requests to the application, where pods are real.
     pub load: Option<Load>,
+    /// What had come back at some moments of the last seconds.
+    samples: VecDeque<(Instant, LoadReport)>,
 }
 
 /// What a command printed.
@@ -56,7 +60,7 @@ impl Stage {
             None => Cluster::start(options).await?,
         };
         let to = Connection::of(cluster.client().await?, NAMESPACE);
-        Ok(Self { cluster, to, manager: None, load: None })
+        Ok(Self { cluster, to, manager: None, load: None, samples: VecDeque::new() })
     }
 
     /// The cluster's own folder, where the demo keeps its files: it goes with the cluster.
@@ -122,15 +126,15 @@ impl Stage {
     ) -> Result<(Situation, Facts)> {
         let begun = Instant::now();
         let mut live = Live::new();
-        let before = self.requests().unwrap_or_default();
         loop {
             if let Some(manager) = &mut self.manager {
                 manager.check()?;
             }
             let (seen, facts) = self.look().await?;
-            let more: Vec<String> = self.requests().map(|now| requests_line(&before, &now)).into_iter().collect();
-            let picture: Vec<String> =
-                panel::picture(APP, &facts, &more).into_iter().map(|line| format!("   {line}")).collect();
+            let more = self.requests_line();
+            let room = columns().unwrap_or(80).saturating_sub(3);
+            let picture = panel::picture(APP, &facts, room, &more).into_iter().map(|line| format!("   {line}"));
+            let picture: Vec<String> = picture.collect();
             let clock = format!("   {}", paint(DIM, seen.now.strftime("%H:%M:%S  ")));
             live.show(&picture, &clock, &panel::one_line(&facts));
             if until(&seen, &facts) {
@@ -143,6 +147,18 @@ impl Stage {
         }
     }
 
+    /// How the requests go: all of them, and which versions answered those of the last seconds.
+    fn requests_line(&mut self) -> Vec<String> {
+        let Some(report) = self.requests() else { return vec![] };
+        let now = Instant::now();
+        self.samples.push_back((now, report.clone()));
+        while self.samples.len() > 2 && self.samples.front().is_some_and(|(at, _)| now - *at > WINDOW) {
+            self.samples.pop_front();
+        }
+        let before = self.samples.front().map(|(_, report)| report.clone()).unwrap_or_default();
+        vec![requests_line(&before, &report)]
+    }
+
     /// Ends all that was started. A cluster that is kept stays.
     pub async fn down(mut self, keep: bool) -> Result<()> {
         self.load = None;
@@ -153,18 +169,20 @@ impl Stage {
     }
 }
 
-/// Requests since a moment, by version.
+/// All requests, and the versions that answered since a moment.
 fn requests_line(before: &LoadReport, now: &LoadReport) -> String {
-    let answered = now.ok - before.ok;
+    let lately = now.ok - before.ok;
     let shares = now.by_version.iter().filter_map(|(version, count)| {
         let count = count - before.by_version.get(version).unwrap_or(&0);
-        (count > 0 && answered > 0).then(|| format!("{version} {}%", (count * 100 + answered / 2) / answered))
+        (count > 0 && lately > 0).then(|| format!("{version} {}%", (count * 100 + lately / 2) / lately))
     });
     let shares = shares.collect::<Vec<_>>().join(", ");
-    let failed = now.failed - before.failed;
-    let failed =
-        if failed == 0 { paint(GOOD, "none failed") } else { paint(crate::paint::BAD, format!("{failed} failed")) };
-    format!("{} {answered} answered, {failed}  {}", pad("requests", 8), paint(DIM, shares))
+    let failed = match now.failed {
+        0 => paint(GOOD, "none failed"),
+        failed => paint(BAD, format!("{failed} failed")),
+    };
+    let lately = if shares.is_empty() { String::new() } else { format!(" · lately {shares}") };
+    format!("{} {} answered, {failed}{lately}", pad("requests", 8), now.ok)
 }
 
 #[cfg(test)]
@@ -179,6 +197,6 @@ mod tests {
             ..LoadReport::default()
         };
         let text = crate::paint::plain(&requests_line(&report(100, 100, 0), &report(200, 180, 20)));
-        assert_eq!(text, "requests 100 answered, none failed  v1 80%, v2 20%");
+        assert_eq!(text, "requests 200 answered, none failed · lately v1 80%, v2 20%");
     }
 }

@@ -85,9 +85,9 @@ async fn application(stage: &mut Stage, say: &mut Narrator) -> Result<BTreeSet<S
     let file = stage.folder().join("web.yaml");
     std::fs::write(&file, MANIFEST).with_context(|| format!("cannot write {}", file.display()))?;
     say.say("A plain Deployment with 4 pods, a Service, and a ReleasePlan with the steps 20%, pause, 50%, pause.");
+    let begun = Instant::now();
     run(stage, say, "apply -f web.yaml").await?;
     say.command("trimtab-manager &");
-    let begun = Instant::now();
     stage.start_manager()?;
     let (_, facts) = stage
         .follow("the application to be ready and guarded", PATIENCE, |seen, facts| {

@@ -52,7 +52,7 @@ fn int_or_percent(value: &Value, of: i32, up: bool) -> Option<i32> {
         return i32::try_from(number.max(0)).ok();
     }
     let percent: i64 = value.as_str()?.strip_suffix('%')?.trim().parse().ok()?;
-    let exact = i64::from(of) * percent.max(0);
+    let exact = i128::from(of) * i128::from(percent.max(0));
     i32::try_from(if up { (exact + 99) / 100 } else { exact / 100 }).ok()
 }
 

@@ -101,7 +101,7 @@ pub(crate) fn hand_over(world: &World<'_>, rs: &ReplicaSetView) -> Write {
     if rs.spec.replicas > 0 {
         ops.push(PatchOp::test("/status/availableReplicas", rs.spec.replicas));
     }
-    let max = world.replicas + world.max_surge;
+    let max = world.replicas.saturating_add(world.max_surge);
     ops.push(PatchOp::add(annotation(names::DESIRED_REPLICAS), world.replicas.to_string()));
     ops.push(PatchOp::add(annotation(names::MAX_REPLICAS), max.to_string()));
     ops.push(PatchOp::add("/metadata/ownerReferences", owners(&world.deployment_owner())));
@@ -124,9 +124,14 @@ pub(crate) fn return_to_history(world: &World<'_>, rs: &ReplicaSetView) -> Write
     Write::patch(target(rs), ops, "give the ReplicaSet back to the Deployment's history")
 }
 
-/// Deletes a canary that we made, while it has no pods.
+/// Deletes a canary that we made and nobody needs any more; pods that it may still have go with it.
 pub(crate) fn delete(rs: &ReplicaSetView) -> Write {
-    Write::delete(target(rs), &rs.metadata.uid, "delete the canary's ReplicaSet, which has no pods any more")
+    Write::delete(target(rs), &rs.metadata.uid, "delete the canary's ReplicaSet, which nobody needs any more")
+}
+
+/// Whether the Deployment has had this ReplicaSet: only it numbers revisions.
+pub(crate) fn was_the_deployments(rs: &ReplicaSetView) -> bool {
+    rs.metadata.annotations.contains_key(names::REVISION)
 }
 
 fn annotation(name: &str) -> String {

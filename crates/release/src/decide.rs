@@ -6,7 +6,7 @@
 
 use jiff::Timestamp;
 use serde_json::json;
-use trimtab_crds::{Phase, ReleasePlanStatus, ReleaseResult, Stage, names};
+use trimtab_crds::{Phase, Progress, ReleasePlanStatus, ReleaseResult, Stage, names};
 use trimtab_plan::{Notice, PatchOp, Plan, Severity, Subresource, Verb, Write, set_condition};
 
 use crate::{
@@ -36,7 +36,9 @@ pub fn decide(now: Timestamp, seen: &Snapshot) -> Plan<Option<ReleasePlanStatus>
 fn with_target(world: World<'_>) -> Plan<Option<ReleasePlanStatus>> {
     let mut status = world.plan.status.clone().unwrap_or_default();
     let uid = &world.deployment.metadata.uid;
-    if status.target.as_ref().is_none_or(|target| target.uid != *uid) {
+    let another = status.target.as_ref().is_none_or(|target| target.uid != *uid);
+    let lost = status.release.take_if(|_| another);
+    if another {
         // Another workload of the same name: nothing that was known holds for it. Old records and requests stay known.
         status = ReleasePlanStatus {
             sequence: status.sequence,
@@ -47,9 +49,40 @@ fn with_target(world: World<'_>) -> Plan<Option<ReleasePlanStatus>> {
         };
     }
     let mut draft = Draft::new(world, status);
+    if let Some(progress) = lost {
+        close_lost(world.now, world.seen, progress, &mut draft.plan);
+    }
     advance(&mut draft);
+    remove_strays(&mut draft, another);
     record::prune(&draft.world, &draft.status, &mut draft.plan);
     report::finish(draft)
+}
+
+/// Closes the record of a release whose Deployment is gone.
+fn close_lost<S>(now: Timestamp, seen: &Snapshot, mut progress: Progress, plan: &mut Plan<S>) {
+    progress.verdict = Some(trimtab_crds::Verdict {
+        reason: "TargetDeleted".to_owned(),
+        message: format!("Deployment {} was deleted", seen.name),
+    });
+    record::close(now, seen, &progress, ReleaseResult::Cancelled, plan);
+}
+
+/// ReplicaSets of the plan that no release needs: of a Deployment that was created again, or made by a process that
+/// died before it could record them, for a change that has changed since.
+fn remove_strays(draft: &mut Draft<'_>, another_deployment: bool) {
+    let world = draft.world;
+    if draft.progress().is_some() {
+        return;
+    }
+    for rs in world.replica_sets_of_plan().filter(|rs| rs.metadata.deletion_timestamp.is_none()) {
+        if another_deployment || !canary::was_the_deployments(rs) {
+            draft.write(canary::delete(rs));
+        } else if rs.spec.replicas > 0 {
+            draft.write(canary::scale(rs, 0, "no release needs this ReplicaSet"));
+        } else if rs.status.replicas == 0 {
+            draft.write(canary::return_to_history(&world, rs));
+        }
+    }
 }
 
 fn advance(draft: &mut Draft<'_>) {
@@ -107,9 +140,17 @@ fn guarded(draft: &mut Draft<'_>) -> bool {
     match deployment.metadata.annotation(names::PLAN) {
         Some(name) if name == plan => true,
         Some("") => {
+            if !leave_release(draft) {
+                return false;
+            }
             let name = &deployment.metadata.name;
+            let resume = if deployment.spec.paused {
+                format!(" (now it is paused: kubectl rollout resume deployment {name})")
+            } else {
+                String::new()
+            };
             let message = format!(
-                "Deployment {name} has opted out: its changes roll at once; to guard it again: \
+                "Deployment {name} has opted out: its changes roll at once{resume}; to guard it again: \
                  kubectl annotate deployment {name} trimtab.dev/plan={plan} --overwrite"
             );
             draft.say(Phase::Waiting, "OptedOut", message);
@@ -131,6 +172,26 @@ fn guarded(draft: &mut Draft<'_>) -> bool {
     }
 }
 
+/// Ends the release under way of a Deployment that has opted out: a canary at the side goes, what the Deployment has
+/// taken over stays. True once there is none.
+fn leave_release(draft: &mut Draft<'_>) -> bool {
+    let Some(progress) = draft.progress().cloned() else { return true };
+    let message = "the Deployment has opted out";
+    if progress.stage == Stage::TakingBack {
+        taking_back::decide(draft);
+        return false;
+    }
+    if draft.world.new_set(&progress).is_some_and(|rs| draft.world.owned_by_plan(rs)) {
+        draft.take_back("OptedOut", message);
+        return false;
+    }
+    let verdict = trimtab_crds::Verdict { reason: "OptedOut".to_owned(), message: message.to_owned() };
+    let progress = Progress { verdict: Some(verdict), ..progress };
+    record::close(draft.world.now, draft.world.seen, &progress, ReleaseResult::Cancelled, &mut draft.plan);
+    draft.status.release = None;
+    true
+}
+
 fn annotate(deployment: &DeploymentView, annotations: serde_json::Value, why: &str) -> Write {
     // The uid in the patch is a precondition: it never goes to a recreated Deployment.
     let body = json!({"metadata": {"uid": deployment.metadata.uid, "annotations": annotations}});
@@ -150,12 +211,8 @@ fn without_target(now: Timestamp, seen: &Snapshot, plan: &PlanView) -> Plan<Opti
             decided.writes.push(canary::delete(rs));
         }
     }
-    if let Some(mut progress) = status.release.take() {
-        progress.verdict = Some(trimtab_crds::Verdict {
-            reason: "TargetDeleted".to_owned(),
-            message: format!("Deployment {} was deleted", seen.name),
-        });
-        record::close(now, seen, &progress, ReleaseResult::Cancelled, &mut decided);
+    if let Some(progress) = status.release.take() {
+        close_lost(now, seen, progress, &mut decided);
     }
     status = ReleasePlanStatus {
         sequence: status.sequence,

@@ -94,7 +94,7 @@ impl<'a> Draft<'a> {
         self.enter(Stage::TakingBack);
         self.say(Phase::TakingBack, reason, note.clone());
         let severity =
-            if matches!(reason, "ChangedBack" | "Superseded") { Severity::Normal } else { Severity::Warning };
+            if matches!(reason, "ChangedBack" | "Superseded" | "OptedOut") { Severity::Normal } else { Severity::Warning };
         self.tell(severity, reason, "TakeBack", note);
     }
 

@@ -173,7 +173,11 @@ fn start(draft: &mut Draft<'_>, who: &str) {
         draft.tell(Severity::Normal, "ReleaseStarted", "Start", message);
         return;
     }
-    let (name, from_history) = match world.owned_with(world.digest) {
+    // One that is the plan's already was taken from the history by a process that died before it could record that.
+    let taken = world.replica_sets_of_plan().find(|rs| {
+        rs.spec.template.digest == world.digest && canary::was_the_deployments(rs)
+    });
+    let (name, from_history) = match taken.or_else(|| world.owned_with(world.digest)) {
         Some(rs) => (rs.metadata.name.clone(), true),
         None => (canary::set_name(&world.deployment.metadata.name, world.digest), false),
     };
@@ -187,14 +191,14 @@ fn start(draft: &mut Draft<'_>, who: &str) {
         return;
     }
     let write = match (from_history, existing) {
+        (_, Some(rs)) if world.owned_by_plan(rs) => None,
         (true, Some(rs)) if rs.spec.replicas == 0 => Some(canary::take_from_history(&world, rs)),
         (true, _) => return mid_rollout(draft),
-        (false, Some(rs)) if !world.owned_by_plan(rs) => {
+        (false, Some(_)) => {
             let message = format!("ReplicaSet {name} is in the way of the canary and is not ours: delete or rename it");
             draft.say(Phase::Blocked, "NameTaken", message.clone());
             return draft.tell(Severity::Warning, "NameTaken", "Wait", message);
         }
-        (false, Some(_)) => None,
         (false, None) => Some(canary::create(&world)),
     };
     let replicas = steps::canary_size(steps, 0, world.replicas);

@@ -23,7 +23,7 @@ pub(crate) fn decide(draft: &mut Draft<'_>) {
     if new_set.is_some_and(|rs| failed(draft, rs)) {
         return;
     }
-    if overdue(draft, new_set) {
+    if paused_by_person(draft) || overdue(draft, new_set) {
         return;
     }
     let released = !world.deployment.spec.paused;
@@ -45,6 +45,21 @@ pub(crate) fn decide(draft: &mut Draft<'_>) {
         (Some(_), Some(rs)) if world.owned_by_plan(rs) => hand_over(draft, rs),
         (Some(_), Some(rs)) => unpause(draft, rs),
     }
+}
+
+/// Whether a person paused the rolling Deployment: only they resume it, and the deadline waits for them.
+fn paused_by_person(draft: &mut Draft<'_>) -> bool {
+    let deployment = draft.world.deployment;
+    if !deployment.spec.paused || matches!(draft.world.held(), Held::By { .. }) {
+        return false;
+    }
+    if let Some(progress) = &mut draft.status.release {
+        progress.unavailable_since = None;
+    }
+    let name = &deployment.metadata.name;
+    let message = format!("a person paused Deployment {name} while it was rolling: kubectl rollout resume deployment {name}");
+    draft.say(Phase::Waiting, "PausedByPerson", message);
+    true
 }
 
 /// Gives the canary over, once it is whole: all delays lie before this moment.
@@ -74,6 +89,8 @@ fn unpause(draft: &mut Draft<'_>, rs: &ReplicaSetView) {
     if !world.owned_by_deployment(rs) {
         let message = format!("ReplicaSet {} belongs neither to the plan nor to the Deployment", rs.metadata.name);
         draft.say(Phase::Blocked, "CanaryLost", message);
+    } else if recognised && !world.calm() {
+        draft.say(Phase::Promoting, "HandedOver", "waiting for the Deployment's surplus pods to go");
     } else if recognised {
         draft.write(canary::release(&world, "the Deployment has taken the canary over: let it roll the rest in"));
         draft.say(Phase::Promoting, "Promoting", "letting the Deployment roll the rest in");
@@ -149,7 +166,8 @@ fn whole<'a>(draft: &Draft<'a>) -> Option<&'a ReplicaSetView> {
     let world = draft.world;
     let rs = world.new_set(draft.progress()?).filter(|rs| world.owned_by_deployment(rs))?;
     let alone = world.owned().all(|other| other.metadata.uid == rs.metadata.uid || other.spec.replicas == 0);
-    (alone && rs.spec.replicas >= world.replicas && rs.status.available_replicas >= world.replicas).then_some(rs)
+    let seen = rs.status.observed_generation >= rs.metadata.generation;
+    (alone && seen && rs.spec.replicas.min(rs.status.available_replicas) >= world.replicas).then_some(rs)
 }
 
 fn handle_request(draft: &mut Draft<'_>) -> bool {
@@ -217,6 +235,9 @@ pub(crate) fn follow_bypass(draft: &mut Draft<'_>) {
     if matches!(world.held(), Held::By { .. }) && world.deployment.spec.paused {
         // Held again with the same template: whoever did it wants it judged after all.
         draft.take_back("Superseded", "the change is held again: starting over from what is stable");
+        return;
+    }
+    if paused_by_person(draft) {
         return;
     }
     let Some(progress) = draft.progress().cloned() else { return };

@@ -69,10 +69,17 @@ fn out_of_the_deployment(draft: &mut Draft<'_>, progress: &Progress, rs: &Replic
         draft.say(Phase::TakingBack, "TakingBack", format!("holding the Deployment again: {why}"));
     } else if !world.observed() {
         draft.say(Phase::TakingBack, "TakingBack", format!("waiting for the Deployment to stop rolling: {why}"));
-    } else if let Some(stable) = stable.filter(|stable| too_late && !asked && world.owned_by_deployment(stable)) {
-        // The other change must not be overwritten. One stable pod is enough: the Deployment brings back the rest.
+    } else if let Some(stable) = stable.filter(|rs| too_late && !saturated && world.owned_by_deployment(rs)) {
+        // One stable pod is enough for the Deployment to bring back the rest. Both writes go together: meanwhile the
+        // Deployment counts that pod as surplus.
         draft.write(canary::scale(stable, 1, "bring the first stable pod back"));
+        draft.write(canary::take_back(&world, rs));
         draft.say(Phase::TakingBack, "TakingBack", format!("bringing the first stable pod back: {why}"));
+    } else if too_late && !asked {
+        // The stable ReplicaSet is gone from the history, and the other change is not ours to overwrite: it is compared
+        // with what has pods.
+        draft.status.stable = None;
+        over(draft, progress.clone());
     } else if too_late {
         write_stable_back(draft, progress);
     } else {
@@ -101,6 +108,9 @@ fn write_stable_back(draft: &mut Draft<'_>, progress: &Progress) {
 /// The Deployment asks for the stable template again: it rolls back by its own rules.
 fn roll_back(draft: &mut Draft<'_>, progress: &Progress, why: &str) {
     let world = draft.world;
+    if world.deployment.spec.paused && !(world.observed() && world.calm()) {
+        return draft.say(Phase::TakingBack, "RollingBack", format!("waiting for surplus pods to go: {why}"));
+    }
     if world.deployment.spec.paused {
         draft.write(canary::release(&world, "let the Deployment roll back to the stable template"));
     } else if world.complete() {
@@ -113,10 +123,17 @@ fn roll_back(draft: &mut Draft<'_>, progress: &Progress, why: &str) {
     draft.say(Phase::TakingBack, "RollingBack", message);
 }
 
+/// Pods of a ReplicaSet that are available and stay: the Deployment may have taken some away a moment ago, and brought
+/// them back again, before the status could tell.
+fn surely_available(rs: &ReplicaSetView) -> i32 {
+    let seen = rs.status.observed_generation >= rs.metadata.generation;
+    if seen { rs.status.available_replicas.min(rs.spec.replicas) } else { 0 }
+}
+
 /// The canary is at the side: it shrinks as stable comes back, and goes.
 fn shrink(draft: &mut Draft<'_>, progress: &Progress, rs: &ReplicaSetView, why: &str) {
     let world = draft.world;
-    let stable = world.stable_set(&draft.status).map_or(0, |stable| stable.status.available_replicas);
+    let stable = world.stable_set(&draft.status).map_or(0, surely_available);
     let missing = (world.replicas - stable).max(0);
     // Pods that do not serve are of no use; those that do stay until stable has taken their place.
     let keep = rs.spec.replicas.min(rs.status.available_replicas).min(missing);
@@ -154,7 +171,7 @@ fn over(draft: &mut Draft<'_>, progress: Progress) {
         .unwrap_or_else(|| Verdict { reason: "Aborted".to_owned(), message: "taken back".to_owned() });
     let result = match verdict.reason.as_str() {
         "Superseded" => ReleaseResult::Superseded,
-        "ChangedBack" => ReleaseResult::Cancelled,
+        "ChangedBack" | "OptedOut" => ReleaseResult::Cancelled,
         _ => ReleaseResult::TakenBack,
     };
     record::close(world.now, world.seen, &progress, result, &mut draft.plan);

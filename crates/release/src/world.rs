@@ -87,9 +87,22 @@ impl<'a> World<'a> {
         rs.metadata.controller().is_some_and(|owner| owner.uid == self.plan.metadata.uid)
     }
 
+    /// The ReplicaSets of the plan: canaries.
+    pub(crate) fn replica_sets_of_plan(&self) -> impl Iterator<Item = &'a ReplicaSetView> + '_ {
+        self.seen.replica_sets.iter().map(AsRef::as_ref).filter(|rs| self.owned_by_plan(rs))
+    }
+
     /// The ReplicaSets of the Deployment.
     pub(crate) fn owned(&self) -> impl Iterator<Item = &'a ReplicaSetView> + '_ {
         self.seen.replica_sets.iter().map(AsRef::as_ref).filter(|rs| self.owned_by_deployment(rs))
+    }
+
+    /// Whether the numbers of all the Deployment's ReplicaSets are current, with no pod still to be removed. Its
+    /// controller trusts them: it must not roll while pods are counted that are going.
+    pub(crate) fn calm(&self) -> bool {
+        self.owned().all(|rs| {
+            rs.status.observed_generation >= rs.metadata.generation && rs.status.replicas <= rs.spec.replicas
+        })
     }
 
     /// The Deployment's own ReplicaSet for a template; the oldest of equals, as its controller picks.
@@ -118,10 +131,7 @@ impl<'a> World<'a> {
     /// The ReplicaSet of the new revision, wherever it stands: the canary, or what the Deployment made by itself, also
     /// after it was taken back from the Deployment.
     pub(crate) fn new_set(&self, progress: &Progress) -> Option<&'a ReplicaSetView> {
-        let taken = || {
-            let mut sets = self.seen.replica_sets.iter().map(AsRef::as_ref);
-            sets.find(|rs| self.owned_by_plan(rs) && rs.spec.template.digest == progress.digest)
-        };
+        let taken = || self.replica_sets_of_plan().find(|rs| rs.spec.template.digest == progress.digest);
         self.canary_set(progress).or_else(|| self.owned_with(&progress.digest)).or_else(taken)
     }
 

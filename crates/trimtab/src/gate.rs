@@ -11,6 +11,8 @@ use crate::store::version;
 pub(crate) trait View: Send + Sync {
     /// The kind of what it holds.
     fn kind(&self) -> Kind;
+    /// Whether a watch behind it covers this namespace.
+    fn covers(&self, namespace: &str) -> bool;
     /// The newest resource version that the watch of this namespace has passed.
     fn last_seen(&self, namespace: &str) -> u64;
     /// The metadata of an object.
@@ -87,5 +89,52 @@ fn same(a: &Kind, b: &Kind) -> bool {
 /// Whether the store's watch will show the effect: waiting for one that never comes would stall the key.
 fn shows(store: &Watching, written: &Written) -> bool {
     let (namespace, name) = (written.target.namespace.as_str(), written.target.name.as_str());
-    store.view.version_of(namespace, name).is_some() || store.selector.surely_matches(&written.labels)
+    let shown = || store.view.version_of(namespace, name).is_some() || store.selector.surely_matches(&written.labels);
+    store.view.covers(namespace) && shown()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::Selector;
+
+    const PODS: Kind = Kind::namespaced("", "v1", "Pod", "pods");
+
+    /// A store that watches the namespace `n` and is at version 5.
+    struct Empty;
+
+    impl View for Empty {
+        fn kind(&self) -> Kind {
+            PODS
+        }
+        fn covers(&self, namespace: &str) -> bool {
+            namespace == "n"
+        }
+        fn last_seen(&self, _: &str) -> u64 {
+            5
+        }
+        fn meta(&self, _: &str, _: &str) -> Option<Meta> {
+            None
+        }
+        fn version_of(&self, _: &str, _: &str) -> Option<String> {
+            None
+        }
+    }
+
+    #[test]
+    fn only_what_a_store_will_show_is_waited_for() {
+        let gates = |kind: Kind, namespace: &str, version: &str, selector: Selector| {
+            let effect = Effect::Version(version.to_owned());
+            let written = Written { target: kind.object(namespace, "x"), effect, labels: BTreeMap::new() };
+            Gate::all(&[Watching { view: Arc::new(Empty), selector }], &[written]).len()
+        };
+        let maps = Kind::namespaced("", "v1", "ConfigMap", "configmaps");
+        assert_eq!(gates(PODS, "n", "6", Selector::all()), 1);
+        assert_eq!(gates(PODS, "n", "5", Selector::all()), 0, "seen already");
+        assert_eq!(gates(PODS, "elsewhere", "6", Selector::all()), 0);
+        assert_eq!(gates(PODS, "n", "6", Selector::labels("app=web")), 0);
+        assert_eq!(gates(maps, "n", "6", Selector::all()), 0);
+    }
 }

@@ -1,7 +1,7 @@
 //! The journal: the last decisions about each key, for people who ask why. Kept in memory, bounded, and forgotten with
 //! the key. Not a log, and nothing that a decision may rest on.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::{self, Write as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -93,7 +93,8 @@ pub struct Journal(Arc<Mutex<Entries>>);
 
 #[derive(Default)]
 struct Entries {
-    stories: HashMap<Place, VecDeque<Decision>>,
+    /// A `Vec` each, although the oldest go first: most have one decision, and room for more would cost much.
+    stories: HashMap<Place, Vec<Decision>>,
     kinds: BTreeSet<(Kind, &'static str)>,
 }
 
@@ -129,12 +130,15 @@ impl Journal {
         let mut entries = self.lock();
         entries.kinds.insert((object.kind, decision.controller));
         let story = entries.stories.entry(Place::new(decision.controller, object)).or_default();
-        match story.back_mut() {
+        match story.last_mut() {
             Some(last) if last.is_same(&decision) => last.repeat(decision),
-            _ => story.push_back(decision),
+            _ => {
+                story.reserve_exact(1);
+                story.push(decision);
+            }
         }
         while story.len() > DECISIONS || (story.len() > 1 && story.iter().map(Decision::bytes).sum::<usize>() > BYTES) {
-            story.pop_front();
+            story.remove(0);
         }
     }
 

@@ -434,6 +434,10 @@ impl<T: Watched> View for Shared<T> {
         T::KIND
     }
 
+    fn covers(&self, namespace: &str) -> bool {
+        self.scopes.iter().any(|scope| scope.namespace.as_deref().is_none_or(|own| own == namespace))
+    }
+
     fn last_seen(&self, namespace: &str) -> u64 {
         Shared::last_seen(self, Some(namespace).filter(|n| !n.is_empty()))
     }

@@ -1,1 +1,142 @@
-//! The prefix property.
+//! A process may die before and after any write: the end is the same, and no pod is made twice.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use serde_json::json;
+use trimtab_crds::Phase;
+
+use crate::histories::config;
+use crate::model::{Cluster, Cut, RELEASES};
+use crate::world::{Setup, check_end, four_with, setups};
+
+/// What people do, one thing after the other, each once everything has come to rest.
+#[derive(Clone, Debug)]
+enum Deed {
+    Image(&'static str),
+    Request(&'static str),
+    ByHand,
+    Scale(i32),
+}
+
+fn deeds() -> impl Strategy<Value = Vec<Deed>> {
+    let deed = prop_oneof![
+        4 => prop::sample::select(vec!["app:0", "app:1", "app:2", "app:crash", "app:hang"]).prop_map(Deed::Image),
+        4 => prop::sample::select(trimtab_release::REQUESTS.to_vec()).prop_map(Deed::Request),
+        1 => Just(Deed::ByHand),
+        1 => (0..6i32).prop_map(Deed::Scale),
+    ];
+    prop::collection::vec(deed, 1..5)
+}
+
+fn cuts() -> impl Strategy<Value = Vec<Cut>> {
+    let cut = prop_oneof![
+        2 => Just(Cut::No),
+        3 => (0..4usize).prop_map(Cut::After),
+        1 => (0..4usize).prop_map(Cut::Fails),
+    ];
+    prop::collection::vec(cut, 1..60)
+}
+
+/// Where things end, without times and names that time makes.
+#[derive(Debug, PartialEq)]
+struct End {
+    phase: Phase,
+    image: String,
+    held: bool,
+    pods: BTreeMap<String, usize>,
+    made: BTreeMap<String, usize>,
+    records: Vec<(String, String)>,
+    sequence: i64,
+}
+
+fn end(cluster: &mut Cluster) -> Result<End, String> {
+    let status = check_end(cluster)?;
+    let records = cluster.list(RELEASES).map(|release| {
+        (release["metadata"]["name"].to_string(), release["status"]["result"].to_string())
+    });
+    Ok(End {
+        phase: status.phase,
+        image: cluster.image().to_owned(),
+        held: cluster.held(),
+        pods: cluster.images(),
+        made: cluster.made.clone(),
+        records: records.collect(),
+        sequence: status.sequence,
+    })
+}
+
+fn run(setup: &Setup, deeds: &[Deed], mut cut: impl FnMut() -> Cut) -> Result<End, String> {
+    let mut cluster = setup.with_history();
+    for (count, deed) in deeds.iter().enumerate() {
+        match deed {
+            Deed::Image(image) => cluster.set_image(image),
+            Deed::Request(verb) => cluster.request(&format!("{verb}:{count}")),
+            Deed::ByHand => cluster.release_by_hand(),
+            Deed::Scale(replicas) => cluster.scale(*replicas),
+        }
+        cluster.settle_with(|_| cut())?;
+    }
+    end(&mut cluster)
+}
+
+fn check_cuts(setup: &Setup, deeds: &[Deed], cuts: &[Cut]) -> Result<(), String> {
+    let whole = run(setup, deeds, || Cut::No)?;
+    let mut left = cuts.iter();
+    let cut = run(setup, deeds, || left.next().copied().unwrap_or(Cut::No))?;
+    if cut == whole { Ok(()) } else { Err(format!("uninterrupted: {whole:#?}\ninterrupted: {cut:#?}")) }
+}
+
+proptest! {
+    #![proptest_config(config(150))]
+
+    #[test]
+    fn a_process_that_dies_between_any_two_writes_changes_nothing_in_the_end(
+        setup in setups(),
+        deeds in deeds(),
+        cuts in cuts(),
+    ) {
+        check_cuts(&setup, &deeds, &cuts).map_err(TestCaseError::fail)?;
+    }
+}
+
+/// Cuts the history at every reconcile, after every number of writes.
+fn check_every_cut(setup: &Setup, deeds: &[Deed]) {
+    let whole = run(setup, deeds, || Cut::No).unwrap();
+    for reconcile in 0..40 {
+        for after in 0..4 {
+            for cut in [Cut::After(after), Cut::Fails(after)] {
+                let mut count = 0;
+                let cut_once = || {
+                    count += 1;
+                    if count == reconcile + 1 { cut } else { Cut::No }
+                };
+                let end = run(setup, deeds, cut_once).unwrap();
+                assert_eq!(end, whole, "{cut:?} in reconcile {reconcile} of {deeds:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_promotion_may_be_cut_anywhere() {
+    let steps = json!([{"setWeight": 20}, {"pause": {"duration": "5s"}}, {"setWeight": 50}]);
+    check_every_cut(&four_with(steps), &[Deed::Image("app:2")]);
+}
+
+#[test]
+fn a_rollback_to_history_may_be_cut_anywhere() {
+    let mut setup = four_with(json!([{"setWeight": 50}]));
+    setup.replicas = 2;
+    check_every_cut(&setup, &[Deed::Image("app:2"), Deed::Image("app:0")]);
+}
+
+#[test]
+fn taking_back_may_be_cut_anywhere() {
+    check_every_cut(&four_with(json!([{"setWeight": 50}])), &[Deed::Image("app:crash"), Deed::Request("undo")]);
+}
+
+#[test]
+fn taking_back_without_a_canary_may_be_cut_anywhere() {
+    check_every_cut(&four_with(json!([])), &[Deed::Image("app:crash")]);
+}

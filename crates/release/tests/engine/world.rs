@@ -142,7 +142,8 @@ fn check_status(cluster: &mut Cluster, status: &ReleasePlanStatus) -> Result<(),
     let image = cluster.image().to_owned();
     let broken = image.contains("crash") || image.contains("hang");
     let resting = match status.phase {
-        Phase::Stable | Phase::TakenBack | Phase::Blocked | Phase::Waiting => stage.is_none(),
+        Phase::Stable | Phase::TakenBack | Phase::Blocked => stage.is_none(),
+        Phase::Waiting => stage.is_none() || (cluster.paused() && !cluster.held()),
         Phase::Paused => stage == Some(Stage::Steps),
         Phase::Promoting => stage == Some(Stage::Bypassed) && broken,
         Phase::Releasing | Phase::TakingBack => false,

@@ -46,7 +46,9 @@ impl Cluster {
     /// Through the scale subresource: no policy runs. Kubernetes' own scaling in mid-rollout looks at no availability,
     /// so nothing is promised until things are calm again.
     pub fn scale(&mut self, replicas: i32) {
-        if self.active_sets() > 1 {
+        let image = self.image().to_owned();
+        let rolling = !self.paused() && self.pods.iter().any(|pod| pod.image != image);
+        if self.active_sets() > 1 || rolling {
             self.watch.floor = 0;
         }
         let policy = std::mem::replace(&mut self.policy, false);

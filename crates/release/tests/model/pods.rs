@@ -109,7 +109,6 @@ impl Cluster {
         let name = format!("{set}-{number}");
         let owner = text(rs, "/metadata/uid").to_owned();
         self.pods.push(Pod { name, uid, owner, set, image, ready_since: None, sick: false, crashing: false, number });
-        self.watch.peak = self.watch.peak.max(self.pods.len());
     }
 
     /// Deletes a pod, and looks whether it was needed.
@@ -195,8 +194,15 @@ impl Cluster {
         }
     }
 
+    /// Counts the pods that are asked for: old ones may end a little later than new ones are made.
+    pub fn count(&mut self) {
+        let asked = self.list(REPLICA_SETS).map(|rs| usize::try_from(int(rs, "/spec/replicas")).unwrap()).sum();
+        self.watch.peak = self.watch.peak.max(asked);
+    }
+
     /// The floor rises to what the Deployment promises, once there are as many pods and nothing is on its way.
     pub fn raise_floor(&mut self) {
+        self.count();
         let Some(promise) = self.promise() else {
             self.watch.floor = 0;
             return;

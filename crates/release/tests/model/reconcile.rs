@@ -169,9 +169,11 @@ impl Cluster {
             self.advance(1);
             let (now, seen) = (self.now, self.snapshot());
             reconciles += 1;
-            let done = self.act(now, &seen, cut(reconciles), |_, _| {});
+            let cut = cut(reconciles);
+            let done = self.act(now, &seen, cut, |_, _| {});
             let changed = self.rest_of_round();
-            if changed || !done.quiet() {
+            // A process that died starts again, and decides anew.
+            if changed || !done.quiet() || cut != Cut::No {
                 continue;
             }
             match done.wake {

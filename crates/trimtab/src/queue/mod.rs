@@ -11,6 +11,7 @@
 //! A try that was brought forward and fails does not lengthen the backoff.
 
 mod backoff;
+mod item;
 mod lanes;
 #[cfg(test)]
 mod tests;
@@ -32,16 +33,8 @@ pub(crate) use trigger::{Trigger, What};
 use crate::Key;
 use crate::gate::Gate;
 use crate::metrics::Metrics;
+use item::{Item, Place};
 use lanes::Lanes;
-
-/// The closest that a change of what people set brings a failing key to its last try.
-const FORWARD_SPECIFIED: Duration = Duration::from_secs(1);
-/// The closest that any other change brings a failing key to its last try.
-const FORWARD_OTHER: Duration = Duration::from_secs(5);
-/// How long a key waits for the stores to see its last writes.
-const GATE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Triggers remembered for people; more add nothing.
-const TRIGGERS: usize = 16;
 
 /// The queue of one controller.
 pub(crate) struct Queue<K> {
@@ -61,36 +54,6 @@ struct State<K> {
     gated: HashSet<Arc<K>>,
     ready: usize,
     next: u64,
-}
-
-/// Where a key is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
-    /// Nowhere, or waiting for a timer.
-    Idle,
-    /// In a lane, under this ticket.
-    Ready(Lane, u64),
-    /// To be taken, once the stores have seen its last writes.
-    Parked,
-    /// In the hands of a worker.
-    Running,
-}
-
-/// What is remembered about a key; nothing is, once it is idle and well.
-struct Item {
-    place: Place,
-    triggers: Vec<Trigger>,
-    woken_at: Option<Instant>,
-    since: Instant,
-    timer: Option<(Instant, u64)>,
-    timer_is: Trigger,
-    failures: u32,
-    tried: Option<Instant>,
-    backoff_until: Option<Instant>,
-    brought_forward: bool,
-    own: Vec<Box<str>>,
-    gates: Vec<Gate>,
-    gate_until: Option<Instant>,
 }
 
 /// A key in the hands of a worker.
@@ -146,8 +109,9 @@ impl<K: Key> Queue<K> {
     pub(crate) fn wake(&self, key: K, trigger: Trigger, lane: Lane) {
         let now = Instant::now();
         let mut state = self.lock();
-        let item = state.items.entry(key.clone()).or_insert_with(|| Item::new(now));
-        if item.failures > 0 && item.place == Place::Idle && trigger.is_echo_of(&item.own) {
+        let key = state.shared(key, now);
+        let Some(item) = state.items.get_mut(&key) else { return };
+        if item.place == Place::Idle && item.is_echo(&trigger) {
             return;
         }
         let specified = trigger.is_specification();
@@ -236,73 +200,31 @@ impl<K: Key> Queue<K> {
     }
 }
 
-impl Item {
-    fn new(now: Instant) -> Self {
-        Self {
-            place: Place::Idle,
-            triggers: vec![],
-            woken_at: None,
-            since: now,
-            timer: None,
-            timer_is: Trigger::Wake,
-            failures: 0,
-            tried: None,
-            backoff_until: None,
-            brought_forward: false,
-            own: vec![],
-            gates: vec![],
-            gate_until: None,
-        }
-    }
-
-    fn note(&mut self, trigger: Trigger, now: Instant) {
-        if matches!(trigger, Trigger::Changed { .. }) {
-            self.woken_at.get_or_insert(now);
-        }
-        if self.triggers.len() < TRIGGERS && !self.triggers.contains(&trigger) {
-            self.triggers.push(trigger);
-        }
-    }
-
-    /// When an event makes the key due: see the rules at the top of this file.
-    fn due(&self, specified: bool, now: Instant) -> Instant {
-        let (Some(until), Some(tried)) = (self.backoff_until, self.tried) else { return now };
-        let closest = if specified { FORWARD_SPECIFIED } else { FORWARD_OTHER };
-        now.max(until.min(tried + closest))
-    }
-
-    fn gated(&mut self, now: Instant) -> bool {
-        if self.gate_until.is_some_and(|until| now >= until) {
-            self.gates.clear();
-        }
-        self.gates.retain(|gate| !gate.passed());
-        if self.gates.is_empty() {
-            self.gate_until = None;
-        }
-        !self.gates.is_empty()
-    }
-
-    fn is_forgettable(&self) -> bool {
-        self.place == Place::Idle && self.timer.is_none() && self.failures == 0 && self.gates.is_empty()
-    }
-}
-
 impl<K: Key> State<K> {
     fn number(&mut self) -> u64 {
         self.next += 1;
         self.next
     }
 
+    /// The key as it is shared; a new one if nothing is known of it.
+    fn shared(&mut self, key: K, now: Instant) -> Arc<K> {
+        if let Some((key, _)) = self.items.get_key_value(&key) {
+            return key.clone();
+        }
+        let key = Arc::new(key);
+        self.items.insert(key.clone(), Item::new(now));
+        key
+    }
+
     /// Puts a key into a lane, or aside if the stores have not seen its last writes. Says whether it was put aside.
-    fn enter(&mut self, key: &K, lane: Lane, now: Instant) -> bool {
+    fn enter(&mut self, key: &Arc<K>, lane: Lane, now: Instant) -> bool {
         let ticket = self.number();
         self.stop_timer(key);
         let Some(item) = self.items.get_mut(key) else { return false };
         if !matches!(item.place, Place::Ready(..)) {
-            if item.gated(now) {
+            if let Some(until) = item.gated_until(now) {
                 item.place = Place::Parked;
-                let until = item.gate_until.unwrap_or(now);
-                self.start_timer(key, until, Trigger::Wake);
+                self.start_timer(key, until);
                 return true;
             }
             self.gated.remove(key);
@@ -314,30 +236,30 @@ impl<K: Key> State<K> {
         false
     }
 
-    fn schedule(&mut self, key: &K, due: Instant, lane: Lane, now: Instant) -> bool {
+    /// Lets a key come when it is due, unless it comes earlier anyway. Says whether it was put aside.
+    fn schedule(&mut self, key: &Arc<K>, due: Instant, lane: Lane, now: Instant) -> bool {
         if due <= now {
             return self.enter(key, lane, now);
         }
         let Some(item) = self.items.get_mut(key) else { return false };
         if item.timer.is_none_or(|(at, _)| due < at) {
-            item.brought_forward |= item.backoff_until.is_some_and(|until| due < until);
-            self.start_timer(key, due, Trigger::Retry);
+            item.comes(due);
+            self.start_timer(key, due);
         }
         false
     }
 
-    fn stop_timer(&mut self, key: &K) {
+    fn stop_timer(&mut self, key: &Arc<K>) {
         if let Some(timer) = self.items.get_mut(key).and_then(|item| item.timer.take()) {
             self.timers.remove(&timer);
         }
     }
 
-    fn start_timer(&mut self, key: &K, at: Instant, why: Trigger) {
+    fn start_timer(&mut self, key: &Arc<K>, at: Instant) {
         self.stop_timer(key);
         let timer = (at, self.number());
         if let Some(item) = self.items.get_mut(key) {
             item.timer = Some(timer);
-            item.timer_is = why;
             self.timers.insert(timer, key.clone());
         }
     }
@@ -350,7 +272,7 @@ impl<K: Key> State<K> {
             let Some(item) = self.items.get_mut(&key) else { continue };
             item.timer = None;
             if item.place == Place::Idle {
-                let why = item.timer_is.clone();
+                let why = if item.failing() { Trigger::Retry } else { Trigger::Wake };
                 item.note(why, now);
             }
             parked += usize::from(self.enter(&key, Lane::Normal, now));
@@ -366,77 +288,75 @@ impl<K: Key> State<K> {
                 continue;
             }
             item.place = Place::Running;
-            item.brought_forward |= item.backoff_until.is_some_and(|until| now < until);
+            item.comes(now);
             self.ready -= 1;
             return Some(Taken {
                 triggers: std::mem::take(&mut item.triggers),
                 queued: now - item.since,
                 since_event: item.woken_at.take().map(|at| now - at),
-                key,
+                key: K::clone(&key),
             });
         }
     }
 
     /// Says whether the key was put aside at once.
     fn finish(&mut self, key: &K, finished: Finished, now: Instant) -> bool {
-        let Some(item) = self.items.get_mut(key) else { return false };
+        let Some((key, _)) = self.items.get_key_value(key) else { return false };
+        let key = key.clone();
+        let Some(item) = self.items.get_mut(&key) else { return false };
         item.place = Place::Idle;
-        item.tried = Some(now);
-        item.own = finished.own;
         if finished.forget {
-            *item = Item { triggers: std::mem::take(&mut item.triggers), woken_at: item.woken_at, ..Item::new(now) };
+            item.forget();
         } else if !finished.gates.is_empty() {
-            item.gates = finished.gates;
-            item.gate_until = Some(now + GATE_TIMEOUT);
+            item.wait_for(finished.gates, now);
             self.gated.insert(key.clone());
         }
         let parked = match finished.failed.filter(|_| !finished.forget) {
-            None => self.after_success(key, finished.wake, now),
-            Some(class) => self.after_failure(key, class, now),
+            None => self.after_success(&key, finished.wake, now),
+            Some(class) => self.after_failure(&key, class, finished.own, now),
         };
-        if self.items.get(key).is_some_and(Item::is_forgettable) {
-            self.items.remove(key);
-            self.gated.remove(key);
+        if self.items.get(&key).is_some_and(Item::is_forgettable) {
+            self.items.remove(&key);
+            self.gated.remove(&key);
         }
+        self.breathe();
         parked
     }
 
-    fn after_success(&mut self, key: &K, wake: Option<Instant>, now: Instant) -> bool {
+    /// Gives back the memory of a rush, such as that of the start.
+    fn breathe(&mut self) {
+        if self.items.capacity() > 1024 && self.items.len() < self.items.capacity() / 8 {
+            self.items.shrink_to(256);
+        }
+    }
+
+    fn after_success(&mut self, key: &Arc<K>, wake: Option<Instant>, now: Instant) -> bool {
         let Some(item) = self.items.get_mut(key) else { return false };
-        (item.failures, item.backoff_until, item.brought_forward) = (0, None, false);
-        item.own.clear();
+        item.succeeded();
         if !item.triggers.is_empty() {
             return self.enter(key, Lane::Normal, now);
         }
         match wake {
-            Some(at) => self.start_timer(key, at, Trigger::Wake),
+            Some(at) => self.start_timer(key, at),
             None => self.stop_timer(key),
         }
         false
     }
 
-    fn after_failure(&mut self, key: &K, class: Class, now: Instant) -> bool {
+    fn after_failure(&mut self, key: &Arc<K>, class: Class, own: Vec<Box<str>>, now: Instant) -> bool {
         let Some(item) = self.items.get_mut(key) else { return false };
-        if !item.brought_forward || item.failures == 0 {
-            item.failures = item.failures.saturating_add(1);
-        }
-        item.brought_forward = false;
-        let until = now + Backoff::of(class).delay(item.failures);
-        item.backoff_until = Some(until);
-        let own = std::mem::take(&mut item.own);
-        item.triggers.retain(|trigger| !trigger.is_echo_of(&own));
-        item.own = own;
+        let until = item.failed(class, own, now);
         let specified = item.triggers.iter().any(Trigger::is_specification);
         let due = if item.triggers.is_empty() { until } else { item.due(specified, now) };
-        self.start_timer(key, until, Trigger::Retry);
+        self.start_timer(key, until);
         self.schedule(key, due, Lane::Normal, now)
     }
 
     /// Lets go on what waited for the stores. Says whether anything changed.
     fn recheck(&mut self, now: Instant) -> bool {
         let items = &mut self.items;
-        let passed = |key: &K| items.get_mut(key).is_none_or(|item| !item.gated(now));
-        let free: Vec<K> = self.gated.extract_if(passed).collect();
+        let passed = |key: &Arc<K>| items.get_mut(key).is_none_or(|item| item.gated_until(now).is_none());
+        let free: Vec<Arc<K>> = self.gated.extract_if(passed).collect();
         for key in &free {
             match self.items.get(key).map(|item| (item.place, item.is_forgettable())) {
                 Some((Place::Parked, _)) => _ = self.enter(key, Lane::Normal, now),

@@ -1,0 +1,141 @@
+//! The command line on a real cluster: what it prints, what it asks of a plan, and how it ends.
+
+use std::process::Stdio;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use tokio::process::Command;
+use trimtab_crds::Phase;
+use trimtab_testkit::KUBECONFIG_ENV;
+use trimtab_tests::{App, Shape, binary, with_app};
+
+fn waiting() -> Shape {
+    Shape { steps: "[{setWeight: 20}, {pause: {}}, {setWeight: 50}, {pause: {}}]", ..Shape::default() }
+}
+
+/// How a command ended and what it printed.
+struct Ended {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+async fn run(program: &std::path::Path, arguments: &[&str]) -> Result<Ended> {
+    let kubeconfig = std::env::var_os(KUBECONFIG_ENV).context("there is no cluster")?;
+    let output = Command::new(program)
+        .args(arguments)
+        .env("KUBECONFIG", kubeconfig)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let code = output.status.code().context("it was killed")?;
+    Ok(Ended { code, out: text(&output.stdout), err: text(&output.stderr) })
+}
+
+/// Runs `trimtab` in the application's namespace, and holds it to an exit code and to words that it prints.
+async fn check(app: &App, line: &str, code: i32, out: &[&str], err: &[&str]) -> Result<Ended> {
+    let arguments: Vec<&str> = line.split_whitespace().chain(["-n", app.namespace()]).collect();
+    let ended = run(&binary("trimtab")?, &arguments).await?;
+    let told = format!("trimtab {line}: exit {}\n--- out\n{}\n--- err\n{}", ended.code, ended.out, ended.err);
+    ensure!(ended.code == code, "exit {code} was expected of {told}");
+    for word in out {
+        ensure!(ended.out.contains(word), "{word:?} was expected on standard output of {told}");
+    }
+    for word in err {
+        ensure!(ended.err.contains(word), "{word:?} was expected on standard error of {told}");
+    }
+    ensure!(!ended.out.contains('\u{1b}'), "colour where there is no terminal: {told}");
+    Ok(ended)
+}
+
+async fn wait_step(app: &App, step: &str) -> Result<()> {
+    app.wait_plan(&format!("step {step}"), |plan| {
+        plan.status.as_ref().is_some_and(|s| s.step.as_deref() == Some(step) && s.phase == Phase::Paused)
+    })
+    .await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_release_is_seen_and_steered() {
+    with_app("cli", waiting(), |app| async move {
+        let _manager = app.manager()?;
+        app.wait_stable("v1").await?;
+        check(&app, "get", 0, &["NAME", "web", "Stable"], &[]).await?;
+        check(&app, "promote web", 1, &[], &["no release is under way"]).await?;
+        app.set_image("v2").await?;
+        wait_step(&app, "2/4").await?;
+        let images = "trimtab.local/sample:v1 → trimtab.local/sample:v2";
+        let can = ["waiting for a person", images, "promote --full web", "abort web", "1 of 1 available"];
+        check(&app, "why web", 0, &can, &[]).await?;
+        check(&app, "why deployment/web", 0, &["web Paused"], &[]).await?;
+        check(&app, "plan web", 0, &["4 stable + 4 canary", "at most 8 pods"], &[]).await?;
+        check(&app, "watch web --timeout 1s", 4, &["step 2/4"], &["not over after"]).await?;
+        let json: Value = serde_json::from_str(&check(&app, "why web -o json", 0, &[], &[]).await?.out)?;
+        ensure!(json.pointer("/decided/status/phase") == Some(&"Paused".into()), "{json:#}");
+        ensure!(json.pointer("/seen/deployment/metadata/name") == Some(&"web".into()), "{json:#}");
+
+        check(&app, "pause web", 0, &["Paused"], &[]).await?;
+        check(&app, "resume web", 0, &["web:"], &[]).await?;
+        check(&app, "promote web", 0, &["web:"], &[]).await?;
+        wait_step(&app, "4/4").await?;
+        check(&app, "abort web", 0, &["aborted by request"], &[]).await?;
+        check(&app, "watch web --timeout 60s", 3, &["aborted by request"], &[]).await?;
+        check(&app, "why web", 0, &["retry web", "undo web", "TakenBack"], &[]).await?;
+        check(&app, "undo web", 0, &["web:"], &[]).await?;
+        check(&app, "watch web --timeout 60s", 0, &["web is ready"], &[]).await?;
+
+        app.set_image("v3").await?;
+        wait_step(&app, "2/4").await?;
+        check(&app, "promote --full web", 0, &["web:"], &[]).await?;
+        check(&app, "watch web --timeout 60s", 0, &["trimtab.local/sample:v3"], &[]).await?;
+        check(&app, "restart web --wait=false", 0, &["asked web: restart:"], &[]).await?;
+        wait_step(&app, "2/4").await?;
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_a_manager_it_says_so() {
+    with_app("cli-alone", Shape::default(), |app| async move {
+        check(&app, "get web", 0, &["is trimtab-manager running?"], &[]).await?;
+        check(&app, "why web", 0, &["no manager has written", "guard the Deployment"], &[]).await?;
+        check(&app, "plan web", 0, &["patch", "guard the Deployment"], &[]).await?;
+        check(&app, "pause web --timeout 300ms", 4, &[], &["is trimtab-manager running?"]).await?;
+        check(&app, "get -o name", 0, &["releaseplan.trimtab.dev/web"], &[]).await?;
+        check(&app, "get web -o yaml", 0, &["kind: ReleasePlan"], &[]).await?;
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn mistakes_are_answered_with_what_to_do() {
+    with_app("cli-wrong", Shape::default(), |app| async move {
+        let there = "plans in namespace";
+        check(&app, "why wbe", 1, &[], &["no ReleasePlan wbe", "did you mean web?", there]).await?;
+        check(&app, "why deployment/api", 1, &[], &["no ReleasePlan in namespace", there]).await?;
+        check(&app, "promote ../web", 2, &[], &["lower-case letters"]).await?;
+        check(&app, "watch web --timeout soon", 2, &[], &["90s"]).await?;
+        check(&app, "get web --context nobody", 1, &[], &["nobody"]).await?;
+        check(&app, "get web --kubeconfig /nowhere", 1, &[], &["/nowhere"]).await?;
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn it_is_a_plugin_of_kubectl() -> Result<()> {
+    let folder = std::env::temp_dir().join(format!("trimtab-plugin-{}", std::process::id()));
+    std::fs::create_dir_all(&folder)?;
+    let plugin = folder.join("kubectl-trimtab");
+    std::os::unix::fs::symlink(binary("trimtab")?, &plugin)?;
+    let ended = run(&plugin, &["promote", "--help"]).await;
+    std::fs::remove_dir_all(&folder)?;
+    let ended = ended?;
+    ensure!(ended.code == 0 && ended.out.contains("kubectl trimtab promote"), "{}", ended.out);
+    Ok(())
+}
