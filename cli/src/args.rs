@@ -218,6 +218,7 @@ pub enum Local {
         yes: bool,
     },
     /// Print which nodes a cluster would have here, installing what they need as `up` does
+    #[command(hide = true)]
     Choose {
         /// What is asked for
         #[arg(long, default_value = "auto", value_parser = ["auto", "real", "simulated"])]
@@ -252,7 +253,7 @@ fn reference(text: &str) -> Result<Reference, String> {
     match kind.split('.').next().unwrap_or_default() {
         "releaseplan" | "releaseplans" | "rp" => Ok(Reference::Plan(plain)),
         "deployment" | "deployments" | "deploy" => Ok(Reference::Deployment(plain)),
-        other => Err(format!("{other:?} is no kind that has a plan: write NAME, releaseplan/NAME or deployment/NAME")),
+        _ => Err(format!("{kind:?} is no kind that has a plan: write NAME, releaseplan/NAME or deployment/NAME")),
     }
 }
 

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use kube::{
     Api, Client, Config,
     api::ListParams,
-    config::{KubeConfigOptions, Kubeconfig},
+    config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 use trimtab_crds::ReleasePlan;
 
@@ -34,9 +34,13 @@ pub async fn connect(options: &Cluster) -> Result<Connection> {
         }
         None => match Config::from_kubeconfig(&how).await {
             Ok(config) => config,
-            Err(error) if options.context.is_none() => Config::incluster().map_err(|_| error).context(
-                "no cluster is known: set KUBECONFIG, use --kubeconfig, or start one with `trimtab local up`",
-            )?,
+            Err(KubeconfigError::ReadConfig(..) | KubeconfigError::FindPath) if options.context.is_none() => {
+                Config::incluster().map_err(|_| {
+                    anyhow!(
+                        "no cluster is known: set KUBECONFIG, use --kubeconfig, or start one with `trimtab local up`"
+                    )
+                })?
+            }
             Err(error) => return Err(error).context("the kubeconfig cannot be used"),
         },
     };
@@ -68,14 +72,15 @@ impl Connection {
     pub fn explain(&self, error: kube::Error) -> anyhow::Error {
         match &error {
             kube::Error::Api(status) if status.code == 404 && status.message.contains("could not find") => {
-                anyhow::anyhow!("this cluster knows no ReleasePlans: install them with: kubectl apply -f crds/")
+                anyhow!("this cluster knows no ReleasePlans: install them with: kubectl apply -f crds/")
             }
             kube::Error::Api(status) if status.code == 404 && status.reason != "NotFound" => {
-                anyhow::anyhow!("this cluster knows no ReleasePlans: install them with: kubectl apply -f crds/")
+                anyhow!("this cluster knows no ReleasePlans: install them with: kubectl apply -f crds/")
             }
-            kube::Error::Api(status) => anyhow::anyhow!("the API server says: {}", status.message.trim()),
+            kube::Error::Api(status) => anyhow!("the API server says: {}", status.message.trim()),
             kube::Error::HyperError(_) | kube::Error::Service(_) => {
-                anyhow::Error::new(error).context(format!("cannot reach the API server at {}", self.server))
+                let error = anyhow::Error::new(error);
+                anyhow!("cannot reach the API server at {}: {}", self.server, error.root_cause())
             }
             _ => error.into(),
         }

@@ -53,13 +53,14 @@ fn hold() -> Value {
     let was_held = format!("'{HELD}' in variables.old && variables.old['{HELD}'] != '{RELEASED}'");
     let released = format!("'{HELD}' in variables.now && variables.now['{HELD}'] == '{RELEASED}'");
     let user = "('by ' + request.userInfo.username)";
-    // A person's own pause, taken off while the change is held, is forgotten; the hold stays.
+    // A person's own pause, taken off while the change is held, is forgotten; the hold stays. The policy may be run again
+    // on its own result, where the pause is back: then the mark tells that it was taken off.
+    let length = HELD_WHILE_PAUSED.len();
     let mark = format!(
-        "variables.wasHeld ? \
-         (variables.old['{HELD}'].startsWith('{HELD_WHILE_PAUSED}') && !variables.paused \
-         ? variables.old['{HELD}'].substring({}) : variables.old['{HELD}']) \
-         : (has(oldObject.spec.paused) && oldObject.spec.paused ? '{HELD_WHILE_PAUSED}' + {user} : {user})",
-        HELD_WHILE_PAUSED.len()
+        "!variables.wasHeld ? (has(oldObject.spec.paused) && oldObject.spec.paused ? '{HELD_WHILE_PAUSED}' + {user} : {user}) \
+         : variables.old['{HELD}'].startsWith('{HELD_WHILE_PAUSED}') && (!variables.paused || ('{HELD}' in variables.now \
+         && variables.now['{HELD}'] == variables.old['{HELD}'].substring({length}))) \
+         ? variables.old['{HELD}'].substring({length}) : variables.old['{HELD}']"
     );
     let expression = format!(
         "variables.hold \

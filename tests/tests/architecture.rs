@@ -282,16 +282,22 @@ fn follow(file: &Path, owns_folder: bool, reached: &mut BTreeSet<String>) -> Res
         return Ok(());
     }
     let source = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let folder = file.parent().context("a file is in a folder")?;
-    let folder = if owns_folder { folder.to_owned() } else { folder.join(file.file_stem().unwrap_or_default()) };
+    let parent = file.parent().context("a file is in a folder")?;
+    let folder = if owns_folder { parent.to_owned() } else { parent.join(file.file_stem().unwrap_or_default()) };
+    let mut elsewhere = None;
     for (_, line) in code_lines(&source) {
         let line = line.trim();
+        if let Some(path) = line.strip_prefix("#[path = \"").and_then(|rest| rest.strip_suffix("\"]")) {
+            elsewhere = Some(parent.join(path));
+            continue;
+        }
         let Some(at) = line.find("mod ").filter(|at| *at == 0 || line.starts_with("pub")) else { continue };
         let Some(name) = line[at + 4..].strip_suffix(';') else { continue };
         let (flat, nested) = (folder.join(format!("{name}.rs")), folder.join(name).join("mod.rs"));
-        match flat.exists() {
-            true => follow(&flat, false, reached)?,
-            false => follow(&nested, true, reached)?,
+        match elsewhere.take() {
+            Some(path) => follow(&path, true, reached)?,
+            None if flat.exists() => follow(&flat, false, reached)?,
+            None => follow(&nested, true, reached)?,
         }
     }
     Ok(())

@@ -131,7 +131,7 @@ async fn a_persons_own_pause_is_respected_and_named() {
 
 #[tokio::test]
 async fn a_change_in_mid_rollout_is_held_and_a_person_is_asked() {
-    with_app("midroll", Shape { with_plan: false, min_ready: 600, ..Shape::default() }, |app| async move {
+    with_app("midroll", Shape { with_plan: false, min_ready: 500, ..Shape::default() }, |app| async move {
         // A rollout that cannot end: pods count as available only after ten minutes.
         app.wait_settled(4).await?;
         app.set_image("v2").await?;

@@ -118,7 +118,7 @@ async fn mistakes_are_answered_with_what_to_do() {
         let there = "plans in namespace";
         check(&app, "why wbe", 1, &[], &["no ReleasePlan wbe", "did you mean web?", there]).await?;
         check(&app, "why deployment/api", 1, &[], &["no ReleasePlan in namespace", there]).await?;
-        check(&app, "promote ../web", 2, &[], &["lower-case letters"]).await?;
+        check(&app, "promote Web", 2, &[], &["lower-case letters"]).await?;
         check(&app, "watch web --timeout soon", 2, &[], &["90s"]).await?;
         check(&app, "get web --context nobody", 1, &[], &["nobody"]).await?;
         check(&app, "get web --kubeconfig /nowhere", 1, &[], &["/nowhere"]).await?;

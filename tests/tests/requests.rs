@@ -302,7 +302,7 @@ async fn a_failure_pauses_where_the_plan_says_so() {
 
 #[tokio::test]
 async fn records_are_kept_to_the_history_limit() {
-    let shape = Shape { steps: "[]", plan: "historyLimit: 2\n  rollbackWindow: 0", ..Shape::default() };
+    let shape = Shape { steps: "[]", plan: "historyLimit: 2\nrollbackWindow: 0", ..Shape::default() };
     with_app("history", shape, |app| async move {
         let _manager = app.manager()?;
         app.wait_stable("v1").await?;

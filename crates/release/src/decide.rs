@@ -247,35 +247,39 @@ fn without_plan(seen: &Snapshot) -> Plan<Option<ReleasePlanStatus>> {
     };
     let Some(plan) = deployment.metadata.annotation(names::PLAN) else { return decided };
     let name = &deployment.metadata.name;
-    if let Held::By { .. } = held(deployment) {
-        let note = format!(
-            "a change of Deployment {name} is held, but its ReleasePlan {plan:?} is gone. To let it roll: kubectl annotate \
-             deployment {name} trimtab.dev/plan= --overwrite && kubectl rollout resume deployment {name}. To take it back: \
-             create a ReleasePlan for it, then kubectl trimtab undo"
-        );
-        decided.because("HeldWithoutPlan", note.clone());
-        decided.notices.push(Notice {
-            about: deployment.metadata.object(names::DEPLOYMENT),
-            uid: deployment.metadata.uid.clone(),
-            severity: Severity::Warning,
-            reason: "HeldWithoutPlan",
-            action: "Wait",
-            note,
-        });
-    } else if !plan.is_empty() {
+    let is_held = matches!(held(deployment), Held::By { .. }) && deployment.spec.paused;
+    match (plan.is_empty(), is_held) {
+        (false, true) => {
+            let note = format!(
+                "a change of Deployment {name} is held, but its ReleasePlan {plan:?} is gone. To let it roll: kubectl \
+                 annotate deployment {name} trimtab.dev/plan= --overwrite && kubectl rollout resume deployment {name}. To \
+                 take it back: create a ReleasePlan for it, then kubectl trimtab undo"
+            );
+            decided.because("HeldWithoutPlan", note.clone());
+            decided.notices.push(Notice {
+                about: deployment.metadata.object(names::DEPLOYMENT),
+                uid: deployment.metadata.uid.clone(),
+                severity: Severity::Warning,
+                reason: "HeldWithoutPlan",
+                action: "Wait",
+                note,
+            });
+        }
         // The policy puts a dropped annotation back; an empty one opts out, and can be dropped afterwards.
-        decided.writes.push(annotate(
-            deployment,
-            json!({names::PLAN: ""}),
-            "the plan is gone: let go of the Deployment",
-        ));
-    } else {
-        let none = serde_json::Value::Null;
-        decided.writes.push(annotate(
-            deployment,
-            json!({names::PLAN: none, names::HELD: none}),
-            "the plan is gone: leave no trace",
-        ));
+        (false, false) => {
+            decided.writes.push(annotate(
+                deployment,
+                json!({names::PLAN: ""}),
+                "let go of the Deployment: the plan is gone",
+            ));
+        }
+        // Somebody has opted out and has yet to resume it; the mark tells what for.
+        (true, true) => {}
+        (true, false) => {
+            let none = serde_json::Value::Null;
+            let why = "leave no trace: the plan is gone";
+            decided.writes.push(annotate(deployment, json!({names::PLAN: none, names::HELD: none}), why));
+        }
     }
     decided
 }

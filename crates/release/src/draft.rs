@@ -93,8 +93,11 @@ impl<'a> Draft<'a> {
         }
         self.enter(Stage::TakingBack);
         self.say(Phase::TakingBack, reason, note.clone());
-        let severity =
-            if matches!(reason, "ChangedBack" | "Superseded" | "OptedOut") { Severity::Normal } else { Severity::Warning };
+        let severity = if matches!(reason, "ChangedBack" | "Superseded" | "OptedOut") {
+            Severity::Normal
+        } else {
+            Severity::Warning
+        };
         self.tell(severity, reason, "TakeBack", note);
     }
 

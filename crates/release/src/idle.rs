@@ -122,9 +122,7 @@ fn not_held(draft: &mut Draft<'_>) {
         let name = &world.deployment.metadata.name;
         if draft.status.stable.is_some() {
             let message = match paused {
-                true => format!(
-                    "a person paused Deployment {name}: kubectl rollout resume deployment {name}"
-                ),
+                true => format!("a person paused Deployment {name}: kubectl rollout resume deployment {name}"),
                 false => format!("{} is stable", world.digest_words()),
             };
             draft.say(Phase::Stable, if paused { "PausedByPerson" } else { "Stable" }, message);
@@ -174,9 +172,9 @@ fn start(draft: &mut Draft<'_>, who: &str) {
         return;
     }
     // One that is the plan's already was taken from the history by a process that died before it could record that.
-    let taken = world.replica_sets_of_plan().find(|rs| {
-        rs.spec.template.digest == world.digest && canary::was_the_deployments(rs)
-    });
+    let taken = world
+        .replica_sets_of_plan()
+        .find(|rs| rs.spec.template.digest == world.digest && canary::was_the_deployments(rs));
     let (name, from_history) = match taken.or_else(|| world.owned_with(world.digest)) {
         Some(rs) => (rs.metadata.name.clone(), true),
         None => (canary::set_name(&world.deployment.metadata.name, world.digest), false),

@@ -26,7 +26,6 @@ mod template;
 mod views;
 mod world;
 
-pub use world::pod_failure;
 pub use arithmetic::{canary_replicas, limits, percent_up, share};
 pub use conclude::conclude;
 pub use decide::decide;
@@ -39,3 +38,4 @@ pub use views::{
     PodStatus, PodView, ReleaseFacts, ReleaseView, ReplicaSetCondition, ReplicaSetSpec, ReplicaSetStatus,
     ReplicaSetView, RollingUpdate, Terminated, Waiting,
 };
+pub use world::pod_failure;

@@ -57,7 +57,8 @@ fn paused_by_person(draft: &mut Draft<'_>) -> bool {
         progress.unavailable_since = None;
     }
     let name = &deployment.metadata.name;
-    let message = format!("a person paused Deployment {name} while it was rolling: kubectl rollout resume deployment {name}");
+    let message =
+        format!("a person paused Deployment {name} while it was rolling: kubectl rollout resume deployment {name}");
     draft.say(Phase::Waiting, "PausedByPerson", message);
     true
 }

@@ -4,7 +4,13 @@
 use trimtab_crds::{Phase, Progress, Rejected, ReleaseResult, Undo, Verdict};
 use trimtab_plan::Severity;
 
-use crate::{canary, draft::Draft, idle::{millis, template_of}, record, request, views::ReplicaSetView};
+use crate::{
+    canary,
+    draft::Draft,
+    idle::{millis, template_of},
+    record, request,
+    views::ReplicaSetView,
+};
 
 pub(crate) fn decide(draft: &mut Draft<'_>) {
     let Some(progress) = draft.progress().cloned() else { return };

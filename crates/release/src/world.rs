@@ -100,9 +100,8 @@ impl<'a> World<'a> {
     /// Whether the numbers of all the Deployment's ReplicaSets are current, with no pod still to be removed. Its
     /// controller trusts them: it must not roll while pods are counted that are going.
     pub(crate) fn calm(&self) -> bool {
-        self.owned().all(|rs| {
-            rs.status.observed_generation >= rs.metadata.generation && rs.status.replicas <= rs.spec.replicas
-        })
+        self.owned()
+            .all(|rs| rs.status.observed_generation >= rs.metadata.generation && rs.status.replicas <= rs.spec.replicas)
     }
 
     /// The Deployment's own ReplicaSet for a template; the oldest of equals, as its controller picks.

@@ -27,9 +27,14 @@ fn number() -> impl Strategy<Value = i32> {
 }
 
 fn time() -> impl Strategy<Value = String> {
-    prop::sample::select(vec!["2026-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "9999-12-30T22:00:00Z",
-                              "-009999-01-02T01:59:59Z", "2026-01-01T00:00:10.123456789Z"])
-        .prop_map(str::to_owned)
+    prop::sample::select(vec![
+        "2026-01-01T00:00:00Z",
+        "1970-01-01T00:00:00Z",
+        "9999-12-30T22:00:00Z",
+        "-009999-01-02T01:59:59Z",
+        "2026-01-01T00:00:10.123456789Z",
+    ])
+    .prop_map(str::to_owned)
 }
 
 fn limit() -> impl Strategy<Value = Value> {
@@ -190,7 +195,10 @@ prop_compose! {
 }
 
 fn views<T: DeserializeOwned>(objects: &[Value]) -> Vec<Arc<T>> {
-    objects.iter().map(|o| Arc::new(serde_json::from_str(&o.to_string()).unwrap_or_else(|e| panic!("{e}: {o}")))).collect()
+    objects
+        .iter()
+        .map(|o| Arc::new(serde_json::from_str(&o.to_string()).unwrap_or_else(|e| panic!("{e}: {o}"))))
+        .collect()
 }
 
 prop_compose! {

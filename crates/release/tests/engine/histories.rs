@@ -107,7 +107,12 @@ fn happen(cluster: &mut Cluster, event: &Event, count: usize) {
     }
     cluster.raise_floor();
     if std::env::var("TRACE").is_ok() {
-        println!("{event:?}: floor {}, {:?}, {:?}", cluster.watch.floor, cluster.images(), crate::world::sizes(cluster));
+        println!(
+            "{event:?}: floor {}, {:?}, {:?}",
+            cluster.watch.floor,
+            cluster.images(),
+            crate::world::sizes(cluster)
+        );
     }
 }
 
@@ -368,7 +373,30 @@ fn check_abort(setup: &Setup, before: &[Event], after: &[Event], how: u8) -> Res
 fn scratch() {
     use Event::*;
     let setup = Setup::new(3, json!(0), json!("50%"), json!([{"setWeight": 20}]));
-    check_abort(&setup, &[Reconcile, Stale(0), Reconcile, Reconcile, Pods, ReplicaSet(1), Reconcile, Reconcile, Stale(2), Stale(1), Deployment, Deployment, ReplicaSet(1), Pods,
-     ReplicaSet(0), ReplicaSet(0), ReplicaSet(1), Deployment],
-      &[], 1).unwrap();
+    check_abort(
+        &setup,
+        &[
+            Reconcile,
+            Stale(0),
+            Reconcile,
+            Reconcile,
+            Pods,
+            ReplicaSet(1),
+            Reconcile,
+            Reconcile,
+            Stale(2),
+            Stale(1),
+            Deployment,
+            Deployment,
+            ReplicaSet(1),
+            Pods,
+            ReplicaSet(0),
+            ReplicaSet(0),
+            ReplicaSet(1),
+            Deployment,
+        ],
+        &[],
+        1,
+    )
+    .unwrap();
 }

@@ -52,9 +52,9 @@ struct End {
 
 fn end(cluster: &mut Cluster) -> Result<End, String> {
     let status = check_end(cluster)?;
-    let records = cluster.list(RELEASES).map(|release| {
-        (release["metadata"]["name"].to_string(), release["status"]["result"].to_string())
-    });
+    let records = cluster
+        .list(RELEASES)
+        .map(|release| (release["metadata"]["name"].to_string(), release["status"]["result"].to_string()));
     Ok(End {
         phase: status.phase,
         image: cluster.image().to_owned(),

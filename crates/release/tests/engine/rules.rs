@@ -1,6 +1,6 @@
 //! TBD
-use serde_json::json;
 use crate::world::Setup;
+use serde_json::json;
 #[test]
 fn scratch1() {
     let mut s = Setup::new(1, json!(1), json!(0), json!([{"setWeight":100}]));
@@ -18,7 +18,13 @@ fn scratch3() {
     let mut c = s.stable();
     c.set_image("app:2");
     println!("---- change");
-    for _ in 0..40 { c.advance(1); c.round(); if c.status().unwrap().message.contains("handed") || c.status().unwrap().message.contains("giving") { break } }
+    for _ in 0..40 {
+        c.advance(1);
+        c.round();
+        if c.status().unwrap().message.contains("handed") || c.status().unwrap().message.contains("giving") {
+            break;
+        }
+    }
     println!("---- crash");
     c.set_image("app:crash");
     c.settle().unwrap();

@@ -186,7 +186,9 @@ pub fn check_pods(cluster: &Cluster, image: &str) -> Result<(), String> {
 pub fn sizes(cluster: &Cluster) -> Vec<(String, i32)> {
     cluster
         .list(REPLICA_SETS)
-        .map(|rs| (rs["metadata"]["name"].to_string(), i32::try_from(rs["spec"]["replicas"].as_i64().unwrap()).unwrap()))
+        .map(|rs| {
+            (rs["metadata"]["name"].to_string(), i32::try_from(rs["spec"]["replicas"].as_i64().unwrap()).unwrap())
+        })
         .collect()
 }
 

@@ -181,7 +181,8 @@ impl Cluster {
         let (surge, _) = limits(&deployment);
         let replicas = int(&deployment, "/spec/replicas");
         let room = replicas + surge - self.sum(old, "/spec/replicas");
-        let size = if text(&deployment, "/spec/strategy/type") == "Recreate" { replicas } else { room.clamp(0, replicas) };
+        let size =
+            if text(&deployment, "/spec/strategy/type") == "Recreate" { replicas } else { room.clamp(0, replicas) };
         let mut body = json!({
             "metadata": {"labels": template["metadata"]["labels"], "annotations": {
                 DESIRED_REPLICAS: replicas.to_string(), MAX_REPLICAS: (replicas + surge).to_string()

@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 use trimtab_crds::names;
 
+use super::WEB;
 use super::deployment::{NOT_COPIED, without_hash};
 use super::server::{Cluster, DEPLOYMENTS, PLANS, REPLICA_SETS, int, owner, text};
-use super::WEB;
 
 const ALICE: &str = "alice";
 
@@ -13,19 +13,23 @@ impl Cluster {
     /// Creates the Deployment. `limits` are maxSurge and maxUnavailable.
     pub fn deploy(&mut self, replicas: i32, limits: (Value, Value), image: &str) {
         let (surge, unavailable) = limits;
-        self.create(DEPLOYMENTS, WEB, json!({
-            "metadata": {"annotations": {"team": "shop"}},
-            "spec": {
-                "replicas": replicas, "minReadySeconds": 0, "revisionHistoryLimit": 10,
-                "selector": {"matchLabels": {"app": WEB}},
-                "strategy": {"type": "RollingUpdate",
-                             "rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}},
-                "template": {
-                    "metadata": {"creationTimestamp": null, "labels": {"app": WEB}},
-                    "spec": {"containers": [{"name": "web", "image": image}]}
+        self.create(
+            DEPLOYMENTS,
+            WEB,
+            json!({
+                "metadata": {"annotations": {"team": "shop"}},
+                "spec": {
+                    "replicas": replicas, "minReadySeconds": 0, "revisionHistoryLimit": 10,
+                    "selector": {"matchLabels": {"app": WEB}},
+                    "strategy": {"type": "RollingUpdate",
+                                 "rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}},
+                    "template": {
+                        "metadata": {"creationTimestamp": null, "labels": {"app": WEB}},
+                        "spec": {"containers": [{"name": "web", "image": image}]}
+                    }
                 }
-            }
-        }));
+            }),
+        );
     }
 
     /// Creates a plan; `spec` is merged into one that targets the workload.
@@ -115,8 +119,7 @@ impl Cluster {
             let annotations = rs.pointer("/metadata/annotations").cloned().unwrap_or_default();
             annotations[names::REVISION].as_str().and_then(|r| r.parse::<i64>().ok()).unwrap_or(0)
         };
-        let mut sets: Vec<Value> =
-            self.list(REPLICA_SETS).filter(|rs| owner(rs) == Some(uid)).cloned().collect();
+        let mut sets: Vec<Value> = self.list(REPLICA_SETS).filter(|rs| owner(rs) == Some(uid)).cloned().collect();
         sets.sort_by_key(revision);
         let Some(rs) = sets.len().checked_sub(2).map(|i| sets[i].clone()) else { return };
         self.edit(|d| {

@@ -35,7 +35,8 @@ impl Pod {
     }
 
     fn json(&self) -> Value {
-        let state = if self.crashing { json!({"waiting": {"reason": "CrashLoopBackOff"}}) } else { json!({"running": {}}) };
+        let state =
+            if self.crashing { json!({"waiting": {"reason": "CrashLoopBackOff"}}) } else { json!({"running": {}}) };
         json!({
             "metadata": {"name": self.name, "namespace": NAMESPACE, "uid": self.uid, "ownerReferences": [{
                 "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": self.set, "uid": self.owner, "controller": true

@@ -178,7 +178,9 @@ impl Cluster {
             }
             match done.wake {
                 Wake::OnChange => return Ok(done),
-                Wake::At(at) if at <= self.now => return Err(format!("wakes at {at} without end: {:?}", done.plan.because)),
+                Wake::At(at) if at <= self.now => {
+                    return Err(format!("wakes at {at} without end: {:?}", done.plan.because));
+                }
                 Wake::At(at) => self.now = at,
             }
         }

@@ -51,7 +51,8 @@ fn view<T: Watched>(cache: &mut BTreeMap<String, Arc<T>>, name: &str, object: &V
     if let Some(known) = cache.get(name).filter(|known| known.meta().resource_version == version) {
         return known.clone();
     }
-    let parsed: Arc<T> = Arc::new(serde_json::from_str(&object.to_string()).unwrap_or_else(|e| panic!("{e}: {object}")));
+    let parsed: Arc<T> =
+        Arc::new(serde_json::from_str(&object.to_string()).unwrap_or_else(|e| panic!("{e}: {object}")));
     cache.insert(name.to_owned(), parsed.clone());
     parsed
 }
@@ -199,9 +200,8 @@ impl Cluster {
 
     /// Performs one of our writes as the server does.
     pub fn write(&mut self, index: usize, write: &Write) -> Result<(), Failure> {
-        let fail = |class, reason: &str, message: String| {
-            Err(Failure { index, class, reason: reason.to_owned(), message })
-        };
+        let fail =
+            |class, reason: &str, message: String| Err(Failure { index, class, reason: reason.to_owned(), message });
         let kind = self.kind(write.target.kind.plural);
         let name = write.target.name.clone();
         assert_eq!(write.target.namespace, NAMESPACE, "writes stay in their namespace");
