@@ -4,7 +4,7 @@ use trimtab_crds::{Phase, Stage};
 
 use crate::{
     facts::{Facts, Mark, Side, StepFact, Turn},
-    paint::{BAD, BOLD, DIM, GOOD, NEW, WARN, pad, paint, wrap},
+    paint::{BAD, BOLD, DIM, GOOD, NEW, WARN, pad, paint, width, wrap},
 };
 
 /// How a phase looks.
@@ -39,8 +39,8 @@ pub fn short_image(image: &str) -> String {
     image.split(" + ").map(|one| one.rsplit('/').next().unwrap_or(one)).collect::<Vec<_>>().join(" + ")
 }
 
-/// Steps in one line.
-pub fn steps(steps: &[StepFact]) -> String {
+/// Steps beside each other, in as many lines of so many columns as they need.
+pub fn steps(steps: &[StepFact], columns: usize) -> Vec<String> {
     let one = |step: &StepFact| {
         let note = if step.note.is_empty() { String::new() } else { format!(" ({})", step.note) };
         match step.turn {
@@ -49,7 +49,17 @@ pub fn steps(steps: &[StepFact]) -> String {
             Turn::Later => paint(DIM, format!("· {}", step.words)),
         }
     };
-    steps.iter().map(one).collect::<Vec<_>>().join("  ")
+    let mut lines: Vec<String> = vec![];
+    for text in steps.iter().map(one) {
+        match lines.last_mut() {
+            Some(line) if width(line) + 2 + width(&text) <= columns => {
+                line.push_str("  ");
+                line.push_str(&text);
+            }
+            _ => lines.push(text),
+        }
+    }
+    lines
 }
 
 /// What stands on top: name, phase, step and share.
@@ -85,12 +95,14 @@ pub fn picture(name: &str, facts: &Facts, columns: usize, more: &[String]) -> Ve
             add(format!("{} {}", pad("trouble", 8), paint(BAD, trouble)));
         }
     }
-    if !facts.steps.is_empty() {
-        add(format!("{} {}", pad("steps", 8), steps(&facts.steps)));
-    }
-    for (i, text) in wrap(&facts.message, columns.saturating_sub(12).max(30)).iter().enumerate() {
-        add(format!("{} {text}", pad(if i == 0 { "now" } else { "" }, 8)));
-    }
+    let room = columns.saturating_sub(12).max(30);
+    let mut block = |label: &str, texts: Vec<String>| {
+        for (i, text) in texts.iter().enumerate() {
+            add(format!("{} {text}", pad(if i == 0 { label } else { "" }, 8)));
+        }
+    };
+    block("steps", steps(&facts.steps, room));
+    block("now", wrap(&facts.message, room));
     for text in more {
         add(text.clone());
     }
@@ -175,11 +187,12 @@ mod tests {
     fn a_long_sentence_goes_on_below() {
         check(
             None,
-            50,
+            49,
             &[
                 "┌ web Releasing · step 2/2",
                 "│ stable   ●●◌       3 of 3    web:v1",
-                "│ steps    ✓ 20%  ▸ pause 5s (2 s left)  · promote",
+                "│ steps    ✓ 20%  ▸ pause 5s (2 s left)",
+                "│          · promote",
                 "│ now      step 1/2, setWeight 20: 1 of 2 canary",
                 "└          pods are available",
             ],

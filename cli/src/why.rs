@@ -9,7 +9,7 @@ use crate::{
     args::{Form, Why},
     connect::connect,
     facts::{self, Facts, Side, Turn},
-    paint::{BAD, BOLD, DIM, GOOD, NEW, WARN, columns, out, pad, paint, wrap},
+    paint::{BAD, BOLD, DIM, GOOD, NEW, WARN, clip, columns, out, pad, paint, wrap},
     panel,
     situation::{self, Situation},
     times,
@@ -155,10 +155,12 @@ fn changed(change: &Change) -> String {
 fn pods(facts: &Facts, page: &mut Page) {
     let side = |label: &str, side: &Side| {
         let count = format!("{} of {} available", side.available, side.asked);
-        format!("{} {}  {count}  {}  {}", pad(label, 6), panel::dots(side), side.replica_set, paint(DIM, side.image()))
+        let image = paint(DIM, panel::short_image(&side.image()));
+        format!("{} {}  {count}  {}  {image}", pad(label, 6), panel::dots(side), side.replica_set)
     };
     let both = [("stable", &facts.stable), ("new", &facts.new)];
-    page.rows("pods", both.iter().filter_map(|(label, s)| Some(side(label, s.as_ref()?))));
+    let room = page.columns.saturating_sub(LABEL + 2);
+    page.rows("pods", both.iter().filter_map(|(label, s)| Some(clip(&side(label, s.as_ref()?), room))));
     let troubled = both.iter().filter_map(|(_, s)| s.as_ref()).flat_map(|s| &s.pods);
     let troubled = troubled.filter_map(|pod| Some(format!("{}: {}", pod.name, paint(BAD, pod.trouble.as_ref()?))));
     page.rows("trouble", troubled.take(5));
@@ -215,7 +217,7 @@ fn releases(s: &Situation, page: &mut Page) {
     };
     let columns = page.columns;
     let rows = s.releases.iter().take(3).map(row);
-    let rows: Vec<String> = rows.map(|row| crate::paint::clip(&row, columns.saturating_sub(LABEL + 2))).collect();
+    let rows: Vec<String> = rows.map(|row| clip(&row, columns.saturating_sub(LABEL + 2))).collect();
     page.rows("releases", rows);
 }
 

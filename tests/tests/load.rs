@@ -31,7 +31,9 @@ async fn call(app: &App) -> Result<Load> {
 }
 
 fn shape(with_plan: bool) -> Shape {
-    Shape { max_surge: "1", max_unavailable: "0", with_plan, min_ready: 1, ..Shape::default() }
+    // A canary of one, so that there is a promotion to abort in the middle of.
+    let steps = "[{setWeight: 20}, {pause: {duration: 500ms}}]";
+    Shape { max_surge: "1", max_unavailable: "0", steps, with_plan, min_ready: 1, ..Shape::default() }
 }
 
 /// Failures of the plain rolling update of the same Deployment.

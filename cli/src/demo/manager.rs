@@ -20,25 +20,37 @@ pub struct Manager {
     child: Child,
 }
 
-/// Where the manager is: beside this program, or on the PATH.
-pub fn find() -> Result<PathBuf> {
-    let own = std::env::current_exe().context("this program does not know where it is")?;
-    let beside = own.parent().map(|folder| folder.join(NAME));
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = beside.into_iter().chain(std::env::split_paths(&path).map(|dir| dir.join(NAME))).find(|p| p.is_file());
-    found.with_context(|| {
-        format!("{NAME} is neither beside {} nor on the PATH: run `make demo`, which builds it", own.display())
-    })
+/// The programs that are started. They are found at the beginning: a build may replace them while the demo runs.
+#[derive(Debug, Clone)]
+pub struct Programs {
+    /// This program.
+    pub own: PathBuf,
+    /// The manager: beside this program, or on the PATH.
+    pub manager: PathBuf,
+}
+
+impl Programs {
+    /// Finds them.
+    pub fn find() -> Result<Self> {
+        let own = std::env::current_exe().context("this program does not know where it is")?;
+        let beside = own.parent().map(|folder| folder.join(NAME));
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let on_path = std::env::split_paths(&path).map(|dir| dir.join(NAME));
+        let manager = beside.into_iter().chain(on_path).find(|p| p.is_file()).with_context(|| {
+            format!("{NAME} is neither beside {} nor on the PATH: run `make demo`, which builds it", own.display())
+        })?;
+        Ok(Self { own, manager })
+    }
 }
 
 impl Manager {
     /// Starts it. It listens at no port, and takes no lease: there is no other.
-    pub fn start(kubeconfig: &Path, log: &Path) -> Result<Self> {
+    pub fn start(programs: &Programs, kubeconfig: &Path, log: &Path) -> Result<Self> {
         let log = OpenOptions::new().create(true).append(true).open(log)?;
-        let child = Command::new(std::env::current_exe()?)
+        let child = Command::new(&programs.own)
             .arg("with-parent")
             .arg(std::process::id().to_string())
-            .arg(find()?)
+            .arg(&programs.manager)
             .args(["--leader-elect=false", "--admin-addr=0", "--metrics-addr=0"])
             .env("KUBECONFIG", kubeconfig)
             .stdin(Stdio::null())
@@ -48,7 +60,7 @@ impl Manager {
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("cannot start {NAME}"))?;
+            .with_context(|| format!("cannot start {NAME} through {}", programs.own.display()))?;
         Ok(Self { child })
     }
 

@@ -7,7 +7,7 @@ mod stage;
 mod story;
 
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -24,6 +24,7 @@ use crate::{
     local::settle,
     paint::{DIM, can_ask, line, on_terminal, paint, tell},
 };
+use manager::Programs;
 use narrator::Narrator;
 use stage::{APP, NAMESPACE, Stage};
 
@@ -34,11 +35,11 @@ pub async fn run(options: Demo) -> Result<Exit> {
     if std::env::var_os("USE_EXISTING_CLUSTER").is_some_and(|v| v == "true" || v == "1") {
         bail!("the demo boots a cluster of its own: unset USE_EXISTING_CLUSTER");
     }
-    manager::find()?;
+    let programs = Programs::find()?;
     let mut stage = None;
     let mut say = Narrator::default();
     let ended = tokio::select! {
-        result = play(&options.nodes, keep, &mut stage, &mut say) => result.map(Some),
+        result = play(programs, &options.nodes, keep, &mut stage, &mut say) => result.map(Some),
         () = interrupted() => Ok(None),
     };
     let exit = conclude(ended, keep, stage.as_ref()).await;
@@ -49,7 +50,13 @@ pub async fn run(options: Demo) -> Result<Exit> {
 }
 
 /// Plays all of it. True if every promise was kept.
-async fn play(nodes: &str, keep: bool, place: &mut Option<Stage>, say: &mut Narrator) -> Result<bool> {
+async fn play(
+    programs: Programs,
+    nodes: &str,
+    keep: bool,
+    place: &mut Option<Stage>,
+    say: &mut Narrator,
+) -> Result<bool> {
     say.title(
         "Trimtab steers every change to a running application",
         "A change is held, tried on a few pods, judged, then promoted or taken back. Between releases nothing is in the way.",
@@ -63,7 +70,7 @@ async fn play(nodes: &str, keep: bool, place: &mut Option<Stage>, say: &mut Narr
     say.say(&format!("{what}: {why}."));
     let begun = Instant::now();
     let name = keep.then(|| format!("demo-{:x}", std::process::id()));
-    let stage = place.insert(Stage::boot(nodes, name.as_deref()).await?);
+    let stage = place.insert(Stage::boot(programs, nodes, name.as_deref()).await?);
     let version = stage.to.client.apiserver_version().await?.git_version;
     say.promise(true, &format!("Kubernetes {version} is up"), &format!("{:.1} s", begun.elapsed().as_secs_f64()));
     let begun = Instant::now();
@@ -102,8 +109,7 @@ async fn conclude(ended: Result<Option<bool>>, keep: bool, stage: Option<&Stage>
 /// How to look around, and how to stop.
 fn look_around(stage: &Stage, keep: bool, interactive: bool) {
     let say = Narrator::default();
-    let here = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("trimtab"));
-    let program = nearby(&here);
+    let program = nearby(&stage.programs.own);
     let kubectl = if on_path("kubectl") { "kubectl".to_owned() } else { nearby(stage.cluster.kubectl()) };
     line("");
     if !keep && !interactive {
@@ -122,7 +128,7 @@ fn look_around(stage: &Stage, keep: bool, interactive: bool) {
         (format!("{kubectl} get releaseplans,releases -n {NAMESPACE}"), "plans and records"),
     ];
     if keep {
-        let manager = manager::find().map_or_else(|_| "trimtab-manager".to_owned(), |path| nearby(&path));
+        let manager = nearby(&stage.programs.manager);
         rows.push((format!("{manager} --leader-elect=false &"), "the manager again"));
     }
     rows.extend([

@@ -7,7 +7,7 @@ use crate::paint::{BAD, BOLD, DIM, GOOD, NEW, WARN, columns, line, on_terminal, 
 
 const INDENT: &str = "   ";
 const WIDEST: usize = 96;
-const BREATH: Duration = Duration::from_millis(2500);
+const BREATH: Duration = Duration::from_secs(5);
 
 /// Tells the story and counts the promises.
 #[derive(Default)]
@@ -126,5 +126,19 @@ impl Narrator {
         if on_terminal() {
             tokio::time::sleep(BREATH).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_broken_promise_is_enough() {
+        let mut say = Narrator::default();
+        say.promise(true, "this is so", "1 of 1");
+        assert!(say.verdict(Duration::ZERO));
+        say.promise(false, "and that is not", "0 of 1");
+        assert!(!say.verdict(Duration::ZERO));
     }
 }

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use trimtab_testkit::{Cluster, ClusterOptions, Load, LoadOptions, LoadReport, Nodes, local};
 
-use super::manager::Manager;
+use super::manager::{Manager, Programs};
 use crate::{
     args::Reference,
     connect::Connection,
@@ -34,6 +34,8 @@ pub struct Stage {
     pub cluster: Cluster,
     /// The way to it.
     pub to: Connection,
+    /// The programs that are started.
+    pub programs: Programs,
     /// The manager, while there is one.
     pub manager: Option<Manager>,
     /// Requests to the application, where pods are real.
@@ -52,7 +54,7 @@ pub struct Printed {
 
 impl Stage {
     /// Boots a cluster: one that ends with this process, or one that stays, by name.
-    pub async fn boot(nodes: Nodes, keep: Option<&str>) -> Result<Self> {
+    pub async fn boot(programs: Programs, nodes: Nodes, keep: Option<&str>) -> Result<Self> {
         let name = keep.unwrap_or("demo").to_owned();
         let options = ClusterOptions { name, nodes, ..ClusterOptions::default() };
         let cluster = match keep {
@@ -60,7 +62,7 @@ impl Stage {
             None => Cluster::start(options).await?,
         };
         let to = Connection::of(cluster.client().await?, NAMESPACE);
-        Ok(Self { cluster, to, manager: None, load: None, samples: VecDeque::new() })
+        Ok(Self { cluster, to, programs, manager: None, load: None, samples: VecDeque::new() })
     }
 
     /// The cluster's own folder, where the demo keeps its files: it goes with the cluster.
@@ -75,7 +77,7 @@ impl Stage {
 
     /// Starts the manager.
     pub fn start_manager(&mut self) -> Result<()> {
-        self.manager = Some(Manager::start(self.cluster.kubeconfig(), &self.log())?);
+        self.manager = Some(Manager::start(&self.programs, self.cluster.kubeconfig(), &self.log())?);
         Ok(())
     }
 

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::facts::{Facts, Side};
 
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(120);
 const CRDS: [(&str, &str); 4] = [
     ("releaseplans.trimtab.dev.yaml", include_str!("../../../crds/releaseplans.trimtab.dev.yaml")),
     ("releases.trimtab.dev.yaml", include_str!("../../../crds/releases.trimtab.dev.yaml")),
@@ -35,9 +35,9 @@ pub async fn tell(stage: &mut Stage, say: &mut Narrator) -> Result<()> {
     say.breath().await;
     change(stage, say, &stable).await?;
     say.breath().await;
-    without_trimtab(stage, say).await?;
+    let canary = without_trimtab(stage, say).await?;
     say.breath().await;
-    let stable = promotion(stage, say).await?;
+    let stable = promotion(stage, say, &canary).await?;
     say.breath().await;
     broken(stage, say, &stable).await?;
     say.breath().await;
@@ -127,7 +127,6 @@ async fn change(stage: &mut Stage, say: &mut Narrator, stable: &BTreeSet<String>
     say.promise(canary == 1 && all == 4, "at 20% one pod in five is new", &format!("{canary} of {}", canary + all));
     let (same, number) = kept(stable, &uids(facts.stable.as_ref()));
     say.promise(same, "no stable pod was touched", &number);
-    say.breath().await;
     let by = facts.status.release.as_ref().map(|p| p.by.clone()).unwrap_or_default();
     say.promise(!by.is_empty() && by != "unknown", "the record says who changed it", &by);
     Ok(())
@@ -141,7 +140,7 @@ fn image(tag: &str) -> String {
     format!("trimtab.local/sample:{tag}")
 }
 
-async fn without_trimtab(stage: &mut Stage, say: &mut Narrator) -> Result<()> {
+async fn without_trimtab(stage: &mut Stage, say: &mut Narrator) -> Result<BTreeSet<String>> {
     say.chapter("The manager is killed, in the middle of it");
     if let Some(mut manager) = stage.manager.take() {
         say.command(&format!("kill -9 {}", manager.id().unwrap_or_default()));
@@ -178,26 +177,24 @@ async fn without_trimtab(stage: &mut Stage, say: &mut Narrator) -> Result<()> {
     say.promise(name == "web-1", "a new manager goes on where the old one was", &seconds(begun));
     let size = facts.new.as_ref().map_or(0, |side| side.available);
     say.promise(size == 5, "at 50% every other pod is new", &format!("{size} of {}", size + available(&facts)));
-    Ok(())
+    Ok(uids(facts.new.as_ref()))
 }
 
 fn available(facts: &Facts) -> i32 {
     facts.stable.as_ref().map_or(0, |side| side.available)
 }
 
-async fn promotion(stage: &mut Stage, say: &mut Narrator) -> Result<BTreeSet<String>> {
+async fn promotion(stage: &mut Stage, say: &mut Narrator, canary: &BTreeSet<String>) -> Result<BTreeSet<String>> {
     say.chapter("Promotion");
     say.say("The Deployment takes the canary over as its own, and its old pods go.");
-    let mut canary = BTreeSet::new();
     let (_, facts) = stage
         .follow("the new image to be stable", PATIENCE, |seen, facts| {
-            canary.extend(uids(facts.new.as_ref().filter(|side| side.image() == image("v2"))));
             let new = facts.stable.as_ref().is_some_and(|side| side.image() == image("v2"));
             seen.is("Ready") && new
         })
         .await?;
     let stable = uids(facts.stable.as_ref());
-    let (same, number) = kept(&canary, &stable);
+    let (same, number) = kept(canary, &stable);
     say.promise(same, "the canary's pods are the stable pods now: none was started twice", &number);
     say.promise(
         stable.len() == 5 && available(&facts) == 5,
@@ -278,4 +275,26 @@ async fn records(stage: &mut Stage, say: &mut Narrator) -> Result<()> {
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_in_crds_is_installed() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../crds");
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let missing: Vec<String> =
+            files.filter(|f| f.ends_with(".yaml") && !CRDS.iter().any(|(name, _)| name == f)).collect();
+        assert!(missing.is_empty(), "add {missing:?} to CRDS");
+    }
+
+    #[test]
+    fn a_pod_that_is_gone_breaks_the_promise() {
+        let set = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<BTreeSet<String>>();
+        assert_eq!(kept(&set(&["a", "b"]), &set(&["b", "c"])), (false, "1 of 2".to_owned()));
+        assert_eq!(kept(&set(&["a"]), &set(&["a", "c"])), (true, "1 of 1".to_owned()));
+        assert!(!kept(&set(&[]), &set(&["a"])).0);
+    }
 }

@@ -13,7 +13,7 @@ use crate::{
     Snapshot, canary,
     draft::Draft,
     idle, promoting, record, report, stepping, steps, taking_back,
-    views::{DeploymentView, PlanView},
+    views::{DeploymentView, PlanView, ReplicaSetView},
     world::{Held, World, held},
 };
 
@@ -71,10 +71,15 @@ fn close_lost<S>(now: Timestamp, seen: &Snapshot, mut progress: Progress, plan: 
 /// died before it could record them, for a change that has changed since.
 fn remove_strays(draft: &mut Draft<'_>, another_deployment: bool) {
     let world = draft.world;
-    if draft.progress().is_some() {
+    let progress = draft.progress().cloned();
+    if progress.as_ref().is_some_and(|progress| progress.stage == Stage::TakingBack) {
         return;
     }
-    for rs in world.replica_sets_of_plan().filter(|rs| rs.metadata.deletion_timestamp.is_none()) {
+    let needed = |rs: &ReplicaSetView| {
+        let canary = |progress: &Progress| progress.canary.as_ref().is_some_and(|c| c.replica_set == rs.metadata.name);
+        progress.as_ref().is_some_and(|progress| canary(progress) || rs.spec.template.digest == progress.digest)
+    };
+    for rs in world.replica_sets_of_plan().filter(|rs| rs.metadata.deletion_timestamp.is_none() && !needed(rs)) {
         if another_deployment || !canary::was_the_deployments(rs) {
             draft.write(canary::delete(rs));
         } else if rs.spec.replicas > 0 {

@@ -18,6 +18,11 @@ pub(crate) fn decide(draft: &mut Draft<'_>) {
     let why = progress.verdict.as_ref().map(|v| v.message.clone()).unwrap_or_default();
     let world = draft.world;
     let Some(rs) = world.new_set(&progress) else { return without_set(draft, progress, &why) };
+    // Released past the plan, the Deployment has made a ReplicaSet of its own beside the canary.
+    let second = world.owned_with(&progress.digest).filter(|own| own.metadata.uid != rs.metadata.uid);
+    if let Some(own) = second.filter(|own| own.spec.replicas > 0 || own.status.replicas > 0) {
+        return out_of_the_deployment(draft, &progress, own, &why);
+    }
     if world.owned_by_deployment(rs) && !(returned(draft, &progress, rs)) {
         return out_of_the_deployment(draft, &progress, rs, &why);
     }
