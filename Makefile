@@ -54,8 +54,8 @@ check: need-cargo ## Formatting, lints, documentation, generated files, licences
 	$(CARGO) clippy -q --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc -q --workspace --no-deps --document-private-items
 	$(CARGO) run -q -p trimtab-crds --bin generate -- --check
-	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check; \
-	else echo "cargo-deny is not installed, licences and advisories are not checked: cargo install cargo-deny"; fi
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check bans licenses sources; \
+	else echo "cargo-deny is not installed, licences and bans are not checked: cargo install cargo-deny"; fi
 
 packages: need-cargo ## Install what real nodes need (Debian); asks first, unless YES=1
 	@$(CARGO) run -q -p trimtab-cli -- local packages

@@ -101,12 +101,10 @@ fn hold() -> Value {
 fn warning() -> Value {
     let held = format!(
         "has(object.metadata.annotations) && '{HELD}' in object.metadata.annotations \
-         && object.metadata.annotations['{HELD}'] != '{RELEASED}'"
+         && object.metadata.annotations['{HELD}'] != '{RELEASED}' \
+         && '{PLAN}' in object.metadata.annotations && object.metadata.annotations['{PLAN}'] != ''"
     );
-    let plan = format!(
-        "'{PLAN}' in object.metadata.annotations && object.metadata.annotations['{PLAN}'] != '' \
-         ? object.metadata.annotations['{PLAN}'] : '(none)'"
-    );
+    let plan = format!("object.metadata.annotations['{PLAN}']");
     json!({
         "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
         "metadata": {"name": "trimtab-held-warning", "labels": {"app.kubernetes.io/part-of": "trimtab"}},

@@ -10,6 +10,7 @@ use crate::Verdict;
 
 /// The record of one release: what changed, by whom, and what was stable before.
 #[derive(Debug, Clone, PartialEq, CustomResource, Serialize, Deserialize, JsonSchema)]
+#[expect(clippy::duplicated_attributes, reason = "each column is an attribute of its own and has a type")]
 #[kube(
     group = "trimtab.dev",
     version = "v1alpha1",

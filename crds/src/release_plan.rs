@@ -11,6 +11,7 @@ use crate::{Canary, DurationText, StepRecord};
 
 /// How changes to one workload are released.
 #[derive(Debug, Clone, PartialEq, Eq, CustomResource, Serialize, Deserialize, KubeSchema)]
+#[expect(clippy::duplicated_attributes, reason = "each column is an attribute of its own and has a type")]
 #[kube(
     group = "trimtab.dev",
     version = "v1alpha1",
@@ -250,6 +251,9 @@ pub struct Progress {
     /// The most pods of the new revision that were available since then.
     #[serde(default)]
     pub most_available: i32,
+    /// While it is promoted: since when fewer pods are available, of both revisions, than the Deployment allows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub short_since: Option<Timestamp>,
     /// The steps so far.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<StepRecord>,

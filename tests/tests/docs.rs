@@ -6,7 +6,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use kube::config::Kubeconfig;
 use serde_json::Value;
 use trimtab_crds::{Release, ReleasePlan};
 
@@ -191,13 +190,9 @@ fn links_in_the_documentation_lead_somewhere() -> Result<()> {
     Ok(())
 }
 
-/// A YAML document as a value. kube reads YAML for kubeconfigs, whose extensions may be anything; that spares a parser.
+/// A YAML document as a value.
 fn yaml(document: &str) -> Result<Value> {
-    let indented: Vec<String> = document.lines().map(|line| format!("    {line}")).collect();
-    let config =
-        Kubeconfig::from_yaml(&format!("extensions:\n- name: document\n  extension:\n{}\n", indented.join("\n")))?;
-    let extension = config.extensions.and_then(|all| all.into_iter().next()).context("kube lost the document")?;
-    Ok(extension.extension)
+    Ok(serde_saphyr::from_str(document)?)
 }
 
 /// Whether everything that is written is also there when it was read: a misspelt field would be left out.

@@ -240,6 +240,7 @@ fn begin(draft: &mut Draft<'_>, by: String, canary: Option<CanaryProgress>, skip
         pause_started_at: None,
         unavailable_since: Some(now),
         most_available: 0,
+        short_since: None,
         steps: first
             .map(|step| StepRecord { step: steps::words(step), started_at: now, finished_at: None })
             .into_iter()

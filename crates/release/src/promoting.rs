@@ -1,5 +1,7 @@
 //! Promotion: the Deployment takes the canary over, is unpaused, and rolls the rest in by its own rules.
 
+use std::time::Duration;
+
 use trimtab_crds::{PastRevision, Phase, ReleaseResult, Revision, Stage};
 use trimtab_plan::{Severity, Wake};
 
@@ -23,7 +25,7 @@ pub(crate) fn decide(draft: &mut Draft<'_>) {
     if new_set.is_some_and(|rs| failed(draft, rs)) {
         return;
     }
-    if paused_by_person(draft) || overdue(draft, new_set) {
+    if paused_by_person(draft) || overdue(draft, new_set) || short(draft, new_set) {
         return;
     }
     let released = !world.deployment.spec.paused;
@@ -215,6 +217,33 @@ fn overdue(draft: &mut Draft<'_>, new_set: Option<&ReplicaSetView>) -> bool {
     }
     draft.plan.wake_by(end);
     false
+}
+
+/// Pods that the Deployment counted on no longer serve: stable ones were removed for them, and only taking the release
+/// back brings those again. The Deployment by itself would wait. A dip of a moment is forgiven.
+fn short(draft: &mut Draft<'_>, new_set: Option<&ReplicaSetView>) -> bool {
+    const FORGIVEN: Duration = Duration::from_secs(3);
+    let world = draft.world;
+    let now = millis(world.now);
+    let stable = world.stable_set(&draft.status).map_or(0, |rs| rs.status.available_replicas);
+    let available = stable + new_set.map_or(0, |rs| rs.status.available_replicas);
+    let handed_over = new_set.is_some_and(|rs| world.owned_by_deployment(rs));
+    let needed = world.replicas - world.max_unavailable;
+    let Some(progress) = draft.status.release.as_mut() else { return false };
+    if !handed_over || available >= needed {
+        progress.short_since = None;
+        return false;
+    }
+    let since = *progress.short_since.get_or_insert(now);
+    let end = since.checked_add(FORGIVEN).unwrap_or(now);
+    if world.now < end {
+        draft.plan.wake_by(end);
+        return false;
+    }
+    let message =
+        format!("only {available} pods were available while it was being promoted; the Deployment allows {needed}");
+    draft.take_back("AvailabilityLost", message);
+    true
 }
 
 fn bypassed(draft: &mut Draft<'_>) {

@@ -78,6 +78,7 @@ pub(crate) fn close<S>(
     let message = match (&verdict, result) {
         (Some(verdict), _) => verdict.message.clone(),
         (None, ReleaseResult::Promoted) => "promoted".to_owned(),
+        (None, ReleaseResult::Bypassed) => "released past the plan".to_owned(),
         (None, _) => "over".to_owned(),
     };
     let mut steps = progress.steps.clone();

@@ -134,6 +134,19 @@ fn roll_back(draft: &mut Draft<'_>, progress: &Progress, why: &str) {
     draft.say(Phase::TakingBack, "RollingBack", message);
 }
 
+/// Where the paused Deployment has no stable pod to multiply, it would scale up its newest old ReplicaSet: it gets one.
+fn revive_stable(draft: &mut Draft<'_>) -> bool {
+    let world = draft.world;
+    if !world.deployment.spec.paused || world.replicas == 0 {
+        return false;
+    }
+    let stable = world.stable_set(&draft.status).filter(|rs| rs.spec.replicas == 0 && world.owned_by_deployment(rs));
+    let Some(stable) = stable else { return false };
+    draft.write(canary::scale(stable, 1, "bring the first stable pod back"));
+    draft.say(Phase::TakingBack, "TakingBack", "bringing the first stable pod back");
+    true
+}
+
 /// Pods of a ReplicaSet that are available and stay: the Deployment may have taken some away a moment ago, and brought
 /// them back again, before the status could tell.
 fn surely_available(rs: &ReplicaSetView) -> i32 {
@@ -145,6 +158,9 @@ fn surely_available(rs: &ReplicaSetView) -> i32 {
 fn shrink(draft: &mut Draft<'_>, progress: &Progress, rs: &ReplicaSetView, why: &str) {
     let world = draft.world;
     let stable = world.stable_set(&draft.status).map_or(0, surely_available);
+    if revive_stable(draft) {
+        return;
+    }
     let missing = (world.replicas - stable).max(0);
     // Pods that do not serve are of no use; those that do stay until stable has taken their place.
     let keep = rs.spec.replicas.min(rs.status.available_replicas).min(missing);
@@ -176,6 +192,9 @@ fn shrink(draft: &mut Draft<'_>, progress: &Progress, rs: &ReplicaSetView, why: 
 /// The new revision is gone. It is remembered, unless the change itself went away.
 fn over(draft: &mut Draft<'_>, progress: Progress) {
     let world = draft.world;
+    if revive_stable(draft) {
+        return;
+    }
     let verdict = progress
         .verdict
         .clone()

@@ -38,15 +38,16 @@ pub(crate) struct World<'a> {
     /// The Deployment's size.
     pub(crate) replicas: i32,
     pub(crate) max_surge: i32,
+    pub(crate) max_unavailable: i32,
 }
 
 impl<'a> World<'a> {
     pub(crate) fn new(now: Timestamp, seen: &'a Snapshot, deployment: &'a DeploymentView, plan: &'a PlanView) -> Self {
         let rolling = deployment.spec.strategy.rolling_update.clone().unwrap_or_default();
         let replicas = deployment.spec.replicas.max(0);
-        let (max_surge, _) = limits(replicas, &rolling.max_surge, &rolling.max_unavailable);
+        let (max_surge, max_unavailable) = limits(replicas, &rolling.max_surge, &rolling.max_unavailable);
         let digest = deployment.spec.template.digest.as_str();
-        Self { now, seen, deployment, plan, digest, replicas, max_surge }
+        Self { now, seen, deployment, plan, digest, replicas, max_surge, max_unavailable }
     }
 
     pub(crate) fn deployment_ref(&self) -> ObjectRef {

@@ -1,6 +1,8 @@
 //! The journal: the last decisions about each key, for people who ask why. Kept in memory, bounded, and forgotten with
 //! the key. Not a log, and nothing that a decision may rest on.
 
+mod also;
+
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::{self, Write as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,6 +12,7 @@ use serde::Serialize;
 use trimtab_plan::{Because, Kind, ObjectRef};
 
 use crate::admin::WhySource;
+use also::Also;
 
 /// Decisions kept for a key.
 const DECISIONS: usize = 16;
@@ -23,6 +26,9 @@ const SENTENCE: usize = 400;
 pub struct Why {
     /// The object.
     pub object: ObjectRef,
+    /// What was decided about, where it is something else that concerns the object.
+    #[serde(rename = "decidedAbout", skip_serializing_if = "Vec::is_empty")]
+    pub about: Vec<ObjectRef>,
     /// The decisions; of several controllers, one after the other.
     pub decisions: Vec<Decision>,
 }
@@ -95,11 +101,12 @@ pub struct Journal(Arc<Mutex<Entries>>);
 struct Entries {
     /// A `Vec` each, although the oldest go first: most have one decision, and room for more would cost much.
     stories: HashMap<Place, Vec<Decision>>,
+    also: Also,
     kinds: BTreeSet<(Kind, &'static str)>,
 }
 
 /// Kind, namespace and name of an object, and the controller: less than an `ObjectRef`, since there is one for each key.
-#[derive(PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Place {
     kind: &'static str,
     controller: &'static str,
@@ -125,11 +132,16 @@ impl Journal {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes a decision about an object.
-    pub(crate) fn record(&self, object: &ObjectRef, decision: Decision) {
+    /// Notes a decision about an object, and which others it concerns: people may ask about those too.
+    pub(crate) fn record(&self, object: &ObjectRef, concerns: &[ObjectRef], decision: Decision) {
         let mut entries = self.lock();
+        let place = Place::new(decision.controller, object);
         entries.kinds.insert((object.kind, decision.controller));
-        let story = entries.stories.entry(Place::new(decision.controller, object)).or_default();
+        for other in concerns.iter().filter(|other| *other != object) {
+            entries.kinds.insert((other.kind, decision.controller));
+            entries.also.note(&place, Place::new(decision.controller, other));
+        }
+        let story = entries.stories.entry(place).or_default();
         match story.last_mut() {
             Some(last) if last.is_same(&decision) => last.repeat(decision),
             _ => {
@@ -144,21 +156,39 @@ impl Journal {
 
     /// Forgets an object.
     pub(crate) fn forget(&self, controller: &'static str, object: &ObjectRef) {
-        self.lock().stories.remove(&Place::new(controller, object));
+        let place = Place::new(controller, object);
+        let mut entries = self.lock();
+        entries.stories.remove(&place);
+        entries.also.forget(&place);
     }
 
-    /// What was decided about an object lately; the kind may be given as `Deployment`, `deployment` or `deployments`.
+    /// What was decided lately about an object, or with consequences for it; the kind may be given as `Deployment`,
+    /// `deployment` or `deployments`.
     pub fn why(&self, kind: &str, namespace: &str, name: &str) -> Option<Why> {
         let entries = self.lock();
         let asked = |k: &Kind| k.kind.eq_ignore_ascii_case(kind) || k.plural.eq_ignore_ascii_case(kind);
         let mut found: Option<Why> = None;
         for (kind, controller) in entries.kinds.iter().filter(|(k, _)| asked(k)) {
             let object = kind.object(namespace, name);
-            let Some(story) = entries.stories.get(&Place::new(controller, &object)) else { continue };
-            let why = found.get_or_insert(Why { object, decisions: vec![] });
-            why.decisions.extend(story.iter().cloned());
+            let place = Place::new(controller, &object);
+            let others = entries.also.stories(&place);
+            for story in std::iter::once(&place).chain(others) {
+                let Some(decisions) = entries.stories.get(story) else { continue };
+                let why =
+                    found.get_or_insert_with(|| Why { object: object.clone(), about: vec![], decisions: vec![] });
+                why.decisions.extend(decisions.iter().cloned());
+                why.about.extend(entries.object(story).filter(|about| *about != object));
+            }
         }
         found
+    }
+}
+
+impl Entries {
+    /// The object in a place.
+    fn object(&self, place: &Place) -> Option<ObjectRef> {
+        let same = |(kind, controller): &&(Kind, &str)| kind.kind == place.kind && *controller == place.controller;
+        self.kinds.iter().find(same).map(|(kind, _)| kind.object(&place.namespace, &place.name))
     }
 }
 
@@ -173,7 +203,8 @@ impl WhySource for Journal {
 
     fn keys(&self) -> Vec<String> {
         let line = |place: &Place| format!("{}/{}/{}", place.kind, place.namespace, place.name);
-        let lines: BTreeSet<_> = self.lock().stories.keys().map(line).collect();
+        let entries = self.lock();
+        let lines: BTreeSet<_> = entries.stories.keys().chain(entries.also.objects()).map(line).collect();
         lines.into_iter().collect()
     }
 }
@@ -240,6 +271,10 @@ impl Why {
     /// The story for a person, newest decision first.
     pub fn text(&self, now: Timestamp) -> String {
         let mut text = format!("{}\n", self.object);
+        for about in &self.about {
+            // Writing to a String cannot fail.
+            _ = writeln!(text, "decided with {about}");
+        }
         let mut decisions: Vec<_> = self.decisions.iter().collect();
         decisions.sort_by_key(|decision| std::cmp::Reverse(decision.last));
         for decision in decisions {
@@ -290,7 +325,7 @@ mod tests {
     fn the_same_again_is_counted() {
         let (journal, object) = (Journal::default(), KIND.object("shop", "web"));
         for second in 1..=5 {
-            journal.record(&object, decision(second, "step 1 waits"));
+            journal.record(&object, &[], decision(second, "step 1 waits"));
         }
         let why = journal.why("deployments", "shop", "web").unwrap();
         assert_eq!((why.decisions.len(), why.decisions[0].times), (1, 5));
@@ -302,12 +337,12 @@ mod tests {
     fn a_story_is_bounded_and_forgotten() {
         let (journal, object) = (Journal::default(), KIND.object("shop", "web"));
         for second in 0..100 {
-            journal.record(&object, decision(second, &format!("{second}{}", "x".repeat(300))));
+            journal.record(&object, &[], decision(second, &format!("{second}{}", "x".repeat(300))));
         }
         assert_eq!(journal.why("Deployment", "shop", "web").unwrap().decisions.len(), DECISIONS);
         for second in 0..100 {
             let because = vec![Reason { reason: "R", message: format!("{second}{}", "x".repeat(3000)).into() }];
-            journal.record(&object, Decision { because, ..decision(second, "") });
+            journal.record(&object, &[], Decision { because, ..decision(second, "") });
         }
         assert_eq!(journal.why("Deployment", "shop", "web").unwrap().decisions.len(), 2);
         journal.forget("release", &object);
@@ -315,11 +350,37 @@ mod tests {
     }
 
     #[test]
+    fn what_a_decision_concerns_can_be_asked_about() {
+        const PLANS: Kind = Kind::namespaced("trimtab.dev", "v1alpha1", "ReleasePlan", "releaseplans");
+        let (journal, object) = (Journal::default(), KIND.object("shop", "web"));
+        let plan = |n: u32| PLANS.object("shop", &format!("p{n}"));
+        journal.record(&object, &[plan(0), object.clone()], decision(1, "it waits"));
+        for kind in ["ReleasePlan", "releaseplan", "ReleasePlans"] {
+            let why = journal.why(kind, "shop", "p0").unwrap();
+            assert_eq!((&why.object, &why.about[..], why.decisions.len()), (&plan(0), &[object.clone()][..], 1));
+        }
+        let text = journal.why("releaseplan", "shop", "p0").unwrap().text(Timestamp::from_second(1).unwrap());
+        assert!(text.starts_with("ReleasePlan shop/p0\ndecided with Deployment shop/web\n\n"), "{text}");
+        assert_eq!(journal.why("Deployment", "shop", "web").unwrap().about, []);
+        assert_eq!(WhySource::keys(&journal), ["Deployment/shop/web", "ReleasePlan/shop/p0"]);
+        // Bounded, the oldest first, unless named again.
+        for n in 1..8 {
+            journal.record(&object, &[plan(n)], decision(2, "it waits"));
+        }
+        journal.record(&object, &[plan(0), plan(8)], decision(3, "it waits"));
+        assert!(journal.why("releaseplan", "shop", "p0").is_some());
+        assert_eq!(journal.why("releaseplan", "shop", "p1"), None);
+        journal.forget("release", &object);
+        assert_eq!(journal.why("releaseplan", "shop", "p0"), None);
+        assert_eq!(WhySource::keys(&journal), [""; 0]);
+    }
+
+    #[test]
     fn the_text_reads_like_a_story() {
         let (journal, object) = (Journal::default(), KIND.object("shop", "web"));
         let write =
             WriteRecord { what: "patch Deployment shop/web".into(), why: "hold it".into(), result: "done".into() };
-        journal.record(&object, Decision { writes: vec![write], ..decision(1_000, "step 1 of 3 waits for a person") });
+        journal.record(&object, &[], Decision { writes: vec![write], ..decision(1_000, "step 1 of 3 waits for a person") });
         let text = journal.why("deployment", "shop", "web").unwrap().text(Timestamp::from_second(1_030).unwrap());
         let expected = "\
 Deployment shop/web

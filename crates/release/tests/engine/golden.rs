@@ -235,12 +235,15 @@ fn write(write: &Write) -> Value {
     match &write.verb {
         Verb::Patch { ops, subresource } => {
             let key = if subresource.is_some() { "patch-status" } else { "patch" };
-            shown[key] = ops.iter().map(|op| {
-                let op = serde_json::to_value(op).unwrap();
-                let line = format!("{} {} {}", op["op"].as_str().unwrap(), op["path"].as_str().unwrap(), op["value"]);
-                Value::String(line)
-            })
-            .collect();
+            shown[key] = ops
+                .iter()
+                .map(|op| {
+                    let op = serde_json::to_value(op).unwrap();
+                    let line =
+                        format!("{} {} {}", op["op"].as_str().unwrap(), op["path"].as_str().unwrap(), op["value"]);
+                    Value::String(line)
+                })
+                .collect();
         }
         Verb::Create { body } => shown["create"] = body.clone(),
         Verb::Merge { body, .. } => shown["merge"] = body.clone(),

@@ -479,7 +479,8 @@ fn check_taken_back(part: &str, replicas: i32, surge: Value, unavailable: Value)
 #[test]
 fn rule_5_taking_back_works_at_every_moment_after_the_handover() {
     for (surge, unavailable) in [(json!(1), json!(0)), (json!(0), json!(1)), (json!(2), json!(2))] {
-        for part in ["setWeight 30", "promoting:", "giving the canary", "letting the Deployment", "3 of 6 pods are new"] {
+        for part in ["setWeight 30", "promoting:", "giving the canary", "letting the Deployment", "3 of 6 pods are new"]
+        {
             check_taken_back(part, 6, surge.clone(), unavailable.clone());
         }
     }

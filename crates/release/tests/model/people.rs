@@ -58,6 +58,7 @@ impl Cluster {
         let policy = std::mem::replace(&mut self.policy, false);
         self.edit(|d| d["spec"]["replicas"] = json!(replicas));
         self.policy = policy;
+        self.watch.smallest = self.watch.smallest.min(replicas);
         if let Some(promise) = self.promise() {
             self.watch.floor = self.watch.floor.min(promise);
         }

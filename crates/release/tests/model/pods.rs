@@ -57,6 +57,8 @@ impl Pod {
 pub struct Watch {
     /// The number of available pods that must never be undercut by a deletion.
     pub floor: i32,
+    /// The smallest size that was asked for since things were calm: pods above it may still be on their way out.
+    pub smallest: i32,
     /// What went wrong.
     pub faults: Vec<String>,
     /// The most pods that there ever were at once.
@@ -146,7 +148,7 @@ impl Cluster {
             return;
         }
         let left = self.pods.iter().filter(|other| other.set == pod.set).count();
-        let size = usize::try_from(int(deployment, "/spec/replicas")).unwrap_or(0);
+        let size = usize::try_from(int(deployment, "/spec/replicas").min(self.watch.smallest)).unwrap_or(0);
         if left < size {
             let fault = format!("{by} deleted stable pod {} in the steps: {left} of {size} left", pod.name);
             self.fault(fault);
@@ -216,6 +218,7 @@ impl Cluster {
             int(rs, "/spec/replicas") == count(&|_| true)
                 && int(rs, "/status/availableReplicas") == count(&|pod| pod.ready_since.is_some())
         });
+        self.watch.smallest = if calm { self.replicas() } else { self.watch.smallest.min(self.replicas()) };
         if calm && self.available() >= promise {
             self.watch.floor = promise;
         }
