@@ -129,7 +129,7 @@ fn look_around(stage: &Stage, keep: bool, interactive: bool) {
     ];
     if keep {
         let manager = nearby(&stage.programs.manager);
-        rows.push((format!("{manager} --leader-elect=false &"), "the manager again"));
+        rows.push((format!("{manager} --leader-elect=false --admin-addr=0 --metrics-addr=0 &"), "the manager again"));
     }
     rows.extend([
         (format!("{kubectl} set image -n {NAMESPACE} deployment/{APP} {APP}={image}"), "another release"),

@@ -206,7 +206,9 @@ impl Cluster {
     /// The floor rises to what the Deployment promises, once there are as many pods and nothing is on its way.
     pub fn raise_floor(&mut self) {
         self.count();
-        let Some(promise) = self.promise() else {
+        // What rolls without a plan, or past it, is Kubernetes' own.
+        let guarded = self.plan_name().is_some() && self.annotation(names::PLAN).is_some_and(|plan| !plan.is_empty());
+        let Some(promise) = self.promise().filter(|_| guarded) else {
             self.watch.floor = 0;
             return;
         };
