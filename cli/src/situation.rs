@@ -114,6 +114,7 @@ impl Parts {
             name: target.clone(),
             deployment: deployment.context("the Deployment cannot be read")?.map(Arc::new),
             plans: self.plans.into_iter().filter(|p| p.spec.target_ref.name == *target).map(Arc::new).collect(),
+            unreadable: vec![],
             replica_sets: replica_sets.map(Arc::new).collect(),
             canary_pods: self
                 .pods

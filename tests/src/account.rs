@@ -60,7 +60,7 @@ impl Account {
         }
         let request: TokenRequest = serde_json::from_value(json!({ "spec": { "audiences": [] } }))?;
         let token = accounts.create_token_request(Self::NAME, &PostParams::default(), &request).await?;
-        let token = token.status.context("the API server gave no token")?.token;
+        let token = token.status.and_then(|status| status.token).context("the API server gave no token")?;
         std::fs::write(&made.kubeconfig, kubeconfig_with(admin, namespace, &token)?)?;
         made.wait_counted().await?;
         Ok(made)
@@ -108,10 +108,9 @@ impl Account {
 
     /// A new schema counts, and a new role is granted, only after a moment.
     async fn wait_counted(&self) -> Result<()> {
-        let client = Client::try_from(Config::from_custom_kubeconfig(
-            Kubeconfig::read_from(&self.kubeconfig)?,
-            &Default::default(),
-        ).await?)?;
+        let client = Client::try_from(
+            Config::from_custom_kubeconfig(Kubeconfig::read_from(&self.kubeconfig)?, &Default::default()).await?,
+        )?;
         eventually("the account's requests to be counted", Duration::from_secs(20), async || {
             let before = self.requests().await?.rest;
             Api::<ServiceAccount>::namespaced(client.clone(), &self.namespace).get(Self::NAME).await?;

@@ -1,6 +1,6 @@
 //! An application in a namespace: a Deployment, a Service and a ReleasePlan, and what a user does to them with kubectl.
 
-use std::{process::Stdio, sync::Arc, time::Duration};
+use std::{path::Path, process::Stdio, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::{apps::v1::Deployment, apps::v1::ReplicaSet, core::v1::Pod};
@@ -90,7 +90,7 @@ impl App {
         let probe = if self.real {
             "readinessProbe: {httpGet: {path: /healthz, port: 8080}, periodSeconds: 1, failureThreshold: 1}"
         } else {
-            "ports: []"
+            "env: [{name: NODES, value: simulated}]"
         };
         let pre_stop = if self.real { 3 } else { 0 };
         format!(
@@ -131,6 +131,11 @@ impl App {
     /// If it does not start.
     pub fn manager_with(&self, fault: Option<&str>, extra: &[&str]) -> Result<ManagerProcess> {
         ManagerProcess::start(self.cluster.kubeconfig(), self.namespace(), fault, extra)
+    }
+
+    /// The administrator's kubeconfig.
+    pub fn kubeconfig(&self) -> &Path {
+        self.cluster.kubeconfig()
     }
 
     /// Runs kubectl in the namespace; its output, warnings included.

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::{
-    Api, Client, ResourceExt,
+    Api, Client,
     api::{ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::json;
@@ -122,7 +122,7 @@ pub fn is_stable(plan: &ReleasePlan, tag: &str) -> bool {
     let stable = |status: &trimtab_crds::ReleasePlanStatus| {
         status.phase == Phase::Stable && status.release.is_none() && status.message.contains(&image)
     };
-    let observed = |status: &trimtab_crds::ReleasePlanStatus| status.observed_generation == plan.meta().generation;
+    let observed = |status: &trimtab_crds::ReleasePlanStatus| status.observed_generation == plan.metadata.generation;
     plan.status.as_ref().is_some_and(|status| stable(status) && observed(status))
 }
 

@@ -1,11 +1,15 @@
-//! What the tests of the workspace share: a namespace with an application, a manager process that can be killed, and
-//! watchers that judge the state of the world. No test lives here, and nothing here knows how a release is decided.
+//! What the tests of the workspace share: a namespace with an application or a fleet of them, a manager process that can be
+//! killed, an account whose requests are counted, and watchers that judge the state of the world. No test lives here, and nothing here knows how a release is decided.
 
+mod account;
 mod app;
+mod fleet;
 mod manager;
 mod watcher;
 
+pub use account::{Account, Requests};
 pub use app::{App, Shape};
+pub use fleet::{Fleet, is_stable};
 pub use manager::ManagerProcess;
 pub use watcher::{PodHistory, PodWatch};
 
@@ -20,10 +24,11 @@ pub fn workspace() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// A binary of the workspace, where `make test` builds it: beside the tests.
+/// A binary of the workspace, where `make` builds it: beside this one, or beside the folder of the tests.
 pub fn binary(name: &str) -> Result<PathBuf> {
-    let test = std::env::current_exe()?;
-    let folder = test.parent().and_then(|deps| deps.parent()).context("the test binary has no folder")?;
+    let this = std::env::current_exe()?;
+    let folder = this.parent().context("this binary has no folder")?;
+    let folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
     let path = folder.join(name);
     anyhow::ensure!(path.exists(), "{} is not built: run `make test`, or cargo build --workspace", path.display());
     Ok(path)
@@ -47,8 +52,21 @@ where
     F: FnOnce(App) -> Fut,
     Fut: Future<Output = Result<()>>,
 {
+    with_app_on(cluster(), name, shape, test).await;
+}
+
+/// The same on another cluster, for what would disturb the tests beside it.
+///
+/// # Panics
+///
+/// If the test fails, so that the test runner sees it.
+pub async fn with_app_on<F, Fut>(cluster: impl Future<Output = Result<Cluster>>, name: &str, shape: Shape, test: F)
+where
+    F: FnOnce(App) -> Fut,
+    Fut: Future<Output = Result<()>>,
+{
     let run = async {
-        let cluster = cluster().await?;
+        let cluster = cluster.await?;
         let client = cluster.client().await?;
         let real = matches!(cluster.nodes(), Nodes::Real);
         with_namespace(&client, name, |namespace: TestNamespace| async move {

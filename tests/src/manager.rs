@@ -3,11 +3,15 @@
 use std::{
     fs::File,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     time::Duration,
 };
 
 use anyhow::{Context, Result};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 use trimtab_testkit::eventually;
 
 use crate::binary;
@@ -26,14 +30,25 @@ impl ManagerProcess {
     ///
     /// If the binary is not built.
     pub fn start(kubeconfig: &Path, namespace: &str, fault: Option<&str>, extra: &[&str]) -> Result<Self> {
-        let number = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_nanos();
-        let log = std::env::temp_dir().join(format!("{namespace}-manager-{number}.log"));
-        let mut command = Command::new(binary("trimtab-manager")?);
-        command.args([&format!("--namespaces={namespace}"), "--admin-addr=127.0.0.1:0", "--metrics-addr=0"]);
+        let limited = format!("--namespaces={namespace}");
+        let mut arguments = vec![limited.as_str(), "--admin-addr=127.0.0.1:0", "--metrics-addr=0"];
         if !extra.iter().any(|argument| argument.starts_with("--leader-elect")) {
-            command.arg("--leader-elect=false");
+            arguments.push("--leader-elect=false");
         }
-        command.args(extra).env("KUBECONFIG", kubeconfig).env_remove("TRIMTAB_FAULT");
+        arguments.extend(extra);
+        Self::with_arguments(kubeconfig, namespace, fault, &arguments)
+    }
+
+    /// Starts one with exactly these arguments; `label` is part of its log's name.
+    ///
+    /// # Errors
+    ///
+    /// If the binary is not built.
+    pub fn with_arguments(kubeconfig: &Path, label: &str, fault: Option<&str>, arguments: &[&str]) -> Result<Self> {
+        let number = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_nanos();
+        let log = std::env::temp_dir().join(format!("{label}-manager-{number}.log"));
+        let mut command = Command::new(binary("trimtab-manager")?);
+        command.args(arguments).env("KUBECONFIG", kubeconfig).env_remove("TRIMTAB_FAULT");
         if let Some(fault) = fault {
             command.env("TRIMTAB_FAULT", fault);
         }
@@ -69,6 +84,42 @@ impl ManagerProcess {
     /// If the process cannot be asked for.
     pub fn ended(&mut self) -> Result<bool> {
         Ok(self.child.try_wait()?.is_some())
+    }
+
+    /// Sends it a signal: `STOP`, `CONT`, `TERM`.
+    ///
+    /// # Errors
+    ///
+    /// If it has ended.
+    pub fn signal(&self, signal: &str) -> Result<()> {
+        let sent = Command::new("kill").args(["-s", signal, &self.id().to_string()]).status()?;
+        anyhow::ensure!(sent.success(), "cannot send {signal}");
+        Ok(())
+    }
+
+    /// Waits for it to end by itself, for so long at most.
+    ///
+    /// # Errors
+    ///
+    /// If it does not end.
+    pub async fn wait_end(&mut self, patience: Duration) -> Result<ExitStatus> {
+        eventually("the manager to end", patience, async || Ok(self.child.try_wait()?)).await
+    }
+
+    /// What its admin address answers: the code and the text.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be asked.
+    pub async fn get(&self, path: &str) -> Result<(u16, String)> {
+        let mut stream = TcpStream::connect(self.admin_address().await?).await?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP")?;
+        let code = head.split(' ').nth(1).and_then(|code| code.parse().ok()).context("no HTTP status")?;
+        Ok((code, body.to_owned()))
     }
 
     /// What it logged.

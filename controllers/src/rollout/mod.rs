@@ -2,11 +2,15 @@
 
 mod key;
 
+use std::{collections::BTreeSet, sync::Arc};
+
 use jiff::Timestamp;
-use trimtab::{Controller, Permission, Selector, Store, Watches};
+use trimtab::{Controller, Permission, Selector, Store, Unreadable, Watches};
 use trimtab_crds::{ReleasePlanStatus, names};
-use trimtab_plan::{Answers, Outcome, Plan, StatusWrite};
-use trimtab_release::{DeploymentView, PlanView, PodView, ReleaseView, ReplicaSetView, Snapshot, pod_failure};
+use trimtab_plan::{Answers, ObjectRef, Outcome, Plan, StatusWrite};
+use trimtab_release::{
+    DeploymentView, PlanView, PodView, ReleaseView, ReplicaSetView, Snapshot, UnreadablePlan, pod_failure,
+};
 
 pub use key::Workload;
 
@@ -27,6 +31,8 @@ impl Rollout {
             .watch::<PlanView>(Selector::default())
             .index("target", |plan| vec![Workload::of_plan(plan).to_string()])
             .wakes(|plan| vec![Workload::of_plan(plan)])
+            // Of a plan that cannot be read the target is not known, but some key has to tell it.
+            .wakes_unreadable(|plan| vec![Workload::new(&plan.namespace, &plan.name)])
             .store();
         let deployments = watches
             .watch::<DeploymentView>(Selector::default())
@@ -73,6 +79,21 @@ fn workloads_of_pod(sets: &Store<ReplicaSetView>, pod: &PodView) -> Vec<Workload
     if canary || pod_failure(pod).is_some() { workloads(&rs) } else { vec![] }
 }
 
+impl Rollout {
+    /// The plans that cannot be read: the one that guards the Deployment, and the one of its name.
+    fn unreadable(&self, key: &Workload, deployment: Option<&DeploymentView>) -> Vec<UnreadablePlan> {
+        let guard = deployment.and_then(|deployment| deployment.metadata.annotation(names::PLAN));
+        let names: BTreeSet<&str> = guard.into_iter().chain([key.name.as_str()]).collect();
+        let found = names.into_iter().filter_map(|name| self.plans.unreadable(&key.namespace, name));
+        let told = |plan: Arc<Unreadable>| UnreadablePlan {
+            metadata: plan.meta.clone(),
+            error: plan.error.clone(),
+            conditions: plan.conditions.clone(),
+        };
+        found.map(told).collect()
+    }
+}
+
 impl Controller for Rollout {
     const NAME: &'static str = "release";
     type Key = Workload;
@@ -97,7 +118,8 @@ impl Controller for Rollout {
         let plans = self.plans.by_index("target", &id);
         let deployment = self.deployments.get(&key.namespace, &key.name);
         let guarded = deployment.as_ref().is_some_and(|d| d.metadata.annotations.contains_key(names::PLAN));
-        if plans.is_empty() && !guarded {
+        let unreadable = self.unreadable(key, deployment.as_deref());
+        if plans.is_empty() && !guarded && unreadable.is_empty() {
             return None;
         }
         let replica_sets = self.replica_sets.by_index("workload", &id);
@@ -117,11 +139,18 @@ impl Controller for Rollout {
             name: key.name.clone(),
             deployment,
             plans,
+            unreadable,
             replica_sets,
             canary_pods,
             releases: self.releases.by_index("workload", &id),
             answers: answers.clone(),
         })
+    }
+
+    fn concerns(seen: &Snapshot) -> Vec<ObjectRef> {
+        let plans = seen.plans.iter().map(|plan| &plan.metadata);
+        let unreadable = seen.unreadable.iter().map(|plan| &plan.metadata);
+        plans.chain(unreadable).map(|plan| plan.object(names::RELEASE_PLAN)).collect()
     }
 
     fn decide(now: Timestamp, seen: &Snapshot) -> Plan<Option<ReleasePlanStatus>> {

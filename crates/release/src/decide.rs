@@ -12,13 +12,19 @@ use trimtab_plan::{Notice, PatchOp, Plan, Severity, Subresource, Verb, Write, se
 use crate::{
     Snapshot, canary,
     draft::Draft,
-    idle, promoting, record, report, stepping, steps, taking_back,
+    idle, promoting, record, report, stepping, steps, taking_back, unreadable,
     views::{DeploymentView, PlanView, ReplicaSetView},
     world::{Held, World, held},
 };
 
 /// Decides about one workload. `None` as status: there is no plan to have one.
 pub fn decide(now: Timestamp, seen: &Snapshot) -> Plan<Option<ReleasePlanStatus>> {
+    let mut plan = decide_readable(now, seen);
+    unreadable::tell(now, seen, &mut plan);
+    plan
+}
+
+fn decide_readable(now: Timestamp, seen: &Snapshot) -> Plan<Option<ReleasePlanStatus>> {
     let mut plans: Vec<&PlanView> =
         seen.plans.iter().map(AsRef::as_ref).filter(|p| p.metadata.deletion_timestamp.is_none()).collect();
     plans.sort_by_key(|p| (p.metadata.creation_timestamp, p.metadata.name.as_str()));
@@ -251,6 +257,9 @@ fn without_plan(seen: &Snapshot) -> Plan<Option<ReleasePlanStatus>> {
         return decided;
     };
     let Some(plan) = deployment.metadata.annotation(names::PLAN) else { return decided };
+    if unreadable::guards(seen, deployment) {
+        return decided;
+    }
     let name = &deployment.metadata.name;
     let is_held = matches!(held(deployment), Held::By { .. }) && deployment.spec.paused;
     match (plan.is_empty(), is_held) {

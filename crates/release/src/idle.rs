@@ -351,7 +351,13 @@ pub(crate) fn template_of(draft: &mut Draft<'_>, undo: &Undo) -> Result<Option<V
     }
     let id = format!("undo/{}/{}", undo.release, undo.digest);
     let release = names::RELEASE.object(&draft.world.plan.metadata.namespace, &undo.release);
-    match draft.world.seen.answers.get(&id) {
+    let ask = Ask { id: id.clone(), question: Question::Get(release), timeout_seconds: 10 };
+    let answer = draft.world.seen.answers.get(&id);
+    // Asked again, an answer is kept: one that is dropped would be asked for without end.
+    if !matches!(answer, Some(Answer::Failed(_))) {
+        draft.plan.asks.push(ask);
+    }
+    match answer {
         Some(Answer::Object(object)) => match object.pointer("/spec/stableTemplate") {
             Some(template) if template.get("spec").is_some() => Ok(Some(template.clone())),
             _ => Err(format!("Release {} holds no template to bring back", undo.release)),
@@ -360,10 +366,7 @@ pub(crate) fn template_of(draft: &mut Draft<'_>, undo: &Undo) -> Result<Option<V
             Err(format!("Release {} is gone, and with it the template to bring back", undo.release))
         }
         Some(Answer::Failed(why)) => Err(why.clone()),
-        None => {
-            draft.plan.asks.push(Ask { id, question: Question::Get(release), timeout_seconds: 10 });
-            Ok(None)
-        }
+        None => Ok(None),
     }
 }
 

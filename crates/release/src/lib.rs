@@ -23,6 +23,7 @@ mod stepping;
 mod steps;
 mod taking_back;
 mod template;
+mod unreadable;
 mod views;
 mod world;
 
@@ -33,6 +34,7 @@ pub use digest::{hash_label, template_digest};
 pub use request::REQUESTS;
 pub use snapshot::Snapshot;
 pub use template::{Template, changes};
+pub use unreadable::UnreadablePlan;
 pub use views::{
     ContainerState, ContainerStatus, DeploymentSpec, DeploymentStatus, DeploymentStrategy, DeploymentView, PlanView,
     PodStatus, PodView, ReleaseFacts, ReleaseView, ReplicaSetCondition, ReplicaSetSpec, ReplicaSetStatus,

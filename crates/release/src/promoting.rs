@@ -12,7 +12,7 @@ use crate::{
     record,
     request::Verb,
     views::ReplicaSetView,
-    world::{Held, failure},
+    world::{Held, failure, words},
 };
 
 pub(crate) fn decide(draft: &mut Draft<'_>) {
@@ -138,8 +138,8 @@ fn promoted(draft: &mut Draft<'_>, rs: &ReplicaSetView, result: ReleaseResult) {
         history.truncate(usize::try_from(world.plan.spec.history_limit).unwrap_or(1));
     }
     let message = match result {
-        ReleaseResult::Bypassed => format!("{} was released past the plan and is stable now", world.digest_words()),
-        _ => format!("{} is stable", world.digest_words()),
+        ReleaseResult::Bypassed => format!("{} was released past the plan and is stable now", words(&rs.spec.template)),
+        _ => format!("{} is stable", words(&rs.spec.template)),
     };
     draft.say(Phase::Stable, "Stable", message.clone());
     draft.tell(Severity::Normal, "Promoted", "Promote", message);

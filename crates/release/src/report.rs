@@ -87,10 +87,22 @@ pub(crate) fn condition(
     reason: &str,
     message: &str,
 ) -> Condition {
+    condition_of(now, plan.metadata.generation, type_, value, reason, message)
+}
+
+/// A condition of an object at this generation.
+pub(crate) fn condition_of(
+    now: Timestamp,
+    generation: i64,
+    type_: &str,
+    value: bool,
+    reason: &str,
+    message: &str,
+) -> Condition {
     Condition {
         type_: type_.to_owned(),
         status: if value { "True" } else { "False" }.to_owned(),
-        observed_generation: Some(plan.metadata.generation),
+        observed_generation: Some(generation),
         last_transition_time: whole_seconds(now),
         reason: reason.to_owned(),
         message: message.chars().take(1024).collect(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use trimtab_plan::Answers;
 
+use crate::unreadable::UnreadablePlan;
 use crate::views::{DeploymentView, PlanView, PodView, ReleaseView, ReplicaSetView};
 
 /// Everything that a decision about one workload sees: nothing else decides.
@@ -18,6 +19,9 @@ pub struct Snapshot {
     pub deployment: Option<Arc<DeploymentView>>,
     /// The plans that target it.
     pub plans: Vec<Arc<PlanView>>,
+    /// Plans that cannot be read: the one that guards it, and the one of its name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<UnreadablePlan>,
     /// The ReplicaSets that it owns, and its canaries.
     pub replica_sets: Vec<Arc<ReplicaSetView>>,
     /// The pods of its canaries.

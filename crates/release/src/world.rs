@@ -5,7 +5,7 @@ use trimtab_crds::{Progress, ReleasePlanStatus, names};
 use trimtab_plan::{ObjectRef, OwnerRef};
 
 use crate::{
-    Snapshot,
+    Snapshot, Template,
     arithmetic::limits,
     views::{DeploymentView, PlanView, PodView, ReplicaSetView},
 };
@@ -144,8 +144,7 @@ impl<'a> World<'a> {
 
     /// The change in a person's words: its images, or its digest where they say nothing.
     pub(crate) fn digest_words(&self) -> String {
-        let images: Vec<&str> = self.deployment.spec.template.images.values().map(String::as_str).collect();
-        if images.is_empty() { self.digest.chars().take(13).collect() } else { images.join(" + ") }
+        words(&self.deployment.spec.template)
     }
 
     /// The reference by which the Deployment owns a ReplicaSet.
@@ -159,6 +158,12 @@ impl<'a> World<'a> {
         let meta = &self.plan.metadata;
         owner(&names::RELEASE_PLAN, &meta.name, &meta.uid)
     }
+}
+
+/// A revision in a person's words: its images, or its digest where they say nothing.
+pub(crate) fn words(template: &Template) -> String {
+    let images: Vec<&str> = template.images.values().map(String::as_str).collect();
+    if images.is_empty() { template.digest.chars().take(13).collect() } else { images.join(" + ") }
 }
 
 fn owner(kind: &trimtab_plan::Kind, name: &str, uid: &str) -> OwnerRef {
@@ -217,8 +222,13 @@ pub fn pod_failure(pod: &PodView) -> Option<String> {
         }
         let crashed = ended.filter(|end| end.exit_code != 0 && container.restart_count > 0)?;
         Some(format!(
-            "container {} of pod {name} ended with exit code {} and was restarted {} times",
-            container.name, crashed.exit_code, container.restart_count
+            "container {} of pod {name} ended with exit code {} and was restarted {}",
+            container.name,
+            crashed.exit_code,
+            match container.restart_count {
+                1 => "once".to_owned(),
+                more => format!("{more} times"),
+            }
         ))
     })
 }

@@ -13,6 +13,7 @@ use tokio::task::AbortHandle;
 use trimtab_plan::{Answer, Answers, Ask, ObjectRef, Question};
 
 use crate::Key;
+use crate::metrics::Metrics;
 use crate::path;
 use crate::queue::{Lane, Queue, Trigger};
 
@@ -21,6 +22,7 @@ pub(crate) struct Asks<K> {
     client: Client,
     queue: Arc<Queue<K>>,
     limit: Arc<Semaphore>,
+    metrics: Metrics,
     state: Mutex<HashMap<K, BTreeMap<String, Slot>>>,
 }
 
@@ -38,8 +40,8 @@ impl Drop for Slot {
 }
 
 impl<K: Key> Asks<K> {
-    pub(crate) fn new(client: Client, queue: Arc<Queue<K>>, limit: usize) -> Self {
-        Self { client, queue, limit: Arc::new(Semaphore::new(limit.max(1))), state: Mutex::default() }
+    pub(crate) fn new(client: Client, queue: Arc<Queue<K>>, limit: usize, metrics: Metrics) -> Self {
+        Self { client, queue, limit: Arc::new(Semaphore::new(limit.max(1))), metrics, state: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<K, BTreeMap<String, Slot>>> {
@@ -82,7 +84,7 @@ impl<K: Key> Asks<K> {
         let answer = async {
             let _turn = self.limit.acquire().await;
             match &ask.question {
-                Question::Get(object) => get(&self.client, object).await,
+                Question::Get(object) => get(&self.client, object, &self.metrics).await,
             }
         };
         let deadline = Duration::from_secs(u64::from(ask.timeout_seconds.max(1)));
@@ -99,14 +101,18 @@ impl<K: Key> Asks<K> {
     }
 }
 
-async fn get(client: &Client, object: &ObjectRef) -> Answer {
+async fn get(client: &Client, object: &ObjectRef, metrics: &Metrics) -> Answer {
     let failed = |error: String| Answer::Failed(format!("{object} could not be read: {error}"));
     let request = match Request::get(path::object(object, "")).body(Body::empty()) {
         Ok(request) => request,
         Err(error) => return failed(error.to_string()),
     };
+    let counted = metrics.request_started("GET");
     let response = match client.send(request).await {
-        Ok(response) => response,
+        Ok(response) => {
+            counted.answered(response.status().as_u16());
+            response
+        }
         Err(error) => return failed(error.to_string()),
     };
     let code = response.status();

@@ -58,6 +58,12 @@ pub trait Controller: Send + Sync + 'static {
     /// Collects from the stores what a decision is made on. `None`: there is nothing (any more), forget the key.
     fn gather(&self, key: &Self::Key, answers: &Answers) -> Option<Self::Snapshot>;
 
+    /// Objects other than the key's that decisions about it concern: people who ask why about one of them are told
+    /// about the key. Those whose status is written, and those of notices, need not be named.
+    fn concerns(_seen: &Self::Snapshot) -> Vec<ObjectRef> {
+        vec![]
+    }
+
     /// Decides.
     fn decide(now: Timestamp, seen: &Self::Snapshot) -> Plan<Self::Status>;
 

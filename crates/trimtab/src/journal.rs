@@ -174,8 +174,7 @@ impl Journal {
             let others = entries.also.stories(&place);
             for story in std::iter::once(&place).chain(others) {
                 let Some(decisions) = entries.stories.get(story) else { continue };
-                let why =
-                    found.get_or_insert_with(|| Why { object: object.clone(), about: vec![], decisions: vec![] });
+                let why = found.get_or_insert_with(|| Why { object: object.clone(), about: vec![], decisions: vec![] });
                 why.decisions.extend(decisions.iter().cloned());
                 why.about.extend(entries.object(story).filter(|about| *about != object));
             }
@@ -380,7 +379,11 @@ mod tests {
         let (journal, object) = (Journal::default(), KIND.object("shop", "web"));
         let write =
             WriteRecord { what: "patch Deployment shop/web".into(), why: "hold it".into(), result: "done".into() };
-        journal.record(&object, &[], Decision { writes: vec![write], ..decision(1_000, "step 1 of 3 waits for a person") });
+        journal.record(
+            &object,
+            &[],
+            Decision { writes: vec![write], ..decision(1_000, "step 1 of 3 waits for a person") },
+        );
         let text = journal.why("deployment", "shop", "web").unwrap().text(Timestamp::from_second(1_030).unwrap());
         let expected = "\
 Deployment shop/web

@@ -12,16 +12,18 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Addresses, Admin, CannotListen, Checks, Servers};
-use crate::apply::{Applier, Process};
+use crate::apply::{Applier, Process, Told};
 use crate::asks::Asks;
-use crate::events::Recorder;
+use crate::events::{self, Recorder};
 use crate::faults::{self, Faults, UnknownFault};
 use crate::gate::Watching;
+use crate::hot::Hot;
 use crate::informer::Informer;
 use crate::journal::Journal;
 use crate::lease::{self, Election, Fence, InvalidOptions, State};
+use crate::liveness::Loops;
 use crate::metrics::Metrics;
-use crate::permissions::{self, Permission};
+use crate::permissions::{Lacking, Needs, Permission};
 use crate::queue::Queue;
 use crate::shutdown::Budget;
 use crate::watches::{Registry, Watches, kinds};
@@ -99,6 +101,8 @@ pub struct Manager {
     metrics: Metrics,
     journal: Journal,
     ready: Checks,
+    live: Checks,
+    stop: CancellationToken,
     registry: Registry,
     controllers: Vec<Box<dyn Runner>>,
 }
@@ -108,8 +112,17 @@ impl Manager {
     pub fn new(client: Client, options: ManagerOptions) -> Self {
         let metrics = Metrics::new();
         let registry = Registry::new(options.namespaces.clone(), metrics.clone());
-        let (journal, ready) = (Journal::default(), Checks::default());
-        Self { client, options, metrics, journal, ready, registry, controllers: vec![] }
+        Self {
+            client,
+            options,
+            metrics,
+            journal: Journal::default(),
+            ready: Checks::default(),
+            live: Checks::default(),
+            stop: CancellationToken::new(),
+            registry,
+            controllers: vec![],
+        }
     }
 
     /// Adds a controller, which `build` makes from what it declares to watch.
@@ -144,14 +157,34 @@ impl Manager {
         self.ready.clone()
     }
 
-    /// What the process needs to be allowed: the controllers' writes, and to list and watch what they watch.
+    /// The liveness checks, to add others to: one that fails has the process started anew.
+    pub fn live(&self) -> Checks {
+        self.live.clone()
+    }
+
+    /// What the process needs to be allowed: the controllers' writes, events, and to list and watch what the controllers
+    /// watch. The Lease is not in it: it is needed in one namespace only.
     pub fn permissions(&self) -> Vec<Permission> {
         let mut all: Vec<Permission> =
             self.controllers.iter().flat_map(|controller| controller.permissions()).collect();
         let read = &["get", "list", "watch"];
         let watched = kinds(&self.registry.informers).into_iter();
         all.extend(watched.map(|kind| Permission { group: kind.group, resource: kind.plural, verbs: read }));
+        all.push(events::PERMISSION);
         all
+    }
+
+    /// The same with the Lease, by the namespaces where it is needed.
+    fn needs(&self) -> Needs {
+        let mut needs = vec![(self.options.namespaces.clone(), self.permissions())];
+        if let Some(election) = &self.options.leader_election {
+            needs.push((vec![election.namespace.clone()], vec![lease::PERMISSION]));
+        }
+        needs
+    }
+
+    fn loops(&self) -> Loops {
+        Loops::new(self.live.clone(), self.stop.clone())
     }
 
     /// Runs until `shutdown` resolves.
@@ -191,24 +224,21 @@ impl Manager {
     }
 
     fn start_informers(&self, background: &mut JoinSet<()>) {
-        for informer in &self.registry.informers {
-            informer.clone().start(&self.client, background);
-        }
+        let start = |informer: &Arc<dyn Informer>| informer.clone().start(&self.client, background);
+        self.loops().watch("informers", self.registry.informers.iter().flat_map(start).collect());
         let informers = self.registry.informers.clone();
         self.ready.add("watches", move || {
             let problems: Vec<String> = informers.iter().flat_map(|informer| informer.problems()).collect();
             if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) }
         });
-        let (client, namespaces, permissions) =
-            (self.client.clone(), self.options.namespaces.clone(), self.permissions());
-        background.spawn(async move {
-            permissions::report(&permissions::check(client, &namespaces, &permissions).await);
-        });
+        let lacking = Lacking::default();
+        background.spawn(lacking.clone().follow(self.client.clone(), self.needs()));
+        self.ready.add("permissions", move || lacking.check());
     }
 
     async fn serve(&self) -> Result<Servers, CannotListen> {
         let admin = Admin {
-            live: Checks::default(),
+            live: self.live.clone(),
             ready: self.ready.clone(),
             metrics: self.metrics.clone(),
             why: Some(Arc::new(self.journal.clone())),
@@ -228,8 +258,11 @@ impl Manager {
         let (client, metrics) = (self.client.clone(), self.metrics.clone());
         let identity = self.options.identity.clone();
         let (recorder, publisher) = Recorder::start(client.clone(), identity, fence.clone(), metrics.clone());
-        let process = Process { client, fence, faults, metrics, count: Arc::new(AtomicU64::new(0)) };
-        let shared = Shared { process, recorder, journal: self.journal.clone(), stop: CancellationToken::new() };
+        let loops = self.loops();
+        loops.watch("events", vec![publisher.task()]);
+        let (count, pruned) = (Arc::new(AtomicU64::new(0)), Told::default());
+        let process = Process { client, fence, faults, metrics, count, pruned };
+        let shared = Shared { process, recorder, journal: self.journal.clone(), loops, stop: self.stop.clone() };
         let mut workers = JoinSet::new();
         for controller in self.controllers.drain(..) {
             controller.start(&shared, &mut workers);
@@ -269,6 +302,7 @@ struct Shared {
     process: Process,
     recorder: Recorder,
     journal: Journal,
+    loops: Loops,
     stop: CancellationToken,
 }
 
@@ -296,7 +330,7 @@ impl<C: Controller> Runner for Registered<C> {
     fn start(self: Box<Self>, shared: &Shared, workers: &mut JoinSet<()>) {
         let Self { controller, options, queue, watching, informers } = *self;
         let process = shared.process.clone();
-        let asks = Arc::new(Asks::new(process.client.clone(), queue.clone(), options.asks));
+        let asks = Arc::new(Asks::new(process.client.clone(), queue.clone(), options.asks, process.metrics.clone()));
         let worker = Arc::new(Worker {
             controller,
             queue: queue.clone(),
@@ -306,10 +340,13 @@ impl<C: Controller> Runner for Registered<C> {
             journal: shared.journal.clone(),
             recorder: shared.recorder.clone(),
             timeout: options.timeout,
+            hot: Hot::new(),
         });
+        shared.loops.watch_progress(C::NAME, options.timeout, &worker.metrics);
+        let mut tasks = vec![];
         for _ in 0..options.workers.max(1) {
             let (worker, informers, stop) = (worker.clone(), informers.clone(), shared.stop.clone());
-            workers.spawn(async move {
+            tasks.push(workers.spawn(async move {
                 let synced = async {
                     for informer in &informers {
                         informer.wait_synced().await;
@@ -318,8 +355,9 @@ impl<C: Controller> Runner for Registered<C> {
                 if stop.run_until_cancelled(synced).await.is_some() {
                     worker.run().await;
                 }
-            });
+            }));
         }
+        shared.loops.watch(format!("workers of {}", C::NAME), tasks);
         let stop = shared.stop.clone();
         workers.spawn(async move {
             stop.cancelled().await;

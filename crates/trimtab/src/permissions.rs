@@ -1,7 +1,8 @@
-//! Whether the process may do what its controllers need, asked once at the start. Not authorization: the server
+//! Whether the process may do what its controllers need, asked at the start and until nothing is missing. Not authorization: the server
 //! decides on every request. It turns a controller that hangs on `403` into one that says what to grant.
 
 use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -14,6 +15,10 @@ use kube::api::{Api, PostParams};
 const AT_ONCE: usize = 16;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The pause before what was missing is asked for again; it doubles.
+const FIRST_AGAIN: Duration = Duration::from_secs(5);
+const LONGEST_AGAIN: Duration = Duration::from_secs(300);
 
 /// What a controller needs to do with a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +74,46 @@ impl fmt::Display for Missing {
             self.resource,
             self.verbs.join("\", \"")
         )
+    }
+}
+
+/// What a process needs: permissions, and the namespaces that it needs them in (all of them if there are none).
+pub(crate) type Needs = Vec<(Vec<String>, Vec<Permission>)>;
+
+/// What is missing, as it was last found out; cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Lacking(Arc<RwLock<Vec<Missing>>>);
+
+impl Lacking {
+    /// Nothing, or what is missing.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let missing = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(missing.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+    }
+
+    /// Checks now, and again for as long as something is missing, since people grant things while a process runs.
+    pub(crate) async fn follow(self, client: Client, needs: Needs) {
+        let mut pause = FIRST_AGAIN;
+        loop {
+            let mut missing = vec![];
+            for (namespaces, permissions) in &needs {
+                missing.extend(check(client.clone(), namespaces, permissions).await);
+            }
+            let before =
+                std::mem::replace(&mut *self.0.write().unwrap_or_else(PoisonError::into_inner), missing.clone());
+            report(&missing.iter().filter(|missing| !before.contains(missing)).cloned().collect::<Vec<_>>());
+            if missing.is_empty() {
+                if !before.is_empty() {
+                    tracing::info!("all permissions are there now");
+                }
+                return;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_AGAIN);
+        }
     }
 }
 

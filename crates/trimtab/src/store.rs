@@ -13,7 +13,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use trimtab_plan::{Kind, Meta, Watched};
+use trimtab_plan::{Condition, Kind, Meta, Watched};
 
 use crate::gate::View;
 
@@ -41,8 +41,10 @@ impl<T: Watched> fmt::Debug for Store<T> {
 pub struct Unreadable {
     /// Its metadata, which could be read.
     pub meta: Meta,
-    /// Why the rest could not.
+    /// What could not be read, and where in the object.
     pub error: String,
+    /// The conditions in its status, if they could be read: to tell people of it there without repeating oneself.
+    pub conditions: Vec<Condition>,
 }
 
 impl<T: Watched> Store<T> {

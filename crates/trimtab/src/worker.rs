@@ -9,12 +9,13 @@ use std::time::Duration;
 use futures::FutureExt;
 use jiff::Timestamp;
 use tokio::time::Instant;
-use trimtab_plan::{Class, Failure, Outcome, Plan, StatusWrite, Verb, Wake, Write};
+use trimtab_plan::{Class, Failure, ObjectRef, Outcome, Plan, StatusWrite, Subresource, Verb, Wake, Write};
 
 use crate::apply::Applier;
 use crate::asks::Asks;
 use crate::events::Recorder;
 use crate::gate::{Effect, Gate, Written};
+use crate::hot::{self, Heat, Hot};
 use crate::journal::{Decision, Journal, Reason, WriteRecord, short};
 use crate::metrics::{Metrics, ReconcileResult};
 use crate::queue::{Finished, Queue, Taken, Trigger};
@@ -35,6 +36,7 @@ pub(crate) struct Worker<C: Controller> {
     pub(crate) recorder: Recorder,
     pub(crate) metrics: Metrics,
     pub(crate) timeout: Duration,
+    pub(crate) hot: Hot<C::Key>,
 }
 
 /// A function of the controller panicked; the text is what it said.
@@ -58,6 +60,12 @@ struct Report {
     timed_out: bool,
     wake: Option<Timestamp>,
     written: Vec<Written>,
+    /// The objects besides the key's that the decision concerns.
+    concerns: Vec<ObjectRef>,
+    /// The print of the writes, if there were any.
+    print: Option<u64>,
+    /// Whether one of them changed anything.
+    changed: bool,
 }
 
 impl Report {
@@ -74,7 +82,17 @@ impl Report {
             wake: None,
             took_micros: 0,
         };
-        Self { decision, failed: None, panicked: false, timed_out: false, wake: None, written: vec![] }
+        Self {
+            decision,
+            failed: None,
+            panicked: false,
+            timed_out: false,
+            wake: None,
+            written: vec![],
+            concerns: vec![],
+            print: None,
+            changed: false,
+        }
     }
 
     fn panic(&mut self, panicked: Panicked) {
@@ -136,11 +154,15 @@ impl<C: Controller> Worker<C> {
     ) -> Result<bool, Panicked> {
         let answers = self.asks.answers(key);
         let Some(seen) = guard("gather", || self.controller.gather(key, &answers))? else { return Ok(false) };
+        report.concerns = guard("concerns", || C::concerns(&seen))?;
         let plan = guard("decide", || C::decide(now, &seen))?;
         note_plan(&plan, report);
         let outcome = self.applier.apply(&plan.writes, deadline, &mut report.written).await;
         note_outcome(&plan.writes, &outcome, report);
         let status = guard("conclude", || C::conclude(now, &seen, &plan, &outcome))?;
+        if status.is_some() || !plan.writes.is_empty() {
+            report.print = Some(hot::print(&(&plan.writes, &status)));
+        }
         self.say(status, deadline + STATUS_GRACE, report).await;
         self.asks.submit(key, &plan.asks);
         if report.failed.is_none() {
@@ -153,9 +175,12 @@ impl<C: Controller> Worker<C> {
         let Some(status) = status.filter(|_| report.failed != Some(Class::Fatal)) else { return };
         let said = self.applier.status(&status, deadline, &mut report.written).await;
         let result = match &said {
-            Ok(applied) => short(if applied.changed { "done" } else { "no change" }),
+            Ok((_, Some(dropped))) => short(&format!("done, but {dropped}")),
+            Ok((applied, None)) => short(if applied.changed { "done" } else { "no change" }),
             Err(failure) => short(&failure.message),
         };
+        report.changed |= said.as_ref().is_ok_and(|(applied, _)| applied.changed);
+        report.concerns.push(status.target.clone());
         let what = format!("status of {}", status.target).into();
         report.decision.writes.push(WriteRecord { what, why: "say how it stands".into(), result });
         if let Err(failure) = said {
@@ -170,7 +195,8 @@ impl<C: Controller> Worker<C> {
         if let Some(error) = &report.decision.error {
             tracing::warn!(controller = C::NAME, %key, %error, "reconcile failed");
         }
-        self.journal.record(&key.object(), report.decision);
+        let hot = self.is_hot(key, &mut report);
+        self.journal.record(&key.object(), &report.concerns, report.decision);
         let result = match (report.failed, report.wake) {
             (Some(_), _) => ReconcileResult::Error,
             (None, Some(_)) => ReconcileResult::RequeueAfter,
@@ -195,12 +221,31 @@ impl<C: Controller> Worker<C> {
             wake: report.wake.map(|at| started + delay(now, at)),
             gates: Gate::all(&self.applier.watching, &report.written),
             own: report.written.iter().filter_map(own).collect(),
+            hot,
             forget: false,
         }
     }
 
+    /// Whether the key writes the same again and again; says so when that begins.
+    fn is_hot(&self, key: &C::Key, report: &mut Report) -> bool {
+        // What fails is slowed down already.
+        if report.failed.is_some() {
+            return false;
+        }
+        let heat = self.hot.note(key, report.print, report.changed, Instant::now());
+        if heat == Heat::Begins {
+            self.metrics.hot_loop(C::NAME);
+            tracing::warn!(controller = C::NAME, %key, "{}", hot::TOLD);
+        }
+        if heat != Heat::None {
+            report.decision.because.push(Reason { reason: "HotLoop", message: hot::TOLD.into() });
+        }
+        heat != Heat::None
+    }
+
     fn forget(&self, key: &C::Key, started: Instant) -> Finished {
         self.asks.forget(key);
+        self.hot.forget(key);
         self.journal.forget(C::NAME, &key.object());
         self.metrics.reconcile_done(C::NAME, ReconcileResult::Success, started.elapsed());
         Finished { forget: true, ..Finished::default() }
@@ -220,6 +265,12 @@ fn note_plan<S>(plan: &Plan<S>, report: &mut Report) {
     if let Wake::At(at) = plan.wake {
         (report.wake, report.decision.wake) = (Some(at), Some(at));
     }
+    let status = |write: &&Write| match &write.verb {
+        Verb::Patch { subresource, .. } | Verb::Merge { subresource, .. } => *subresource == Some(Subresource::Status),
+        _ => false,
+    };
+    report.concerns.extend(plan.writes.iter().filter(status).map(|write| write.target.clone()));
+    report.concerns.extend(plan.notices.iter().map(|notice| notice.about.clone()));
 }
 
 fn note_outcome(writes: &[Write], outcome: &Outcome, report: &mut Report) {
@@ -234,6 +285,7 @@ fn note_outcome(writes: &[Write], outcome: &Outcome, report: &mut Report) {
         let what = format!("{} {}", verb(&write.verb), write.target).into();
         report.decision.writes.push(WriteRecord { what, why: short(&write.why), result });
     }
+    report.changed |= outcome.applied.iter().any(|applied| applied.changed);
     if let Some(failure) = &outcome.failed {
         report.failure(failure);
     }

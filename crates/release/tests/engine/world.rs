@@ -131,6 +131,8 @@ fn check_without_plan(cluster: &mut Cluster) -> Result<(), String> {
     let explained = again.plan.notices.iter().any(|notice| notice.reason == "HeldWithoutPlan");
     match (cluster.deployment().is_some(), cluster.held()) {
         (false, _) => Ok(()),
+        // Somebody has opted out and has yet to resume it.
+        (true, true) if cluster.annotation(names::PLAN) == Some("") && cluster.paused() => Ok(()),
         (true, true) if explained || opted_out => Ok(()),
         (true, false) if opted_out => Ok(()),
         state => Err(format!("a Deployment without a plan is left {state:?}: {:?}", cluster.deployment())),
@@ -142,7 +144,8 @@ fn check_status(cluster: &mut Cluster, status: &ReleasePlanStatus) -> Result<(),
     let image = cluster.image().to_owned();
     let broken = image.contains("crash") || image.contains("hang");
     let resting = match status.phase {
-        Phase::Stable | Phase::TakenBack | Phase::Blocked => stage.is_none(),
+        Phase::Stable | Phase::TakenBack => stage.is_none(),
+        Phase::Blocked => stage.is_none() || status.message.contains("template that works"),
         Phase::Waiting => stage.is_none() || (cluster.paused() && !cluster.held()),
         Phase::Paused => stage == Some(Stage::Steps),
         Phase::Promoting => stage == Some(Stage::Bypassed) && broken,

@@ -12,8 +12,7 @@ mod policy;
 mod reconcile;
 mod server;
 
-pub use pods::Pod;
-pub use reconcile::{Cut, Reconciled};
+pub use reconcile::Cut;
 pub use server::{Cluster, DEPLOYMENTS, PLANS, RELEASES, REPLICA_SETS};
 
 /// The one namespace.

@@ -63,9 +63,7 @@ pub struct Watch {
     pub faults: Vec<String>,
     /// The most pods that there ever were at once.
     pub peak: usize,
-    /// Pods of the canary at the moment when it was handed over.
-    pub handed_over: Vec<String>,
-    /// Stable pods that were deleted while they were needed.
+    /// Writes of ours that the server refused.
     pub trace: Vec<String>,
 }
 

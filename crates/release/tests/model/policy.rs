@@ -16,7 +16,8 @@ pub fn hold(old: &Value, new: &mut Value, user: &str) {
     let hold = new["spec"]["template"] != old["spec"]["template"] || (was_held.is_some() && !released);
     let mark = match was_held {
         Some(mark) => match mark.strip_prefix(HELD_WHILE_PAUSED) {
-            Some(rest) if !paused(new) => rest.to_owned(),
+            // Run again on its own result, the pause is back, and the mark tells that it was taken off.
+            Some(rest) if !paused(new) || now[HELD].as_str() == Some(rest) => rest.to_owned(),
             _ => mark.to_owned(),
         },
         None if paused(old) => format!("{HELD_WHILE_PAUSED}by {user}"),

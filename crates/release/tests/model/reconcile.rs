@@ -27,13 +27,15 @@ pub enum Cut {
 pub struct Reconciled {
     pub writes: usize,
     pub status: bool,
+    /// Questions that had no answer yet.
+    pub unanswered: usize,
     pub wake: Wake,
     pub plan: Plan<Option<ReleasePlanStatus>>,
 }
 
 impl Reconciled {
     pub fn quiet(&self) -> bool {
-        self.writes == 0 && !self.status && self.plan.asks.is_empty()
+        self.writes == 0 && !self.status && self.unanswered == 0
     }
 }
 
@@ -64,6 +66,7 @@ impl Cluster {
             name: WEB.to_owned(),
             deployment,
             plans,
+            unreadable: vec![],
             replica_sets,
             canary_pods,
             releases: self.release_views(),
@@ -85,6 +88,7 @@ impl Cluster {
         mut between: impl FnMut(&mut Self, usize),
     ) -> Reconciled {
         let plan = decide(now, seen);
+        let unanswered = plan.asks.iter().filter(|ask| !seen.answers.contains_key(&ask.id)).count();
         if std::env::var("TRACE").is_ok() {
             for write in &plan.writes {
                 println!("    {} {}: {}", now, write.target, write.why);
@@ -98,7 +102,7 @@ impl Cluster {
         let total = plan.writes.len();
         for (index, write) in plan.writes.iter().enumerate() {
             if cut == Cut::After(index) {
-                return Reconciled { writes: index, status: false, wake: plan.wake, plan };
+                return Reconciled { writes: index, status: false, unanswered, wake: plan.wake, plan };
             }
             between(self, index);
             if cut == Cut::Fails(index) {
@@ -120,13 +124,13 @@ impl Cluster {
             }
         }
         if cut == Cut::After(total) {
-            return Reconciled { writes: total, status: false, wake: plan.wake, plan };
+            return Reconciled { writes: total, status: false, unanswered, wake: plan.wake, plan };
         }
         let status = conclude(now, seen, &plan, &outcome);
         if let Some(status) = &status {
             self.write_status(status);
         }
-        Reconciled { writes: total, status: status.is_some(), wake: plan.wake, plan }
+        Reconciled { writes: total, status: status.is_some(), unanswered, wake: plan.wake, plan }
     }
 
     /// The pool answers what was asked; answers that nobody asks for any more are dropped.

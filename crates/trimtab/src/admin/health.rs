@@ -26,7 +26,7 @@ impl Checks {
     }
 
     /// One line per check as Kubernetes writes them, and whether all passed.
-    pub(super) fn report(&self) -> (bool, String) {
+    pub(crate) fn report(&self) -> (bool, String) {
         // A check may add checks: the lock is not held while they run.
         let checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let (mut well, mut text) = (true, String::new());

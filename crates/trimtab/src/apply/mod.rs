@@ -4,12 +4,14 @@
 //! Not deciding: whether something is to be written is the plan's business.
 
 mod failure;
+mod pruned;
 mod request;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, StatusCode};
 use kube::Client;
 use kube::client::Body;
@@ -21,6 +23,7 @@ use crate::faults::Faults;
 use crate::gate::{Effect, Watching, Written};
 use crate::lease::Fence;
 use crate::metrics::Metrics;
+pub(crate) use pruned::Told;
 
 /// The longest that one request may take.
 const REQUEST: Duration = Duration::from_secs(30);
@@ -30,8 +33,6 @@ const TRIES: u32 = 3;
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// What the pause is where the server does not say.
 const PAUSE: Duration = Duration::from_millis(200);
-/// The server's name in metrics; a process talks to one.
-const HOST: &str = "kubernetes";
 
 /// What all writes of a process share.
 #[derive(Clone)]
@@ -41,6 +42,7 @@ pub(crate) struct Process {
     pub(crate) faults: Arc<dyn Faults>,
     pub(crate) metrics: Metrics,
     pub(crate) count: Arc<AtomicU64>,
+    pub(crate) pruned: Told,
 }
 
 /// Performs the writes of one controller.
@@ -73,7 +75,7 @@ impl Applier {
         let mut outcome = Outcome::default();
         for (index, write) in writes.iter().enumerate() {
             match self.write(index, write, deadline, written).await {
-                Ok(applied) => outcome.applied.push(applied),
+                Ok((applied, _)) => outcome.applied.push(applied),
                 Err(failure) => {
                     outcome.failed = Some(failure);
                     break;
@@ -83,18 +85,24 @@ impl Applier {
         outcome
     }
 
-    /// Writes a status, if it is still that object's.
+    /// Writes a status, if it is still that object's. The text says what the server dropped of it.
     pub(crate) async fn status(
         &self,
         status: &StatusWrite,
         deadline: Instant,
         written: &mut Vec<Written>,
-    ) -> Result<Applied, Failure> {
+    ) -> Result<(Applied, Option<String>), Failure> {
         let uid = PatchOp::test("/metadata/uid", status.uid.as_str());
         let ops = vec![uid, PatchOp::add("/status", status.status.clone())];
         let verb = Verb::Patch { ops, subresource: Some(Subresource::Status) };
         let write = Write { target: status.target.clone(), verb, why: "say how it stands".to_owned() };
-        self.write(0, &write, deadline, written).await
+        let (applied, answer) = self.write(0, &write, deadline, written).await?;
+        let kind = &status.target.kind;
+        let dropped = self.process.pruned.check(kind, &status.status, &answer);
+        if dropped.is_some() {
+            self.process.metrics.status_pruned(kind.kind);
+        }
+        Ok((applied, dropped))
     }
 
     async fn write(
@@ -103,28 +111,29 @@ impl Applier {
         write: &Write,
         deadline: Instant,
         written: &mut Vec<Written>,
-    ) -> Result<Applied, Failure> {
+    ) -> Result<(Applied, Bytes), Failure> {
         let n = self.process.count.fetch_add(1, Ordering::Relaxed) + 1;
         let before = self.known_version(write);
         self.process.faults.before(n, write);
         let answer = self.send(index, write, deadline).await;
         self.process.faults.after(n, write);
-        let answer = match answer {
-            Ok(answer) => answer,
+        let body = match answer {
+            Ok(body) => body,
             // Gone already is what was wanted.
             Err(failure) if failure.reason == "NotFound" && matches!(write.verb, Verb::Delete { .. } | Verb::Evict) => {
                 self.process.metrics.noop_write(self.controller);
-                return Ok(Applied { resource_version: String::new(), changed: false });
+                return Ok((Applied { resource_version: String::new(), changed: false }, Bytes::new()));
             }
             Err(failure) => return Err(failure),
         };
+        let answer: Answer = serde_json::from_slice(&body).unwrap_or_default();
         let version = answer.metadata.resource_version.clone();
         let changed = version.is_empty() || before.as_deref() != Some(version.as_str());
         if !changed {
             self.process.metrics.noop_write(self.controller);
         }
         written.push(effect(write, answer));
-        Ok(Applied { resource_version: version, changed })
+        Ok((Applied { resource_version: version, changed }, body))
     }
 
     /// The version of the target, where a store has it.
@@ -135,8 +144,8 @@ impl Applier {
         same.find_map(|view| view.version_of(&target.namespace, &target.name))
     }
 
-    /// Sends a write, again only where the server said that it did not look at it.
-    async fn send(&self, index: usize, write: &Write, deadline: Instant) -> Result<Answer, Failure> {
+    /// Sends a write and gives the answer's body. Sends it again only where the server said that it did not look at it.
+    async fn send(&self, index: usize, write: &Write, deadline: Instant) -> Result<Bytes, Failure> {
         let request = request::request(write, &self.manager)
             .map_err(|error| failure::new(index, Class::Blocked, "Invalid", error))?;
         let mut tries = 1;
@@ -148,7 +157,7 @@ impl Applier {
             let until = deadline.min(Instant::now() + left.min(REQUEST));
             let (code, pause, body) = self.exchange(index, &request, until).await?;
             if code.is_success() {
-                return Ok(serde_json::from_slice(&body).unwrap_or_default());
+                return Ok(body);
             }
             // An eviction is answered 429 as long as a disruption budget forbids it: that is no overload.
             let overloaded = code == StatusCode::TOO_MANY_REQUESTS && !matches!(write.verb, Verb::Evict);
@@ -167,7 +176,7 @@ impl Applier {
         index: usize,
         request: &Request<Vec<u8>>,
         until: Instant,
-    ) -> Result<(StatusCode, Option<Duration>, bytes::Bytes), Failure> {
+    ) -> Result<(StatusCode, Option<Duration>, Bytes), Failure> {
         let started = Instant::now();
         let exchange = async {
             let response = self.process.client.send(request.clone().map(Body::from)).await?;
@@ -179,7 +188,7 @@ impl Applier {
             Ok(Ok((code, ..))) => Some(code.as_u16()),
             _ => None,
         };
-        self.process.metrics.request_done(method(request), HOST, code, started.elapsed());
+        self.process.metrics.request_done(method(request), Metrics::HOST, code, started.elapsed());
         match answer {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(failure::new(index, Class::Transient, "Unreachable", error.to_string())),

@@ -15,13 +15,14 @@ use kube::Client;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::json;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use trimtab_plan::Notice;
 
 use crate::lease::Fence;
 use crate::metrics::Metrics;
+use crate::permissions::Permission;
 use series::{Book, Key, Said, Series};
 
 /// So many notices wait to be written; more are dropped.
@@ -34,6 +35,10 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Pauses before an event is tried again that the server could not take.
 const RETRIES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2)];
+
+/// What writing events needs.
+pub(crate) const PERMISSION: Permission =
+    Permission { group: "events.k8s.io", resource: "events", verbs: &["create", "patch"] };
 
 /// Takes notices; cheap to clone.
 #[derive(Debug, Clone)]
@@ -76,6 +81,11 @@ pub struct Publisher {
 }
 
 impl Publisher {
+    /// Its task, which does not end by itself.
+    pub(crate) fn task(&self) -> AbortHandle {
+        self.task.abort_handle()
+    }
+
     /// Writes what is waiting, within `budget`. Later notices are dropped.
     pub async fn flush(mut self, budget: Duration) {
         self.stop.cancel();

@@ -8,6 +8,8 @@ use tokio::sync::watch;
 /// A watch that has been silent for this long is not to be trusted: the server sends a bookmark every minute or so, and
 /// ends the watch after less than five.
 const STALE: Duration = Duration::from_secs(420);
+/// A watch that fails and was silent for this long fails for good: one that was mended has had a bookmark since.
+const FAILING: Duration = Duration::from_secs(150);
 
 /// How one watch is doing.
 pub(crate) struct Health {
@@ -59,7 +61,8 @@ impl Health {
     /// What is wrong, if something is.
     pub(crate) fn problem(&self) -> Option<String> {
         let state = self.lock();
-        let silent = state.heard.is_some_and(|at| at.elapsed() > STALE);
+        let limit = if state.error.is_some() { FAILING } else { STALE };
+        let silent = state.heard.is_some_and(|at| at.elapsed() > limit);
         match (&state.error, self.synced()) {
             (Some(error), false) => Some(format!("not synced: {error}")),
             (None, false) => Some("not synced yet".to_owned()),

@@ -10,6 +10,7 @@
 //! like any deletion. So there is never a second copy, and no deletion is missed.
 
 mod health;
+mod place;
 mod source;
 mod wire;
 
@@ -20,7 +21,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use kube::Client;
 use kube::client::Body;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 use trimtab_plan::{Kind, Watched};
 
@@ -48,8 +49,8 @@ pub(crate) trait Informer: Send + Sync {
     fn wait_synced(&self) -> BoxFuture<'_, ()>;
     /// What is wrong with its watches.
     fn problems(&self) -> Vec<String>;
-    /// Starts its tasks.
-    fn start(self: Arc<Self>, client: &Client, tasks: &mut JoinSet<()>);
+    /// Starts its tasks, which do not end by themselves.
+    fn start(self: Arc<Self>, client: &Client, tasks: &mut JoinSet<()>) -> Vec<AbortHandle>;
 }
 
 impl<T: Watched> Informer for Source<T> {
@@ -75,22 +76,22 @@ impl<T: Watched> Informer for Source<T> {
         self.shared.scopes().filter_map(problem).collect()
     }
 
-    fn start(self: Arc<Self>, client: &Client, tasks: &mut JoinSet<()>) {
-        let scopes: Vec<_> = self.shared.scopes().map(|(scope, name)| (scope, name.map(str::to_owned))).collect();
-        for (scope, namespace) in scopes {
+    fn start(self: Arc<Self>, client: &Client, tasks: &mut JoinSet<()>) -> Vec<AbortHandle> {
+        let mut start = |(scope, namespace): (usize, Option<&str>)| {
             let watch = Watch {
                 source: self.clone(),
                 client: client.clone(),
                 scope,
-                namespace,
+                namespace: namespace.map(str::to_owned),
                 epoch: 0,
                 listed: false,
                 streamed_lists: true,
                 heard: false,
                 reported: Instant::now(),
             };
-            tasks.spawn(watch.run());
-        }
+            tasks.spawn(watch.run())
+        };
+        self.shared.scopes().map(&mut start).collect()
     }
 }
 
@@ -203,7 +204,15 @@ impl<T: Watched> Watch<T> {
             // Versions only grow in a watch, so the clock of the store's scope is the place to go on from.
             target.watch(&self.source.shared.seen(self.scope).to_string())?
         };
-        let stream = match timeout(PAGE_TIMEOUT, self.client.request_stream(request)).await {
+        // As client-go counts it: the request of a watch ends when its stream begins.
+        let counted = self.source.metrics.request_started("GET");
+        let answer = timeout(PAGE_TIMEOUT, self.client.request_stream(request)).await;
+        match &answer {
+            Ok(Ok(_)) => counted.answered(200),
+            Ok(Err(kube::Error::Api(status))) => counted.answered(status.code),
+            _ => drop(counted),
+        }
+        let stream = match answer {
             Err(_) => return Err(Ended::Silent),
             Ok(Err(kube::Error::Api(status))) if listing && matches!(status.code, 400 | 422) => {
                 return Err(Ended::NoStreamedLists);
@@ -277,8 +286,10 @@ impl<T: Watched> Watch<T> {
     }
 
     async fn fetch(&self, request: http::Request<Vec<u8>>) -> Result<bytes::Bytes, Ended> {
+        let counted = self.source.metrics.request_started("GET");
         let response = self.client.send(request.map(Body::from)).await?;
         let status = response.status();
+        counted.answered(status.as_u16());
         let bytes = response.into_body().collect_bytes().await?;
         if status.is_success() { Ok(bytes) } else { Err(ended(&bytes)) }
     }

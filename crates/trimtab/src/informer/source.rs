@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use trimtab_plan::{Meta, Watched};
 
 use super::health::Health;
-use super::wire;
+use super::{place, wire};
 use crate::Selector;
 use crate::metrics::Metrics;
 use crate::store::{Change, Shared, Unread, Unreadable, version};
@@ -93,14 +93,12 @@ impl<T: Watched> Source<T> {
             tracing::error!(kind, "an object without a readable name was skipped");
             return;
         };
-        // The text of the error quotes values, which must not leave a Secret.
-        let error = match kind {
-            "Secret" => format!("not as expected at line {} column {}", error.line(), error.column()),
-            _ => error.to_string(),
-        };
+        let error = describe(kind, object, error);
         tracing::warn!(kind, namespace = meta.namespace, name = meta.name, error, "an object cannot be read");
         let seen = version(&meta.resource_version);
-        let unread = self.shared.put_unreadable(Unreadable { meta, error }, delivery.epoch);
+        let unread = self
+            .shared
+            .put_unreadable(Unreadable { meta, error, conditions: wire::conditions(object) }, delivery.epoch);
         self.advance(seen, delivery);
         if let Some(unread) = unread {
             let first = self.first(delivery);
@@ -162,4 +160,16 @@ impl<T: Watched> Source<T> {
             health.heard();
         }
     }
+}
+
+/// What is wrong, and where. Not by column: that moves with every version of the object, and says little to people.
+fn describe(kind: &str, object: &[u8], error: &serde_json::Error) -> String {
+    let place = place::path(object, error.line(), error.column());
+    // The text of the error quotes values, which must not leave a Secret.
+    if kind == "Secret" {
+        return format!("{place}: not as expected");
+    }
+    let text = error.to_string();
+    let what = text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what);
+    if place.is_empty() { what.to_owned() } else { format!("{place}: {what}") }
 }

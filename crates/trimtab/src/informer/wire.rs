@@ -5,7 +5,7 @@ use std::io;
 use futures::io::{AsyncBufRead, AsyncBufReadExt};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use trimtab_plan::{Kind, Meta};
+use trimtab_plan::{Condition, Kind, Meta};
 
 use crate::Selector;
 use crate::path;
@@ -170,6 +170,19 @@ pub(super) fn meta(object: &[u8]) -> Result<Meta, serde_json::Error> {
     }
     let Name { name, namespace, uid, resource_version } = serde_json::from_slice::<Named>(object)?.metadata;
     Ok(Meta { name, namespace, uid, resource_version, ..Meta::default() })
+}
+
+/// The conditions in an object's status; none if they are not as conditions are.
+pub(super) fn conditions(object: &[u8]) -> Vec<Condition> {
+    #[derive(Deserialize)]
+    struct Object {
+        status: Status,
+    }
+    #[derive(Deserialize)]
+    struct Status {
+        conditions: Vec<Condition>,
+    }
+    serde_json::from_slice::<Object>(object).map(|object| object.status.conditions).unwrap_or_default()
 }
 
 /// One page of a list.

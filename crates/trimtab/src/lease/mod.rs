@@ -26,6 +26,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
+use crate::permissions::Permission;
 use elector::{Asked, Elector, Pace, Step, Timing};
 use fence::now;
 pub use fence::{Fence, Fenced};
@@ -128,6 +129,10 @@ pub struct Election {
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
+
+/// What taking part needs, in the namespace of the Lease.
+pub(crate) const PERMISSION: Permission =
+    Permission { group: "coordination.k8s.io", resource: "leases", verbs: &["get", "create", "update"] };
 
 impl Election {
     /// Starts to take part; `client` should be one of [`client`].

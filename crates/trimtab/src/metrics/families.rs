@@ -80,6 +80,8 @@ pub(super) struct Families {
     pub(super) watch_relists: Count<1>,
     pub(super) watch_age: Family<Labels<1>, Seconds>,
     pub(super) noop_writes: Count<1>,
+    pub(super) hot_loops: Count<1>,
+    pub(super) pruned: Count<1>,
     pub(super) event_latency: Spread<1>,
     pub(super) events_dropped: Counter,
     pub(super) resident: Gauge,
@@ -115,6 +117,8 @@ impl Families {
             watch_relists: Family::default(),
             watch_age: Family::default(),
             noop_writes: Family::default(),
+            hot_loops: Family::default(),
+            pruned: Family::default(),
             event_latency: Family::new_with_constructor(latency_histogram),
             events_dropped: Counter::default(),
             resident: Gauge::default(),
@@ -221,6 +225,16 @@ impl Families {
             self.watch_age.clone(),
         );
         r.register("noop_writes", "Number of writes left out because nothing differed", self.noop_writes.clone());
+        r.register(
+            "hot_loops",
+            "Number of times an object was slowed down because the same writes were made again and again",
+            self.hot_loops.clone(),
+        );
+        r.register(
+            "pruned_status_writes",
+            "Number of status writes of which the server dropped a part: its CRD is older than this program",
+            self.pruned.clone(),
+        );
         r.register(
             "event_to_reconcile_seconds",
             "Time from a watch event to the start of the reconcile that it caused",

@@ -95,6 +95,9 @@ fn of(kind: &'static str) -> Labels<1> {
 }
 
 impl Metrics {
+    /// The API server's name in `rest_client_*`: a process talks to one.
+    pub(crate) const HOST: &'static str = "kubernetes";
+
     /// The content type of what [`Metrics::render`] gives.
     pub const CONTENT_TYPE: &'static str = text::CONTENT_TYPE;
 
@@ -128,7 +131,7 @@ impl Metrics {
         for result in ReconcileResult::ALL {
             drop(f.reconciles.get_or_create(&[("controller", controller), ("result", result.label())]));
         }
-        for counter in [&f.errors, &f.terminal_errors, &f.panics, &f.timeouts, &f.noop_writes] {
+        for counter in [&f.errors, &f.terminal_errors, &f.panics, &f.timeouts, &f.noop_writes, &f.hot_loops] {
             drop(counter.get_or_create(&one(controller)));
         }
         drop(f.reconcile_time.get_or_create(&one(controller)));
@@ -148,6 +151,7 @@ impl Metrics {
         let f = &self.inner.families;
         drop(f.watch_restarts.get_or_create(&of(kind)));
         drop(f.watch_relists.get_or_create(&of(kind)));
+        drop(f.pruned.get_or_create(&of(kind)));
         drop(f.store_objects.get_or_create(&of(kind)));
         drop(f.store_version.get_or_create(&of(kind)));
         self.watch_active(kind);
@@ -219,6 +223,23 @@ impl Metrics {
         self.inner.families.noop_writes.get_or_create(&one(controller)).inc();
     }
 
+    /// An object is slowed down: its decisions make the same writes again and again.
+    pub fn hot_loop(&self, controller: &'static str) {
+        self.inner.families.hot_loops.get_or_create(&one(controller)).inc();
+    }
+
+    /// The server dropped a part of a status.
+    pub fn status_pruned(&self, kind: &'static str) {
+        self.inner.families.pruned.get_or_create(&of(kind)).inc();
+    }
+
+    /// How long the oldest reconcile under way has been running; nothing if none is.
+    pub fn oldest_work(&self, controller: &'static str) -> Duration {
+        let live = lock(&self.inner.live);
+        let ages = live.work.get(controller).into_iter().flatten().map(|(_, started)| started.elapsed());
+        ages.max().unwrap_or_default()
+    }
+
     /// A request to the API server was answered with `code`, or with nothing (`None`: `<error>`, as client-go says).
     pub fn request_done(&self, method: &'static str, host: &str, code: Option<u16>, took: Duration) {
         let f = &self.inner.families;
@@ -228,6 +249,12 @@ impl Metrics {
             .get_or_create(&[("verb", method.clone()), ("host", host.clone())])
             .observe(took.as_secs_f64());
         f.requests.get_or_create(&[("code", code), ("method", method), ("host", host)]).inc();
+    }
+
+    /// A request is sent; one that is dropped without an answer counts as an error.
+    #[must_use = "the request is counted when this is dropped"]
+    pub(crate) fn request_started(&self, method: &'static str) -> Requested {
+        Requested { metrics: self.clone(), method, started: Instant::now(), code: None }
     }
 
     /// Whether this process leads the lease `name`.
@@ -309,6 +336,27 @@ impl Drop for Work {
     }
 }
 
+/// A request under way; dropping it counts it, however it ends.
+pub(crate) struct Requested {
+    metrics: Metrics,
+    method: &'static str,
+    started: Instant,
+    code: Option<u16>,
+}
+
+impl Requested {
+    /// The server answered with a code.
+    pub(crate) fn answered(mut self, code: u16) {
+        self.code = Some(code);
+    }
+}
+
+impl Drop for Requested {
+    fn drop(&mut self) {
+        self.metrics.request_done(self.method, Metrics::HOST, self.code, self.started.elapsed());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use prometheus_client::metrics::counter::Counter;
@@ -356,6 +404,8 @@ mod tests {
             "trimtab_watch_restarts_total{kind=\"Pod\"} 0",
             "trimtab_watch_relists_total{kind=\"Pod\"} 0",
             "trimtab_noop_writes_total{controller=\"rollout\"} 0",
+            "trimtab_hot_loops_total{controller=\"rollout\"} 0",
+            "trimtab_pruned_status_writes_total{kind=\"Pod\"} 0",
             "trimtab_event_to_reconcile_seconds_count{controller=\"rollout\"} 0",
             "trimtab_events_dropped_total 0",
             "# TYPE controller_runtime_reconcile_total counter",

@@ -11,7 +11,7 @@ use crate::gate::Gate;
 /// The closest that a change of what people set brings a failing key to its last try.
 const FORWARD_SPECIFIED: Duration = Duration::from_secs(1);
 /// The closest that any other change brings a failing key to its last try.
-const FORWARD_OTHER: Duration = Duration::from_secs(5);
+pub(super) const FORWARD_OTHER: Duration = Duration::from_secs(5);
 /// How long a key waits for the stores to see its last writes.
 const GATE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Triggers remembered for people; more add nothing.

@@ -33,7 +33,7 @@ pub(crate) use trigger::{Trigger, What};
 use crate::Key;
 use crate::gate::Gate;
 use crate::metrics::Metrics;
-use item::{Item, Place};
+use item::{FORWARD_OTHER, Item, Place};
 use lanes::Lanes;
 
 /// The queue of one controller.
@@ -77,6 +77,8 @@ pub(crate) struct Finished {
     pub(crate) gates: Vec<Gate>,
     /// The resource versions written.
     pub(crate) own: Vec<Box<str>>,
+    /// It succeeded, but its writes repeat themselves: it is slowed down like a failure.
+    pub(crate) hot: bool,
     /// The key is of nothing any more: forget its failures.
     pub(crate) forget: bool,
 }
@@ -311,9 +313,12 @@ impl<K: Key> State<K> {
             item.wait_for(finished.gates, now);
             self.gated.insert(key.clone());
         }
-        let parked = match finished.failed.filter(|_| !finished.forget) {
+        let slowed = finished.failed.or(finished.hot.then_some(Class::Blocked));
+        // A plan that failed has to be decided anew. One that only repeats itself keeps its wake, though not closely.
+        let wake = finished.wake.filter(|_| finished.failed.is_none());
+        let parked = match slowed.filter(|_| !finished.forget) {
             None => self.after_success(&key, finished.wake, now),
-            Some(class) => self.after_failure(&key, class, finished.own, now),
+            Some(class) => self.after_failure(&key, class, finished.own, wake, now),
         };
         if self.items.get(&key).is_some_and(Item::is_forgettable) {
             self.items.remove(&key);
@@ -343,9 +348,17 @@ impl<K: Key> State<K> {
         false
     }
 
-    fn after_failure(&mut self, key: &Arc<K>, class: Class, own: Vec<Box<str>>, now: Instant) -> bool {
+    fn after_failure(
+        &mut self,
+        key: &Arc<K>,
+        class: Class,
+        own: Vec<Box<str>>,
+        wake: Option<Instant>,
+        now: Instant,
+    ) -> bool {
         let Some(item) = self.items.get_mut(key) else { return false };
         let until = item.failed(class, own, now);
+        let until = wake.map_or(until, |wake| until.min(wake.max(now + FORWARD_OTHER)));
         let specified = item.triggers.iter().any(Trigger::is_specification);
         let due = if item.triggers.is_empty() { until } else { item.due(specified, now) };
         self.start_timer(key, until);

@@ -109,7 +109,8 @@ fn each_namespace_is_listed_for_itself() {
 fn an_unreadable_object_takes_the_place_of_the_readable() {
     let (shared, store) = store(&[]);
     shared.put(view("n", "a", 1, ""), 1, true);
-    let unreadable = || Unreadable { meta: view("n", "a", 2, "").metadata, error: "broken".to_owned() };
+    let unreadable =
+        || Unreadable { meta: view("n", "a", 2, "").metadata, error: "broken".to_owned(), conditions: vec![] };
     assert!(shared.put_unreadable(unreadable(), 1).unwrap().old.is_some());
     assert!(shared.put_unreadable(unreadable(), 1).is_none(), "the same again is no news");
     assert!(store.get("n", "a").is_none() && store.unreadable("n", "a").is_some());
