@@ -92,10 +92,13 @@ impl App {
         } else {
             "env: [{name: NODES, value: simulated}]"
         };
+        // Zeros are left out: the API server drops them, and kubectl would write them again with every apply.
+        let min_ready =
+            if *min_ready > 0 { format!("minReadySeconds: {min_ready}") } else { "# no minReadySeconds".to_owned() };
         let pre_stop = if self.real { 3 } else { 0 };
         format!(
-            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web}}\nspec:\n  replicas: {replicas}\n  minReadySeconds: {min_ready}\n  \
-             strategy: {{rollingUpdate: {{maxSurge: {max_surge}, maxUnavailable: {max_unavailable}}}}}\n  \
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web}}\nspec:\n  replicas: {replicas}\n  {min_ready}\n  \
+             strategy: {{type: RollingUpdate, rollingUpdate: {{maxSurge: {max_surge}, maxUnavailable: {max_unavailable}}}}}\n  \
              selector: {{matchLabels: {{app: web}}}}\n  template:\n    metadata: {{labels: {{app: web}}}}\n    spec:\n      \
              terminationGracePeriodSeconds: 10\n      containers:\n      - name: web\n        \
              image: trimtab.local/sample:{tag}\n        imagePullPolicy: Never\n        \
