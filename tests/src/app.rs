@@ -59,8 +59,8 @@ pub struct App {
 }
 
 impl App {
-    pub(crate) fn new(cluster: Cluster, namespace: TestNamespace, shape: Shape, real: bool) -> Self {
-        Self { cluster: Arc::new(cluster), namespace, shape, real }
+    pub(crate) fn new(cluster: Arc<Cluster>, namespace: TestNamespace, shape: Shape, real: bool) -> Self {
+        Self { cluster, namespace, shape, real }
     }
 
     /// Its namespace.

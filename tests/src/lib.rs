@@ -13,7 +13,7 @@ pub use fleet::{Fleet, is_stable};
 pub use manager::ManagerProcess;
 pub use watcher::{PodHistory, PodWatch};
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use anyhow::{Context, Result};
 use tokio::sync::OnceCell;
@@ -66,11 +66,13 @@ where
     Fut: Future<Output = Result<()>>,
 {
     let run = async {
-        let cluster = cluster.await?;
+        // Held to the end: one that is the test's own has to outlive the test's namespace.
+        let cluster = Arc::new(cluster.await?);
         let client = cluster.client().await?;
         let real = matches!(cluster.nodes(), Nodes::Real);
+        let held = cluster.clone();
         with_namespace(&client, name, |namespace: TestNamespace| async move {
-            let app = App::new(cluster, namespace, shape, real);
+            let app = App::new(held, namespace, shape, real);
             app.deploy().await?;
             test(app).await
         })

@@ -62,7 +62,7 @@ async fn a_pod_of_a_crashing_image_is_seen_to_crash() -> Result<()> {
                 let reason = s.state.and_then(|s| s.waiting).and_then(|w| w.reason);
                 reason.as_deref() == Some("CrashLoopBackOff") && s.restart_count >= 1 && !s.ready
             };
-            Ok(statuses.map(crashed).any(|c| c).then_some(()))
+            Ok(statuses.into_iter().any(crashed).then_some(()))
         })
         .await
     })

@@ -221,12 +221,20 @@ impl Elector {
 
     /// Whether the Lease is free, ours, or has not changed for as long as its holder asked for.
     fn may_take(&self, now: Moment) -> bool {
-        let Some((read, since)) = &self.seen else { return true };
+        self.lapses().is_none_or(|lapses| now >= lapses)
+    }
+
+    /// When the lease that somebody else holds lapses, as far as is known now.
+    pub(super) fn lapses(&self) -> Option<Moment> {
+        let (read, since) = self.seen.as_ref()?;
         let record = &read.record;
+        if record.holder.is_empty() || record.holder == self.me {
+            return None;
+        }
         let asked = u64::try_from(record.duration_seconds).map_or(Duration::ZERO, Duration::from_secs);
         // The holder's duration counts, but a nonsensical one must not make the lease free at once.
         let valid = if asked.is_zero() { self.timing.lease_duration } else { asked };
-        record.holder.is_empty() || record.holder == self.me || now >= *since + valid
+        Some(*since + valid)
     }
 
     fn record(&self, wall: Timestamp) -> Record {

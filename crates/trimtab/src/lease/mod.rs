@@ -223,7 +223,8 @@ impl Candidate {
             let pause = match pace {
                 Pace::Now => continue,
                 Pace::Retry => self.options.retry_period,
-                Pace::Jittered => jittered(self.options.retry_period),
+                // Of candidates that look again when the lease lapses one gets it, the others are told of a conflict.
+                Pace::Jittered => jittered(self.options.retry_period).min(self.until_lapse()),
             };
             tokio::time::sleep(pause.min(self.left())).await;
         }
@@ -241,6 +242,12 @@ impl Candidate {
     /// How long the right to write lasts; without one nothing hurries.
     fn left(&self) -> Duration {
         self.elector.deadline().map_or(Duration::MAX, |deadline| deadline.saturating_sub(now()))
+    }
+
+    /// How long until the lease that somebody else holds lapses, if it is not renewed.
+    fn until_lapse(&self) -> Duration {
+        let left = self.elector.lapses().and_then(|lapses| lapses.checked_sub(now()));
+        left.filter(|left| !left.is_zero()).unwrap_or(Duration::MAX)
     }
 
     /// Tells the fence first: it is what counts.

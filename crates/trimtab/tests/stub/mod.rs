@@ -38,6 +38,10 @@ impl Asked {
 /// What it answers.
 pub enum Reply {
     Json(u16, Value),
+    /// 429, and how many seconds to wait.
+    Later(u32),
+    /// Nothing, ever.
+    Silence,
     /// Lines that the test sends; the stream ends with the sender.
     Lines(mpsc::UnboundedReceiver<String>),
 }
@@ -72,6 +76,11 @@ pub async fn serve(answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> 
                 Reply::Json(code, value) => {
                     Response::builder().status(code).body(Body::from(value.to_string())).unwrap()
                 }
+                Reply::Later(seconds) => {
+                    let refused = Response::builder().status(429).header("retry-after", seconds.to_string());
+                    refused.body(Body::from(refusal(429, "TooManyRequests", "later").to_string())).unwrap()
+                }
+                Reply::Silence => std::future::pending().await,
                 Reply::Lines(lines) => {
                     let stream =
                         futures::stream::unfold(lines, |mut lines| async { Some((lines.recv().await?, lines)) });
@@ -116,7 +125,7 @@ pub fn expired() -> String {
 
 #[derive(Deserialize)]
 pub struct Widget {
-    metadata: Meta,
+    pub metadata: Meta,
     pub size: u32,
 }
 
