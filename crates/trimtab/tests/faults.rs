@@ -129,7 +129,10 @@ fn run(client: kube::Client, lease: Option<LeaseOptions>, admin_addr: Option<Soc
 type Feed = Arc<Mutex<Option<UnboundedSender<String>>>>;
 
 /// A server with one widget of size 1. Its watch shows what the test feeds; all but watches and reviews is the test's.
-async fn server(name: &'static str, answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> (kube::Client, Feed) {
+async fn server(
+    name: &'static str,
+    answer: impl Fn(&Asked, &Feed) -> Reply + Send + Sync + 'static,
+) -> (kube::Client, Feed) {
     let feed = Feed::default();
     let kept = feed.clone();
     let client = serve(move |asked: &Asked| match asked.method.as_str() {
@@ -139,7 +142,7 @@ async fn server(name: &'static str, answer: impl Fn(&Asked) -> Reply + Send + Sy
             reply
         }
         "POST" if asked.path.contains("selfsubject") => Reply::Json(201, json!({ "status": { "allowed": true } })),
-        _ => answer(asked),
+        _ => answer(asked, &kept),
     })
     .await;
     (client, feed)
@@ -153,7 +156,7 @@ fn send(feed: &Feed, line: String) {
 async fn a_server_that_asks_for_patience_gets_it() {
     let times: Arc<Mutex<Vec<Instant>>> = Arc::default();
     let tried = times.clone();
-    let (client, _feed) = server("once", move |_| {
+    let (client, _feed) = server("once", move |_, _| {
         let mut tried = tried.lock().unwrap();
         tried.push(Instant::now());
         if tried.len() == 1 { Reply::Later(1) } else { Reply::Json(200, widget("once", 2, 7)) }
@@ -171,7 +174,7 @@ async fn a_server_that_asks_for_patience_gets_it() {
 async fn a_status_that_could_not_be_written_is_written_again() {
     let tries = Arc::new(AtomicU64::new(0));
     let tried = tries.clone();
-    let (client, _feed) = server("status", move |_| match tried.fetch_add(1, Relaxed) {
+    let (client, _feed) = server("status", move |_, _| match tried.fetch_add(1, Relaxed) {
         0 => Reply::Json(500, refusal(500, "InternalError", "the store is away")),
         _ => {
             let mut stored = widget("status", 2, 1);
@@ -191,7 +194,7 @@ async fn a_status_that_could_not_be_written_is_written_again() {
 
 #[tokio::test]
 async fn a_crd_that_drops_a_field_is_told() {
-    let (client, _feed) = server("status", |_| {
+    let (client, _feed) = server("status", |_, _| {
         let mut stored = widget("status", 2, 1);
         stored["status"] = json!({ "step": {} });
         Reply::Json(200, stored)
@@ -206,25 +209,16 @@ async fn a_crd_that_drops_a_field_is_told() {
 
 #[tokio::test]
 async fn writes_that_repeat_themselves_are_slowed_down_and_named() {
-    let (tries, feeds) = (Arc::new(AtomicU64::new(0)), Feed::default());
-    let (tried, fed) = (tries.clone(), feeds.clone());
-    let (client, feed) = server("repeats", move |asked| {
-        if asked.method != "PATCH" {
-            return Reply::Json(201, json!({}));
-        }
+    let tries = Arc::new(AtomicU64::new(0));
+    let tried = tries.clone();
+    let (client, _feed) = server("repeats", move |_, feed| {
         // Whatever is written, the next version is as the one before: the field is dropped, or set back by others.
         let version = 2 + tried.fetch_add(1, Relaxed);
-        if let Some(feed) = fed.lock().unwrap().as_ref() {
-            feed.send(added("repeats", version, 0)).unwrap();
-        }
+        send(feed, added("repeats", version, 0));
         Reply::Json(200, widget("repeats", version, 0))
     })
     .await;
     let running = run(client, None, None);
-    until("the watch", || feed.lock().unwrap().clone()).await;
-    *feeds.lock().unwrap() = feed.lock().unwrap().clone();
-    // The first write may have come before the watch was known here: set it going.
-    send(&feed, added("repeats", 1_000, 5));
     let why = running.says("repeats", "HotLoop: the same writes are made again and again").await;
     assert_eq!(why.matches("HotLoop").count(), 1, "{why}");
     let before = tries.load(Relaxed);
@@ -239,7 +233,7 @@ async fn writes_that_repeat_themselves_are_slowed_down_and_named() {
 
 #[tokio::test]
 async fn a_question_without_an_answer_is_answered_so_at_its_deadline() {
-    let (client, feed) = server("asks", |_| Reply::Silence).await;
+    let (client, feed) = server("asks", |_, _| Reply::Silence).await;
     let running = run(client, None, None);
     let started = Instant::now();
     running.says("asks", "Answered: no answer within 1 s").await;
@@ -254,7 +248,7 @@ async fn a_question_without_an_answer_is_answered_so_at_its_deadline() {
 
 #[tokio::test]
 async fn a_question_that_is_no_longer_asked_is_dropped() {
-    let (client, feed) = server("asks", |_| Reply::Silence).await;
+    let (client, feed) = server("asks", |_, _| Reply::Silence).await;
     let running = run(client, None, None);
     until("the question", || Some(()).filter(|()| running.why("asks").contains("wrote     nothing"))).await;
     send(&feed, added("asks", 2, 3));
@@ -283,17 +277,13 @@ async fn a_manager_that_cannot_renew_its_lease_stops_writing_and_ends() {
     let (version, writes) = (AtomicU64::new(1), Arc::new(AtomicU64::new(0)));
     let (broken, last) = (Arc::new(AtomicU64::new(0)), Arc::new(Mutex::new(Instant::now())));
     let (counted, breaks, seen) = (writes.clone(), broken.clone(), last.clone());
-    let feeds = Feed::default();
-    let fed = feeds.clone();
-    let (client, feed) = server("writes-on", move |asked| {
+    let (client, _feed) = server("writes-on", move |asked, feed| {
         if asked.path.contains("/leases") {
             return lease(asked, &version, breaks.load(Relaxed) == 1);
         }
         *seen.lock().unwrap() = Instant::now();
         let n = 2 + counted.fetch_add(1, Relaxed);
-        if let Some(feed) = fed.lock().unwrap().as_ref() {
-            feed.send(added("writes-on", n, n)).unwrap();
-        }
+        send(feed, added("writes-on", n, n));
         Reply::Json(200, widget("writes-on", n, n))
     })
     .await;
@@ -304,8 +294,6 @@ async fn a_manager_that_cannot_renew_its_lease_stops_writing_and_ends() {
         ..LeaseOptions::new("n", "x")
     };
     let mut running = run(client, Some(options), None);
-    until("the watch", || feed.lock().unwrap().clone()).await;
-    *feeds.lock().unwrap() = feed.lock().unwrap().clone();
     until("some writes", || Some(()).filter(|()| writes.load(Relaxed) > 3)).await;
     broken.store(1, Relaxed);
     let since = Instant::now();

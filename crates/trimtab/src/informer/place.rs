@@ -84,7 +84,7 @@ mod tests {
         assert_eq!(place_of(r#"{"name": "a\"{\\", "spec": {"window": "many", "steps": []}}"#), "spec.window");
         let second = format!(r#"{{"name": "", "spec": {{"window": 1, "steps": [{ok}, {{"window": true}}]}}}}"#);
         assert_eq!(place_of(&second), "spec.steps[1].window");
-        assert_eq!(place_of(&second.replace("true", "\n[]")), "spec.steps[1].window[0]");
+        assert_eq!(place_of(&second.replace("true", "\n[]")), "spec.steps[1].window");
         assert_eq!(place_of(r#"{"name": "", "spec": {"window": 1}}"#), "spec");
         assert_eq!(place_of(r#"["name"]"#), "[0]");
     }
