@@ -152,7 +152,7 @@ async fn check_every_kill(story: Story) {
             return;
         }
     }
-    panic!("{story:?}: more than {MOST_WRITES} writes");
+    unreachable!("{story:?}: more than {MOST_WRITES} writes");
 }
 
 /// On real nodes pods take seconds: a fixed few of all points.

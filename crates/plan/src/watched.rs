@@ -106,7 +106,8 @@ mod tests {
 
     #[test]
     fn the_copy_that_kubectl_keeps_is_not_kept_here() {
-        let json = format!(r#"{{"name":"a","annotations":{{"{LAST_APPLIED}":"{{}}","x":"y"}},"managedFields":[{{}}]}}"#);
+        let json =
+            format!(r#"{{"name":"a","annotations":{{"{LAST_APPLIED}":"{{}}","x":"y"}},"managedFields":[{{}}]}}"#);
         let meta: Meta = serde_json::from_str(&json).unwrap();
         assert_eq!(meta.annotations, BTreeMap::from([("x".to_owned(), "y".to_owned())]));
         let none: Meta = serde_json::from_str(r#"{"annotations":null}"#).unwrap();

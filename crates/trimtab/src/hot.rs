@@ -154,7 +154,7 @@ mod tests {
         let idle: Vec<Heat> = (0..30).map(|n| hot.note(&2, Some(n), false, after(start, n * 10))).collect();
         assert!(idle.contains(&Heat::Begins));
         // Two writers who overwrite each other: every second time there is nothing to write.
-        let fight = |n: u64| hot.note(&3, (n % 2 == 0).then_some(7), true, after(start, n * 10));
+        let fight = |n: u64| hot.note(&3, n.is_multiple_of(2).then_some(7), true, after(start, n * 10));
         assert!((0..60).map(fight).any(|heat| heat == Heat::Begins));
     }
 
