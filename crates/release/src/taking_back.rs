@@ -18,6 +18,9 @@ pub(crate) fn decide(draft: &mut Draft<'_>) {
     let why = progress.verdict.as_ref().map(|v| v.message.clone()).unwrap_or_default();
     let world = draft.world;
     let Some(rs) = world.new_set(&progress) else { return without_set(draft, progress, &why) };
+    if released_another(draft, &progress) && world.owned_by_deployment(rs) {
+        return over(draft, progress);
+    }
     // Released past the plan, the Deployment has made a ReplicaSet of its own beside the canary.
     let second = world.owned_with(&progress.digest).filter(|own| own.metadata.uid != rs.metadata.uid);
     if let Some(own) = second.filter(|own| own.spec.replicas > 0 || own.status.replicas > 0) {
@@ -41,6 +44,12 @@ fn answer_request(draft: &mut Draft<'_>) {
     }
 }
 
+/// Whether a person has released another change past the plan meanwhile: the Deployment rolls it, and is not stopped.
+fn released_another(draft: &Draft<'_>, progress: &Progress) -> bool {
+    let (world, stable) = (draft.world, draft.world.stable_digest(&draft.status));
+    !world.deployment.spec.paused && world.digest != progress.digest && stable != Some(world.digest)
+}
+
 /// Whether this ReplicaSet is back in the Deployment's history after it was taken back.
 fn returned(draft: &Draft<'_>, progress: &Progress, rs: &ReplicaSetView) -> bool {
     from_history(progress) && draft.world.deployment.spec.paused && rs.spec.replicas == 0 && rs.status.replicas == 0
@@ -52,7 +61,7 @@ fn from_history(progress: &Progress) -> bool {
 }
 
 fn without_set(draft: &mut Draft<'_>, progress: Progress, why: &str) {
-    if draft.world.deployment.spec.paused {
+    if draft.world.deployment.spec.paused || released_another(draft, &progress) {
         return over(draft, progress);
     }
     // Released a moment ago, and the Deployment has not even made its ReplicaSet.
@@ -141,7 +150,9 @@ fn revive_stable(draft: &mut Draft<'_>) -> bool {
         return false;
     }
     let stable = world.stable_set(&draft.status).filter(|rs| rs.spec.replicas == 0 && world.owned_by_deployment(rs));
-    let Some(stable) = stable else { return false };
+    // What the Deployment asks for and runs, somebody released: stable is not wanted back.
+    let runs = world.owned_with(world.digest).is_some_and(|rs| rs.spec.replicas > 0);
+    let Some(stable) = stable.filter(|_| !runs) else { return false };
     draft.write(canary::scale(stable, 1, "bring the first stable pod back"));
     draft.say(Phase::TakingBack, "TakingBack", "bringing the first stable pod back");
     true
@@ -157,11 +168,13 @@ fn surely_available(rs: &ReplicaSetView) -> i32 {
 /// The canary is at the side: it shrinks as stable comes back, and goes.
 fn shrink(draft: &mut Draft<'_>, progress: &Progress, rs: &ReplicaSetView, why: &str) {
     let world = draft.world;
-    let stable = world.stable_set(&draft.status).map_or(0, surely_available);
+    // What serves without the canary: stable pods, and those of another change that a person has released since.
+    let others = world.owned().filter(|rs| rs.spec.template.digest != progress.digest);
+    let stable: i32 = others.map(surely_available).fold(0, i32::saturating_add);
     if revive_stable(draft) {
         return;
     }
-    let missing = (world.replicas - stable).max(0);
+    let missing = world.replicas.saturating_sub(stable).max(0);
     // Pods that do not serve are of no use; those that do stay until stable has taken their place.
     let keep = rs.spec.replicas.min(rs.status.available_replicas).min(missing);
     if rs.spec.replicas > keep {

@@ -1,7 +1,7 @@
 //! Properties over random histories: whatever happens in whatever order, availability, stable pods and canary pods are
 //! kept, and things come to an end that is explained.
 
-use proptest::prelude::*;
+use proptest::{prelude::*, test_runner::RngSeed};
 use serde_json::json;
 use trimtab_crds::{Phase, names};
 
@@ -230,10 +230,13 @@ proptest! {
     }
 }
 
-/// This many cases, unless `PROPTEST_CASES` says otherwise. Failures become named tests, not files of seeds.
+/// This many cases, always the same ones; others, and as many as it says, with `PROPTEST_CASES`. Failures become named
+/// tests, not files of seeds.
 pub fn config(cases: u32) -> ProptestConfig {
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(cases);
-    ProptestConfig { cases, max_shrink_iters: 3_000, failure_persistence: None, ..ProptestConfig::default() }
+    let asked = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok());
+    let rng_seed = if asked.is_some() { RngSeed::Random } else { RngSeed::Fixed(20_260_101) };
+    let cases = asked.unwrap_or(cases);
+    ProptestConfig { cases, rng_seed, max_shrink_iters: 3_000, failure_persistence: None, ..ProptestConfig::default() }
 }
 
 /// People promote where they are asked.
@@ -333,10 +336,10 @@ fn check_rejection(setup: &Setup, image: &str, events: &[Event]) -> Result<(), S
     Ok(())
 }
 
-/// With one pod that may be unavailable and no history, the stable ReplicaSet is gone before the new pod fails: then the only way back
+/// With one pod that may be unavailable and hardly any history, the stable ReplicaSet is gone before the new pod fails: then the only way back
 /// is the template.
 fn template_was_written_back(setup: &Setup, cluster: &Cluster) -> bool {
-    setup.history == 0 && setup.replicas == 1 && matches!(cluster.image(), "app:1" | "app:2")
+    setup.history <= 1 && setup.replicas == 1 && matches!(cluster.image(), "app:1" | "app:2")
 }
 
 fn check_abort(setup: &Setup, before: &[Event], after: &[Event], how: u8) -> Result<(), String> {

@@ -548,6 +548,17 @@ fn rule_5_a_controller_reference_is_replaced_in_one_write_and_never_removed() {
     });
 }
 
+#[test]
+fn rule_5_another_change_that_a_person_releases_meanwhile_is_followed_not_stopped() {
+    let mut cluster = four_with(half()).stable();
+    cluster.set_image("app:2");
+    cluster.settle().unwrap();
+    cluster.set_image("app:3");
+    cluster.release_by_hand();
+    check_ends(&mut cluster, Phase::Stable, &[("app:3", 4)]);
+    check_faults(&cluster).unwrap();
+}
+
 // 2.2, rule 6: the stable template.
 
 #[test]

@@ -149,7 +149,9 @@ fn check_status(cluster: &mut Cluster, status: &ReleasePlanStatus) -> Result<(),
         Phase::Waiting => stage.is_none() || (cluster.paused() && !cluster.held()),
         Phase::Paused => stage == Some(Stage::Steps),
         Phase::Promoting => stage == Some(Stage::Bypassed) && broken,
-        Phase::Releasing | Phase::TakingBack => false,
+        // What somebody released past the plan does not work: the canary is all that serves.
+        Phase::TakingBack => broken && !cluster.paused(),
+        Phase::Releasing => false,
     };
     if !resting || status.message.is_empty() {
         return Err(format!("rests at {}", brief(status)));
