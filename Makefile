@@ -40,7 +40,7 @@ test: need-cargo need-go ## Run all tests, with a cluster of their own
 	@$(CARGO) build --workspace --all-targets
 	@nodes=$$($(BIN)/trimtab local choose --nodes $(NODES)) && \
 	exec $(BIN)/with-cluster --nodes $$nodes -- \
-	  $(CARGO) test --workspace $(ARGS) -- --test-threads $(TEST_THREADS)
+	  $(CARGO) test --workspace --no-fail-fast $(ARGS) -- --test-threads $(TEST_THREADS)
 
 bench: need-cargo need-go ## Measure, on a cluster with simulated nodes
 	@$(CARGO) build --workspace

@@ -222,7 +222,7 @@ prop_compose! {
 }
 
 proptest! {
-    #![proptest_config(config(1_500))]
+    #![proptest_config(config(1_000))]
 
     #[test]
     fn a_decision_never_panics_and_is_always_the_same(seen in snapshot(), now in time()) {

@@ -188,7 +188,7 @@ fn check_chaos(setup: &Setup, events: &[Event]) -> Result<(), String> {
 }
 
 proptest! {
-    #![proptest_config(config(250))]
+    #![proptest_config(config(200))]
 
     #[test]
     fn whatever_happens_availability_is_kept_and_things_settle(
@@ -200,7 +200,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(config(150))]
+    #![proptest_config(config(100))]
 
     #[test]
     fn a_good_change_is_promoted_without_a_second_restart_in_any_order_of_events(
