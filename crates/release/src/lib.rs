@@ -1,6 +1,6 @@
 //! The release engine: what to do next about one workload, as a pure function of what is seen.
 //!
-//! [`decide`] and [`conclude`] are called by the release controller, by `trimtab why`, and by every test; they are the
+//! [`decide()`] and [`conclude()`] are called by the release controller, by `trimtab why`, and by every test; they are the
 //! same everywhere. There is no client here, no clock, no log and no random number; the dependency tree of this crate
 //! is held to that by a test.
 //!
