@@ -9,6 +9,7 @@ NODES ?= auto
 TEST_THREADS ?= 4
 ARGS ?=
 BIN := $(or $(CARGO_TARGET_DIR),target)/debug
+RELEASE_BIN := $(or $(CARGO_TARGET_DIR),target)/release
 
 export NODES
 
@@ -23,7 +24,8 @@ help: ## List what can be made
 	@echo "  NODES=auto|real|simulated   what the pods of demo and test run on ($(NODES))"
 	@echo "  YES=1                       install the packages of real nodes without asking"
 	@echo "  KEEP=1                      leave the demo's cluster up"
-	@echo "  ARGS='--test release'       what else to tell cargo test or bench"
+	@echo "  ARGS='--test release'       what else to tell cargo test"
+	@echo "  ARGS='releases idle'        which parts of the benchmark to run: releases, idle, framework"
 
 need-cargo:
 	@command -v $(CARGO) >/dev/null 2>&1 || { echo "cargo is missing: install Rust from https://rustup.rs" >&2; exit 1; }
@@ -43,8 +45,8 @@ test: need-cargo need-go ## Run all tests, with a cluster of their own
 	  $(CARGO) test --workspace --no-fail-fast $(ARGS) -- --test-threads $(TEST_THREADS)
 
 bench: need-cargo need-go ## Measure, on a cluster with simulated nodes
-	@$(CARGO) build --workspace
-	@exec $(BIN)/with-cluster --nodes simulated -- $(CARGO) bench --workspace $(ARGS)
+	@$(CARGO) build --release --workspace --bins --examples
+	@exec $(RELEASE_BIN)/with-cluster --nodes simulated -- $(RELEASE_BIN)/bench $(ARGS)
 
 generate: need-cargo ## Write the files that are made from the code (crds/*.yaml)
 	@$(CARGO) run -q -p trimtab-crds --bin generate

@@ -99,6 +99,7 @@ fn remove_strays(draft: &mut Draft<'_>, another_deployment: bool) {
 fn advance(draft: &mut Draft<'_>) {
     if let Some(fault) = steps::fault(&draft.world.plan.spec.strategy.canary.steps) {
         draft.say(Phase::Blocked, "InvalidPlan", format!("{fault}; edit the plan"));
+        draft.tell(Severity::Warning, "InvalidPlan", "Check", draft.status.message.clone());
         return;
     }
     if draft.world.deployment.spec.strategy.type_ == "Recreate" {
