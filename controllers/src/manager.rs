@@ -23,7 +23,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let mut manager = Manager::new(client, options);
     for name in &args.controllers {
         match name.as_str() {
-            "release" => manager.controller(ControllerOptions::default(), Rollout::new),
+            // Many at once: a rush of changes has to reach the API server beside what its own controllers make of them.
+            "release" => {
+                manager.controller(ControllerOptions { workers: 32, ..ControllerOptions::default() }, Rollout::new)
+            }
             other => bail!("there is no controller {other:?}: use one of {}", CONTROLLERS.join(", ")),
         };
     }

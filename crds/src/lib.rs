@@ -3,12 +3,16 @@
 //! The YAML files beside this crate are generated from it (`make generate`) and applied as they are:
 //! `kubectl apply -f crds/`. There is no client here and no decision; only shapes, their rules and their names.
 
+mod config;
 pub mod names;
 pub mod policies;
 mod release;
 mod release_plan;
 mod steps;
 
+pub use config::{
+    Adopt, Config, ConfigKind, ConfigMode, ConfigSource, ConfigStatus, PendingChange, SourceStatus, Track,
+};
 pub use kube::{CustomResourceExt, Resource};
 pub use release::{Change, Release, ReleaseResult, ReleaseSpec, ReleaseStatus, StepRecord, Template};
 pub use release_plan::{

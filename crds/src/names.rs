@@ -25,6 +25,18 @@ pub const PLAN_LABEL: &str = "trimtab.dev/plan";
 pub const DIGEST: &str = "trimtab.dev/digest";
 /// Annotation on a canary ReplicaSet: the Deployment that it is a canary of.
 pub const CANARY_OF: &str = "trimtab.dev/canary-of";
+/// On a pod template: which revision of each source its pods read, `cm/web=4f7c19ab20,secret/tls=99aa01cd34`.
+pub const CONFIG: &str = "trimtab.dev/config";
+/// Annotation on a copy: the source that it is a copy of, `cm/web`.
+pub const COPY_OF: &str = "trimtab.dev/copy-of";
+/// Annotation on a copy: the number of the revision, from 1.
+pub const CONFIG_REVISION: &str = "trimtab.dev/config-revision";
+/// Annotation on a copy: who wrote the data, as the API server recorded it.
+pub const CONFIG_AUTHOR: &str = "trimtab.dev/config-author";
+/// Label on every copy.
+pub const COPY_LABEL: &str = "trimtab.dev/config-copy";
+/// On a `ReleasePlan`: revisions that a person pinned, in the form of [`CONFIG`]. They stay until they are taken off.
+pub const CONFIG_PINNED: &str = "trimtab.dev/config-pinned";
 
 /// Kubernetes' label that tells a Deployment's ReplicaSets apart.
 pub const POD_TEMPLATE_HASH: &str = "pod-template-hash";
@@ -41,6 +53,10 @@ pub const DEPLOYMENT: Kind = Kind::namespaced("apps", "v1", "Deployment", "deplo
 pub const REPLICA_SET: Kind = Kind::namespaced("apps", "v1", "ReplicaSet", "replicasets");
 /// `v1 Pod`
 pub const POD: Kind = Kind::namespaced("", "v1", "Pod", "pods");
+/// `v1 ConfigMap`
+pub const CONFIG_MAP: Kind = Kind::namespaced("", "v1", "ConfigMap", "configmaps");
+/// `v1 Secret`
+pub const SECRET: Kind = Kind::namespaced("", "v1", "Secret", "secrets");
 /// `trimtab.dev/v1alpha1 ReleasePlan`
 pub const RELEASE_PLAN: Kind = Kind::namespaced(GROUP, VERSION, "ReleasePlan", "releaseplans");
 /// `trimtab.dev/v1alpha1 Release`

@@ -53,7 +53,9 @@ pub struct ReleaseSpec {
 }
 
 fn any_object(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
+    schemars::json_schema!({
+        "type": "object", "x-kubernetes-preserve-unknown-fields": true, "x-kubernetes-map-type": "atomic"
+    })
 }
 
 /// A pod template as it is stored, so that fields which this program does not know survive.
@@ -76,6 +78,8 @@ pub struct Change {
 /// How a release went.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+// One writer writes it whole: the API server need not note the owner of each field.
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct ReleaseStatus {
     /// How it ended, or that it is under way.
     pub result: ReleaseResult,

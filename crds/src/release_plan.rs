@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use trimtab_plan::Condition;
 
-use crate::{Canary, DurationText, StepRecord};
+use crate::{Canary, Config, ConfigStatus, DurationText, StepRecord};
 
 /// How changes to one workload are released.
 #[derive(Debug, Clone, PartialEq, Eq, CustomResource, Serialize, Deserialize, KubeSchema)]
@@ -41,6 +41,9 @@ pub struct ReleasePlanSpec {
     /// How a change is tried.
     #[serde(default)]
     pub strategy: Strategy,
+    /// How the ConfigMaps and Secrets that the workload reads are released with it.
+    #[serde(default)]
+    pub config: Config,
     /// What happens when a release fails.
     #[serde(default)]
     pub on_failure: OnFailure,
@@ -111,6 +114,8 @@ pub enum OnFailure {
 /// How the release under way stands, and what was stable before.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+// One writer writes it whole: the API server need not note the owner of each field.
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct ReleasePlanStatus {
     /// The generation of the spec that this status is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -136,6 +141,9 @@ pub struct ReleasePlanStatus {
     /// The revision that runs when no release is under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stable: Option<Revision>,
+    /// The configuration that the workload reads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<ConfigStatus>,
     /// The release under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<Progress>,

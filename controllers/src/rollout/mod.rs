@@ -36,6 +36,7 @@ impl Rollout {
             .store();
         let deployments = watches
             .watch::<DeploymentView>(Selector::default())
+            .urgent_when(begins_a_release)
             .wakes(|deployment| vec![Workload::new(&deployment.metadata.namespace, &deployment.metadata.name)])
             .store();
         let replica_sets = watches
@@ -56,6 +57,12 @@ impl Rollout {
             .store();
         Self { plans, deployments, replica_sets, pods, releases }
     }
+}
+
+/// Whether a change is the first of a release: its canary goes before the later steps of others.
+fn begins_a_release(old: Option<&DeploymentView>, new: &DeploymentView) -> bool {
+    let held = new.metadata.annotation(names::HELD).is_some_and(|mark| mark != names::RELEASED);
+    held && old.is_none_or(|old| old.spec.template.digest != new.spec.template.digest)
 }
 
 /// The workloads that a ReplicaSet belongs to: its Deployment, and the one that it is or was a canary of.

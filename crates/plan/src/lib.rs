@@ -17,5 +17,5 @@ pub use identity::{Kind, ObjectRef, OwnerRef};
 pub use outcome::{Applied, Class, Failure, Outcome};
 pub use plan::{Because, Notice, Plan, Severity, Wake};
 pub use status::{Condition, StatusWrite, set_condition};
-pub use watched::{Meta, Watched};
+pub use watched::{Meta, Watched, deserialize_annotations};
 pub use write::{PatchOp, Propagation, Subresource, Verb, Write};

@@ -16,6 +16,8 @@ pub struct StatusWrite {
     pub uid: String,
     /// The whole new status.
     pub status: Value,
+    /// Whether it only tells people more: then it may come up to a second later, together with what follows.
+    pub lazy: bool,
 }
 
 /// A condition as `metav1.Condition` defines it.

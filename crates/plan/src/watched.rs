@@ -44,7 +44,7 @@ pub struct Meta {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
     /// Annotations, without kubectl's copy of the whole object as it was last applied: large, and never read.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "annotations")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "deserialize_annotations")]
     pub annotations: BTreeMap<String, String>,
     /// Owners.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -70,7 +70,14 @@ impl Meta {
 
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-fn annotations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+/// Reads annotations as [`Meta`] keeps them: for projections that read their metadata themselves.
+///
+/// # Errors
+///
+/// If they are no map of texts.
+pub fn deserialize_annotations<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, String>, D::Error> {
     struct Annotations;
 
     impl<'de> Visitor<'de> for Annotations {

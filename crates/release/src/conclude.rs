@@ -26,11 +26,32 @@ pub fn conclude(
     if first.status.as_ref() == Some(&status) {
         return None;
     }
+    let same = first.status.as_ref().is_some_and(|old| what_counts(old) == what_counts(&status));
     Some(StatusWrite {
         target: first.metadata.object(names::RELEASE_PLAN),
         uid: first.metadata.uid.clone(),
         status: serde_json::to_value(&status).ok()?,
+        lazy: same && outcome.failed.is_none(),
     })
+}
+
+/// The part of a status that decisions rest on. How many pods have become available so far is not in it: what is
+/// forgotten of that is seen again.
+fn what_counts(status: &ReleasePlanStatus) -> ReleasePlanStatus {
+    let mut status = ReleasePlanStatus {
+        observed_generation: None,
+        phase: Phase::default(),
+        message: String::new(),
+        step: None,
+        weight: None,
+        pods: None,
+        conditions: vec![],
+        ..status.clone()
+    };
+    if let Some(progress) = &mut status.release {
+        (progress.most_available, progress.unavailable_since) = (0, None);
+    }
+    status
 }
 
 /// Progress rests on writes that succeeded: after a failure the old progress stays, and people read what failed. A

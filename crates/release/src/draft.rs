@@ -34,7 +34,7 @@ impl<'a> Draft<'a> {
         self.plan.writes.push(write);
     }
 
-    /// Tells people, by an event on the plan.
+    /// Tells people, by an event on the plan. It names the release, so that one does not count as a repetition of another's.
     pub(crate) fn tell(
         &mut self,
         severity: Severity,
@@ -48,7 +48,10 @@ impl<'a> Draft<'a> {
             severity,
             reason,
             action,
-            note: note.into(),
+            note: match &self.status.release {
+                Some(progress) => format!("{}: {}", progress.name, note.into()),
+                None => note.into(),
+            },
         });
     }
 

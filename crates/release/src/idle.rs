@@ -197,7 +197,13 @@ fn start(draft: &mut Draft<'_>, who: &str) {
             draft.say(Phase::Blocked, "NameTaken", message.clone());
             return draft.tell(Severity::Warning, "NameTaken", "Wait", message);
         }
-        (false, None) => Some(canary::create(&world)),
+        // It comes alone: whoever changed the Deployment waits for it, and the record follows once it is seen. Its name
+        // follows from the template, so that a process that dies in between makes no second one.
+        (false, None) => {
+            draft.write(canary::create(&world));
+            let message = format!("making the canary of {}", draft.world.digest_words());
+            return draft.say(Phase::Releasing, "MakingCanary", message);
+        }
     };
     let replicas = steps::canary_size(steps, 0, world.replicas);
     let words = draft.world.digest_words();

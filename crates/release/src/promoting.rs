@@ -141,8 +141,9 @@ fn promoted(draft: &mut Draft<'_>, rs: &ReplicaSetView, result: ReleaseResult) {
         ReleaseResult::Bypassed => format!("{} was released past the plan and is stable now", words(&rs.spec.template)),
         _ => format!("{} is stable", words(&rs.spec.template)),
     };
-    draft.say(Phase::Stable, "Stable", message.clone());
-    draft.tell(Severity::Normal, "Promoted", "Promote", message);
+    let note = format!("{}: {message}", progress.name);
+    draft.say(Phase::Stable, "Stable", message);
+    draft.tell(Severity::Normal, "Promoted", "Promote", note);
 }
 
 fn changed_meanwhile(draft: &mut Draft<'_>) -> bool {

@@ -59,8 +59,8 @@ pub(crate) fn follow<S>(seen: &Snapshot, progress: &Progress, message: &str, pla
         steps: progress.steps.clone(),
         verdict: progress.verdict.clone(),
     };
-    // The message counts pods and changes with each: the plan's status has it, the record only when a step changes.
-    let same = |old: &ReleaseStatus| ReleaseStatus { message: old.message.clone(), ..status.clone() } == *old;
+    // The plan's status has the steps as they go on: the record is written when it is begun and when it is over.
+    let same = |old: &ReleaseStatus| old.result == status.result && old.verdict == status.verdict;
     write_status(seen, progress, &status, same, plan);
 }
 

@@ -17,6 +17,7 @@ mod gate;
 mod hot;
 mod informer;
 pub mod journal;
+mod lazy;
 pub mod lease;
 mod liveness;
 mod manager;

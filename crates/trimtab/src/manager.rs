@@ -20,6 +20,7 @@ use crate::gate::Watching;
 use crate::hot::Hot;
 use crate::informer::Informer;
 use crate::journal::Journal;
+use crate::lazy::Lazy;
 use crate::lease::{self, Election, Fence, InvalidOptions, State};
 use crate::liveness::Loops;
 use crate::metrics::Metrics;
@@ -341,6 +342,7 @@ impl<C: Controller> Runner for Registered<C> {
             recorder: shared.recorder.clone(),
             timeout: options.timeout,
             hot: Hot::new(),
+            lazy: Lazy::default(),
         });
         shared.loops.watch_progress(C::NAME, options.timeout, &worker.metrics);
         let mut tasks = vec![];

@@ -56,15 +56,19 @@ impl<K: Key> Watches<K> {
     /// Watches a kind, as far as `T` projects it.
     pub fn watch<T: Watched>(&mut self, selector: Selector) -> Watch<'_, K, T> {
         let source = self.registry.source::<T>(selector);
-        Watch { watches: self, source, indexes: vec![] }
+        Watch { watches: self, source, indexes: vec![], urgent: None }
     }
 }
+
+/// Whether a change is one that somebody is waiting for: asked of the object before, if there was one, and after.
+type Urgent<T> = Arc<dyn Fn(Option<&T>, &T) -> bool + Send + Sync>;
 
 /// One kind that a controller watches; ends with [`Watch::store`].
 pub struct Watch<'w, K: Key, T: Watched> {
     watches: &'w mut Watches<K>,
     source: Arc<Source<T>>,
     indexes: Vec<(&'static str, usize)>,
+    urgent: Option<Urgent<T>>,
 }
 
 impl<K: Key, T: Watched> Watch<'_, K, T> {
@@ -75,15 +79,28 @@ impl<K: Key, T: Watched> Watch<'_, K, T> {
         self
     }
 
+    /// Lets the keys that are woken by such a change go before others: somebody is waiting for it, and it is quickly begun.
+    /// Says so for what is declared behind it.
+    #[must_use]
+    pub fn urgent_when(mut self, urgent: impl Fn(Option<&T>, &T) -> bool + Send + Sync + 'static) -> Self {
+        self.urgent = Some(Arc::new(urgent));
+        self
+    }
+
     /// Wakes these keys when an object changes; asked of the object before the change and of the one after.
     #[must_use]
     pub fn wakes(self, keys: impl Fn(&T) -> Vec<K> + Send + Sync + 'static) -> Self {
         let keys = Arc::new(keys);
-        let (queue, changed_keys) = (self.watches.queue.clone(), keys.clone());
+        let (queue, changed_keys, urgent) = (self.watches.queue.clone(), keys.clone(), self.urgent.clone());
         let changed = move |change: &Change<T>, first: bool| {
             let objects = [&change.old, &change.new];
             let woken: BTreeSet<K> = objects.into_iter().flatten().flat_map(|object| changed_keys(object)).collect();
-            let lane = if first { Lane::Low } else { Lane::Normal };
+            let urgent = urgent.as_ref().zip(change.new.as_ref());
+            let lane = match urgent {
+                _ if first => Lane::Low,
+                Some((urgent, new)) if urgent(change.old.as_deref(), new) => Lane::Urgent,
+                _ => Lane::Normal,
+            };
             woken.into_iter().for_each(|key| queue.wake(key, trigger(change, first), lane));
         };
         // An object that turns unreadable is gone from the store: those who read it there have to know.

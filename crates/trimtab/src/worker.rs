@@ -17,6 +17,7 @@ use crate::events::Recorder;
 use crate::gate::{Effect, Gate, Written};
 use crate::hot::{self, Heat, Hot};
 use crate::journal::{Decision, Journal, Reason, WriteRecord, short};
+use crate::lazy::Lazy;
 use crate::metrics::{Metrics, ReconcileResult};
 use crate::queue::{Finished, Queue, Taken, Trigger};
 use crate::{Controller, Key};
@@ -37,6 +38,7 @@ pub(crate) struct Worker<C: Controller> {
     pub(crate) metrics: Metrics,
     pub(crate) timeout: Duration,
     pub(crate) hot: Hot<C::Key>,
+    pub(crate) lazy: Lazy<C::Key>,
 }
 
 /// A function of the controller panicked; the text is what it said.
@@ -160,6 +162,7 @@ impl<C: Controller> Worker<C> {
         let outcome = self.applier.apply(&plan.writes, deadline, &mut report.written).await;
         note_outcome(&plan.writes, &outcome, report);
         let status = guard("conclude", || C::conclude(now, &seen, &plan, &outcome))?;
+        let status = self.unless_it_can_wait(key, now, status, report);
         if status.is_some() || !plan.writes.is_empty() {
             report.print = Some(hot::print(&(&plan.writes, &status)));
         }
@@ -169,6 +172,21 @@ impl<C: Controller> Worker<C> {
             plan.notices.into_iter().for_each(|notice| self.recorder.notice(C::NAME, notice));
         }
         Ok(true)
+    }
+
+    /// The status, if it is to be written now. One that can wait brings the key back in time.
+    fn unless_it_can_wait(
+        &self,
+        key: &C::Key,
+        now: Timestamp,
+        status: Option<StatusWrite>,
+        report: &mut Report,
+    ) -> Option<StatusWrite> {
+        let lazy = status.as_ref().is_some_and(|status| status.lazy) && report.failed.is_none();
+        let Some(left) = self.lazy.wait(key, lazy, Instant::now()) else { return status };
+        let by = now.checked_add(left).unwrap_or(now);
+        report.wake = Some(report.wake.map_or(by, |wake| wake.min(by)));
+        None
     }
 
     async fn say(&self, status: Option<StatusWrite>, deadline: Instant, report: &mut Report) {
@@ -246,6 +264,7 @@ impl<C: Controller> Worker<C> {
     fn forget(&self, key: &C::Key, started: Instant) -> Finished {
         self.asks.forget(key);
         self.hot.forget(key);
+        self.lazy.forget(key);
         self.journal.forget(C::NAME, &key.object());
         self.metrics.reconcile_done(C::NAME, ReconcileResult::Success, started.elapsed());
         Finished { forget: true, ..Finished::default() }

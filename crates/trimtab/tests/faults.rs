@@ -73,7 +73,7 @@ impl Controller for Doer {
         let target = Widget::KIND.object("n", &seen.name);
         let status = json!({ "step": { "reached": 1 } });
         let wanted = seen.name == "status" && seen.size == 1;
-        wanted.then(|| StatusWrite { target, uid: "status".to_owned(), status })
+        wanted.then(|| StatusWrite { target, uid: "status".to_owned(), status, lazy: false })
     }
 }
 

@@ -26,7 +26,10 @@ use crate::permissions::Permission;
 use series::{Book, Key, Said, Series};
 
 /// So many notices wait to be written; more are dropped.
-const MOST_WAITING: usize = 1024;
+const MOST_WAITING: usize = 2048;
+
+/// The pause after each event: in a rush the API server has more important things to do.
+const PAUSE: Duration = Duration::from_millis(40);
 
 /// How often repeated notices are looked through for what is to be written.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -125,7 +128,10 @@ impl Writer {
             tokio::select! {
                 () = stop.cancelled() => break,
                 told = told.recv() => match told {
-                    Some((controller, notice)) => self.say(controller, notice).await,
+                    Some((controller, notice)) => {
+                        self.say(controller, notice).await;
+                        _ = stop.run_until_cancelled(tokio::time::sleep(PAUSE)).await;
+                    }
                     None => break,
                 },
                 _ = look.tick() => self.write_series(false).await,

@@ -1,5 +1,5 @@
-//! The order in which ready keys are taken: first in, first out inside a namespace; namespaces in turn; and one turn in
-//! eight for the low lane, so that it never starves. Not whether a key is ready.
+//! The order in which ready keys are taken: first in, first out inside a namespace; namespaces in turn; and of eight turns
+//! one for the low lane and one for the normal lane, so that neither starves. Not whether a key is ready.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -10,37 +10,43 @@ pub(crate) enum Lane {
     Low,
     /// What just happened.
     Normal,
+    /// What somebody is waiting for, and is quickly begun.
+    Urgent,
 }
 
-/// The low lane gets at least every so-manieth turn.
-const LOW_EVERY: u32 = 8;
+/// Turns go round in circles of so many, of which the low and the normal lane have one each.
+const ROUND: u32 = 8;
 
 /// The ready keys. An entry is a key and its ticket; a key that moved to another lane leaves a void ticket behind.
 pub(super) struct Lanes<K> {
     low: Turns<K>,
     normal: Turns<K>,
+    urgent: Turns<K>,
     taken: u32,
 }
 
 impl<K> Lanes<K> {
     pub(super) fn new() -> Self {
-        Self { low: Turns::new(), normal: Turns::new(), taken: 0 }
+        Self { low: Turns::new(), normal: Turns::new(), urgent: Turns::new(), taken: 0 }
     }
 
     pub(super) fn push(&mut self, lane: Lane, namespace: &str, key: K, ticket: u64) {
         match lane {
             Lane::Low => self.low.push(namespace, key, ticket),
             Lane::Normal => self.normal.push(namespace, key, ticket),
+            Lane::Urgent => self.urgent.push(namespace, key, ticket),
         }
     }
 
     pub(super) fn pop(&mut self) -> Option<(K, u64)> {
         self.taken = self.taken.wrapping_add(1);
-        if self.taken.is_multiple_of(LOW_EVERY) {
-            self.low.pop().or_else(|| self.normal.pop())
-        } else {
-            self.normal.pop().or_else(|| self.low.pop())
-        }
+        let Self { low, normal, urgent, taken } = self;
+        let order = match *taken % ROUND {
+            0 => [low, urgent, normal],
+            4 => [normal, urgent, low],
+            _ => [urgent, normal, low],
+        };
+        order.into_iter().find_map(Turns::pop)
     }
 }
 

@@ -119,9 +119,9 @@ impl<K: Key> Queue<K> {
         let specified = trigger.is_specification();
         item.note(trigger, now);
         match item.place {
-            Place::Running | Place::Parked | Place::Ready(Lane::Normal, _) => return,
-            Place::Ready(Lane::Low, _) if lane == Lane::Low => return,
-            Place::Ready(Lane::Low, _) => _ = state.enter(&key, lane, now),
+            Place::Running | Place::Parked => return,
+            Place::Ready(waits, _) if lane <= waits => return,
+            Place::Ready(..) => _ = state.enter(&key, lane, now),
             Place::Idle => {
                 let due = item.due(specified, now);
                 if state.schedule(&key, due, lane, now) {

@@ -1,0 +1,21 @@
+//! Configuration as decisions see it: which ConfigMaps and Secrets a pod template reads, what these hold, and how a
+//! template names the revisions that its pods are to get.
+//!
+//! Contents are hashed while they stream in and dropped: nothing here holds a value of a ConfigMap or a Secret. There is
+//! no client, no clock and no random number.
+
+mod content;
+mod mode;
+mod object;
+mod pins;
+mod reference;
+mod source;
+mod want;
+
+pub use content::Content;
+pub use mode::{Reason as LiveReason, live_by_nature};
+pub use object::{Author, ConfigMapView, Object, SecretView};
+pub use pins::{Pin, Pins};
+pub use reference::{Reads, Reference, reads};
+pub use source::{NoSource, Source, SourceKind};
+pub use want::{Known, Mode, Problem, Situation, Want, copy_names, live_pin, want};
