@@ -11,6 +11,7 @@ mod paint;
 mod panel;
 mod plan;
 mod situation;
+mod sources;
 mod table;
 mod times;
 mod verbs;

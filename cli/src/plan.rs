@@ -52,6 +52,7 @@ fn text(seen: &Situation) -> String {
 fn verb(write: &Write) -> String {
     let (word, on) = match &write.verb {
         Verb::Create { .. } => ("create", None),
+        Verb::CopyFrom { .. } => ("copy to", None),
         Verb::Apply { .. } => ("apply", None),
         Verb::Patch { subresource, .. } | Verb::Merge { subresource, .. } => ("patch", *subresource),
         Verb::Delete { .. } => ("delete", None),

@@ -1,18 +1,19 @@
 //! One workload as the API server has it now, and what the engine decides about it: the very function that the manager
 //! calls. Reads only.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use kube::api::ListParams;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
+use trimtab_config::{Known, Source};
 use trimtab_crds::{Release, ReleasePlan, ReleasePlanStatus};
 use trimtab_plan::{Kind, Plan};
-use trimtab_release::{PlanView, PodView, ReleaseView, ReplicaSetView, Snapshot, decide};
+use trimtab_release::{PlanView, PodView, ReleaseView, ReplicaSetView, Snapshot, SourceView, decide};
 
-use crate::{args::Reference, connect::Connection};
+use crate::{args::Reference, connect::Connection, sources};
 
 /// One workload, and what is decided about it.
 pub struct Situation {
@@ -49,7 +50,11 @@ pub async fn read(to: &Connection, reference: &Reference) -> Result<Situation> {
         Some(labels) => list::<Value>(to, trimtab_crds::names::POD, &labels).await?,
         None => vec![],
     };
-    Parts { plan, deployment, sets, plans, releases, pods }.assemble(Timestamp::now(), &to.namespace)
+    let sources = match &deployment {
+        Some(deployment) => sources::read(to, deployment).await?,
+        None => BTreeMap::new(),
+    };
+    Parts { plan, deployment, sets, plans, releases, pods, sources }.assemble(Timestamp::now(), &to.namespace)
 }
 
 /// The labels that every pod of a Deployment has.
@@ -63,7 +68,7 @@ fn url(namespace: &str, kind: Kind) -> String {
     format!("{base}/{}/namespaces/{namespace}/{}", kind.version, kind.plural)
 }
 
-async fn get(to: &Connection, kind: Kind, name: &str) -> Result<Option<Value>> {
+pub(crate) async fn get(to: &Connection, kind: Kind, name: &str) -> Result<Option<Value>> {
     let request = kube::core::Request::new(url(&to.namespace, kind)).get(name, &kube::api::GetParams::default())?;
     match to.client.request::<Value>(request).await {
         Ok(value) => Ok(Some(value)),
@@ -72,7 +77,7 @@ async fn get(to: &Connection, kind: Kind, name: &str) -> Result<Option<Value>> {
     }
 }
 
-async fn list<T: DeserializeOwned>(to: &Connection, kind: Kind, labels: &str) -> Result<Vec<T>> {
+pub(crate) async fn list<T: DeserializeOwned>(to: &Connection, kind: Kind, labels: &str) -> Result<Vec<T>> {
     let request = kube::core::Request::new(url(&to.namespace, kind)).list(&ListParams::default().labels(labels))?;
     let found: List<T> = to.client.request(request).await.map_err(|e| to.explain(e))?;
     Ok(found.items)
@@ -92,6 +97,8 @@ pub struct Parts {
     pub releases: Vec<Value>,
     /// Pods of the workload.
     pub pods: Vec<Value>,
+    /// The ConfigMaps and Secrets that it reads.
+    pub sources: BTreeMap<Source, Known<SourceView>>,
 }
 
 impl Parts {
@@ -129,6 +136,7 @@ impl Parts {
                 .filter_map(|r| serde_json::from_value::<ReleaseView>(r.clone()).ok())
                 .map(Arc::new)
                 .collect(),
+            sources: self.sources,
             ..Snapshot::default()
         };
         let decided = decide(now, &seen);

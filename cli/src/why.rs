@@ -329,6 +329,7 @@ mod tests {
             plans: vec![serde_json::from_value(plan(status)).unwrap()],
             releases: vec![],
             pods,
+            sources: std::collections::BTreeMap::new(),
         };
         let seen = parts.assemble("2026-01-01T00:00:10Z".parse().unwrap(), "shop").unwrap();
         assert_eq!(plain(&text(&seen, "trimtab", "", 78)), expected);

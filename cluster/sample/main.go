@@ -2,6 +2,7 @@
 // It is not an example of how to write one.
 //
 // VERSION is what it answers with, FAIL how it fails: `crash` exits at once, `unready` never becomes ready, `errors` answers 500.
+// CONFIG_FILE is a file that it reads once, when it starts, and answers with too; `crash` in it does what FAIL=crash does.
 package main
 
 import (
@@ -11,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -27,6 +29,17 @@ func main() {
 	version, fail := env("VERSION", "dev"), os.Getenv("FAIL")
 	pod, _ := os.Hostname()
 	pod = env("POD_NAME", pod)
+	config := ""
+	if file := os.Getenv("CONFIG_FILE"); file != "" {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			log.Fatal(err)
+		}
+		config = string(text)
+	}
+	if strings.Contains(config, "crash") {
+		log.Fatal("the configuration says crash: this version exits as soon as it has read it")
+	}
 	if fail == "crash" {
 		log.Fatal("FAIL=crash: this version exits as soon as it has started")
 	}
@@ -40,7 +53,7 @@ func main() {
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(map[string]string{"version": version, "pod": pod})
+		_ = json.NewEncoder(w).Encode(map[string]string{"version": version, "pod": pod, "config": config})
 	})
 	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) {
 		if !ready.Load() {

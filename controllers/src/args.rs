@@ -37,6 +37,11 @@ pub struct Args {
     #[arg(long, default_value = "0.0.0.0:8080", value_parser = address, value_name = "ADDRESS")]
     pub metrics_addr: Address,
 
+    /// How long nothing must have changed before a change with configuration is released: what comes within it is one
+    /// release.
+    #[arg(long, default_value = "500ms", value_parser = duration, value_name = "DURATION")]
+    pub config_quiet_period: Duration,
+
     /// Work in these namespaces only.
     #[arg(long, value_delimiter = ',', value_name = "A,B")]
     pub namespaces: Vec<String>,

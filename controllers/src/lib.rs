@@ -2,5 +2,6 @@
 //! the pure crates; running them is the framework's.
 
 pub mod args;
+pub mod digest_key;
 pub mod manager;
 pub mod rollout;

@@ -3,7 +3,11 @@
 use anyhow::{Context, bail};
 use trimtab::{ControllerOptions, Manager};
 
-use crate::{args::Args, rollout::Rollout};
+use crate::{
+    args::Args,
+    digest_key,
+    rollout::{self, Rollout},
+};
 
 /// The names that `--controllers` takes.
 pub const CONTROLLERS: [&str; 1] = ["release"];
@@ -18,14 +22,21 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let config = kube::Config::infer()
         .await
         .context("no credentials for a cluster: set KUBECONFIG, or run inside one with a ServiceAccount")?;
-    let options = args.options(&config.default_namespace);
+    let namespace = config.default_namespace.clone();
+    let options = args.options(&namespace);
     let client = trimtab::client(config).context("the credentials make no client")?;
+    let namespace = args.lease_namespace.clone().unwrap_or(namespace);
+    let rollout = rollout::Options {
+        quiet_period: args.config_quiet_period,
+        digest_key: digest_key::read_or_make(&client, &namespace).await?,
+    };
     let mut manager = Manager::new(client, options);
     for name in &args.controllers {
         match name.as_str() {
-            // Many at once: a rush of changes has to reach the API server beside what its own controllers make of them.
             "release" => {
-                manager.controller(ControllerOptions { workers: 32, ..ControllerOptions::default() }, Rollout::new)
+                // Many at once: a rush of changes has to reach the API server beside what its own controllers make of it.
+                let options = ControllerOptions { workers: 32, ..ControllerOptions::default() };
+                manager.controller(options, |watches| Rollout::new(watches, rollout.clone()))
             }
             other => bail!("there is no controller {other:?}: use one of {}", CONTROLLERS.join(", ")),
         };

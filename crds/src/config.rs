@@ -114,6 +114,8 @@ pub struct PendingChange {
     pub digest: String,
     /// Since when they have been so.
     pub since: Timestamp,
+    /// When the first change came that nothing was released of yet.
+    pub begun: Timestamp,
     /// Who made the change.
     pub by: String,
 }

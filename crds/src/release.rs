@@ -40,13 +40,16 @@ pub struct ReleaseSpec {
     pub by: String,
     /// What changed, in a few words.
     pub summary: String,
-    /// What changed, path by path. Values are given for images only: others may be secret.
+    /// What changed, path by path. Values are given for images and revisions of configuration only: others may be secret.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<Change>,
     /// Digest of the new template.
     pub digest: String,
     /// Digest of the stable template.
     pub stable_digest: String,
+    /// The revisions of the configuration that the stable template names: the record owns their copies.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub stable_config: String,
     /// The stable template, kept here because a Deployment's history may lose it.
     #[schemars(schema_with = "any_object")]
     pub stable_template: Value,
@@ -67,10 +70,10 @@ pub type Template = Value;
 pub struct Change {
     /// Where: `spec.containers[web].image`.
     pub path: String,
-    /// What it was, for images.
+    /// What it was, for images and revisions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
-    /// What it is, for images.
+    /// What it is, for images and revisions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
 }

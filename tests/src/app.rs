@@ -136,6 +136,15 @@ impl App {
         ManagerProcess::start(self.cluster.kubeconfig(), self.namespace(), fault, extra)
     }
 
+    /// A client with the administrator's rights.
+    ///
+    /// # Errors
+    ///
+    /// If the kubeconfig makes none.
+    pub async fn cluster_client(&self) -> Result<kube::Client> {
+        self.cluster.client().await
+    }
+
     /// The administrator's kubeconfig.
     pub fn kubeconfig(&self) -> &Path {
         self.cluster.kubeconfig()

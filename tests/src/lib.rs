@@ -3,12 +3,14 @@
 
 mod account;
 mod app;
+mod configured;
 mod fleet;
 mod manager;
 mod watcher;
 
 pub use account::{Account, Requests};
 pub use app::{App, Shape};
+pub use configured::Configured;
 pub use fleet::{Fleet, is_stable};
 pub use manager::ManagerProcess;
 pub use watcher::{PodHistory, PodWatch};

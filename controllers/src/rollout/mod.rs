@@ -1,18 +1,20 @@
 //! The release controller: wakes workloads, gathers their snapshots, and leaves every decision to `trimtab-release`.
 
 mod key;
+mod sources;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use trimtab::{Controller, Permission, Selector, Store, Unreadable, Watches};
-use trimtab_crds::{ReleasePlanStatus, names};
+use trimtab_crds::{ReleasePlanStatus, Track, names};
 use trimtab_plan::{Answers, ObjectRef, Outcome, Plan, StatusWrite};
 use trimtab_release::{
-    DeploymentView, PlanView, PodView, ReleaseView, ReplicaSetView, Snapshot, UnreadablePlan, pod_failure,
+    DeploymentView, DigestKey, PlanView, PodView, ReleaseView, ReplicaSetView, Snapshot, UnreadablePlan, pod_failure,
 };
 
 pub use key::Workload;
+use sources::Sources;
 
 /// The release controller.
 #[derive(Debug)]
@@ -22,11 +24,22 @@ pub struct Rollout {
     replica_sets: Store<ReplicaSetView>,
     pods: Store<PodView>,
     releases: Store<ReleaseView>,
+    sources: Sources,
+    options: Options,
+}
+
+/// How the release controller is set up.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How long nothing must have changed before a release with configuration begins.
+    pub quiet_period: Duration,
+    /// The key under which digests of Secrets are made.
+    pub digest_key: DigestKey,
 }
 
 impl Rollout {
     /// Declares what is watched.
-    pub fn new(watches: &mut Watches<Workload>) -> Self {
+    pub fn new(watches: &mut Watches<Workload>, options: Options) -> Self {
         let plans = watches
             .watch::<PlanView>(Selector::default())
             .index("target", |plan| vec![Workload::of_plan(plan).to_string()])
@@ -37,6 +50,7 @@ impl Rollout {
         let deployments = watches
             .watch::<DeploymentView>(Selector::default())
             .urgent_when(begins_a_release)
+            .index("source", sources::of_deployment)
             .wakes(|deployment| vec![Workload::new(&deployment.metadata.namespace, &deployment.metadata.name)])
             .store();
         let replica_sets = watches
@@ -55,7 +69,8 @@ impl Rollout {
             .index("workload", |release| vec![Workload::of_release(release).to_string()])
             .wakes(|release| vec![Workload::of_release(release)])
             .store();
-        Self { plans, deployments, replica_sets, pods, releases }
+        let sources = Sources::new(watches, &deployments);
+        Self { plans, deployments, replica_sets, pods, releases, sources, options }
     }
 }
 
@@ -111,6 +126,9 @@ impl Controller for Rollout {
         vec![
             Permission { group: "apps", resource: "deployments", verbs: &["patch"] },
             Permission { group: "apps", resource: "replicasets", verbs: &["create", "patch", "delete"] },
+            // Copies of what pods read, one for each revision.
+            Permission { group: "", resource: "configmaps", verbs: &["create", "patch", "delete"] },
+            Permission { group: "", resource: "secrets", verbs: &["create", "patch", "delete"] },
             Permission { group: names::GROUP, resource: "releases", verbs: &["get", "create", "delete"] },
             Permission { group: names::GROUP, resource: "releases/status", verbs: &["patch"] },
             Permission { group: names::GROUP, resource: "releaseplans/status", verbs: &["patch"] },
@@ -141,6 +159,10 @@ impl Controller for Rollout {
             })
             .flat_map(|rs| self.pods.by_index("owner", &rs.metadata.uid))
             .collect();
+        let tracked = plans.iter().any(|plan| plan.spec.config.track != Track::None);
+        let sources = deployment.as_ref().filter(|_| tracked);
+        let sources =
+            sources.map(|deployment| self.sources.gather(deployment, &replica_sets, &self.options.digest_key));
         Some(Snapshot {
             namespace: key.namespace.clone(),
             name: key.name.clone(),
@@ -150,6 +172,9 @@ impl Controller for Rollout {
             replica_sets,
             canary_pods,
             releases: self.releases.by_index("workload", &id),
+            sources: sources.unwrap_or_default(),
+            quiet_period: self.options.quiet_period,
+            digest_key: self.options.digest_key.clone(),
             answers: answers.clone(),
         })
     }

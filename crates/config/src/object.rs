@@ -202,7 +202,8 @@ impl Raw {
 macro_rules! watched {
     ($(#[$doc:meta])* $view:ident, $source:expr, $kind:expr) => {
         $(#[$doc])*
-        #[derive(Debug, Clone)]
+        #[derive(Debug, Clone, Serialize)]
+        #[serde(transparent)]
         pub struct $view(pub Object);
 
         impl Watched for $view {

@@ -30,7 +30,8 @@ impl fmt::Display for Pin {
 }
 
 impl Pin {
-    fn parse(text: &str) -> Option<Self> {
+    /// Reads a pin; `None` if the text is none.
+    pub fn parse(text: &str) -> Option<Self> {
         // As the policy reads it: what it would not match is no pin.
         let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
         if text.is_empty() || text.len() > 32 || !text.chars().all(fits) {
@@ -64,6 +65,11 @@ impl Pins {
     /// The pin of a source.
     pub fn get(&self, source: &Source) -> Option<&Pin> {
         self.0.get(source)
+    }
+
+    /// The pins that people wrote into an annotation, if there is one.
+    pub fn of(annotation: Option<&str>) -> Self {
+        annotation.map(Self::parse).unwrap_or_default()
     }
 
     /// Whether there is none.

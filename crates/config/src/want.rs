@@ -1,6 +1,6 @@
 //! Which pins a template is to have: one small rule a source. Not when they are written, nor what else a release needs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::Serialize;
@@ -58,8 +58,10 @@ pub struct Situation<'a, O> {
 pub struct Want {
     /// The pins of the frozen sources.
     pub pins: Pins,
-    /// The live revision of each frozen source, as far as it counts as taken into account once the pins are written.
+    /// The live revision of each frozen source.
     pub live: BTreeMap<Source, Pin>,
+    /// Sources that people pinned: what is live is not taken into account until they unpin it.
+    pub overridden: BTreeSet<Source>,
     /// Sources whose live object is not what is pinned, by a person's wish or by an undo.
     pub ahead: Vec<Source>,
     /// Sources without a pin: a pod that starts reads the live object.
@@ -86,6 +88,17 @@ pub enum Problem {
 }
 
 impl Problem {
+    /// The source that it is about.
+    pub fn source(&self) -> &Source {
+        match self {
+            Self::Missing(source)
+            | Self::MissingKey(source, _)
+            | Self::NameTooLong(source)
+            | Self::Gone(source, _)
+            | Self::Changed(source, _) => source,
+        }
+    }
+
     /// A stable code.
     pub fn reason(&self) -> &'static str {
         match self {
@@ -134,8 +147,8 @@ impl fmt::Display for Problem {
 pub fn want<O: AsRef<Object>>(seen: &Situation<'_, O>, mode: impl Fn(&Source) -> Option<Mode>) -> Want {
     let mut want = Want::default();
     for (source, reference) in &seen.reads.sources {
-        let nothing = Known { live: None, copies: vec![], strangers: vec![] };
-        let known = seen.known.get(source).unwrap_or(&nothing);
+        // What could not be looked at is left as it is.
+        let Some(known) = seen.known.get(source) else { continue };
         let nature = known.live.as_ref().and_then(|object| live_by_nature(object.as_ref()));
         let always = nature.is_some_and(LiveReason::always);
         let chosen = mode(source).filter(|_| !always);
@@ -175,8 +188,9 @@ impl Want {
             }
             _ => Some(live.clone()),
         };
-        if seen.overrides.get(source).is_none() {
-            self.live.insert(source.clone(), live.clone());
+        self.live.insert(source.clone(), live.clone());
+        if seen.overrides.get(source).is_some() {
+            self.overridden.insert(source.clone());
         }
         let Some(pin) = pin else {
             self.unprotected.push(source.clone());
@@ -381,7 +395,7 @@ mod tests {
     fn a_person_s_pin_stays_until_it_is_taken_off() {
         let pinned = Case { pinned: Some("a"), template: Some("b"), live: Some("b"), considered: Some("b"), ..CASE };
         check(&pinned, "a");
-        assert!(run(&pinned).live.is_empty(), "what is live is not taken into account meanwhile");
+        assert!(run(&pinned).overridden.contains(&web()), "what is live is not taken into account meanwhile");
         check(&Case { pinned: None, template: Some("a"), considered: None, live: Some("b"), ..CASE }, "b");
     }
 

@@ -25,6 +25,20 @@ pub enum Verb {
         /// The whole object; `apiVersion`, `kind` and names are filled in from the target.
         body: Value,
     },
+    /// Create the object with some fields of another one, whose values no store holds. As `Create`; and if the other one
+    /// is gone or not of that version any more, the write fails as `Precondition`.
+    CopyFrom {
+        /// The other object.
+        source: ObjectRef,
+        /// Its uid.
+        uid: String,
+        /// The version of it that the decision is about.
+        resource_version: String,
+        /// The fields that are copied, as far as it has them.
+        fields: Vec<&'static str>,
+        /// The rest of the new object.
+        body: Value,
+    },
     /// Server-side apply, as the controller's field manager.
     Apply {
         /// The fields that this controller owns.

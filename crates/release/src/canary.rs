@@ -2,6 +2,7 @@
 //! Each carries the preconditions that make it safe; when to write is decided elsewhere.
 
 use serde_json::{Value, json};
+use trimtab_config::Pins;
 use trimtab_crds::names;
 use trimtab_plan::{OwnerRef, PatchOp, Write};
 
@@ -148,6 +149,19 @@ pub(crate) fn release(world: &World<'_>, why: &str) -> Write {
         PatchOp::add("/spec/paused", false),
     ];
     Write::patch(world.deployment_ref(), ops, why)
+}
+
+/// Names the revisions of its configuration in the Deployment's template, if nobody changed its spec since it was seen.
+pub(crate) fn pin(world: &World<'_>, pins: &Pins) -> Write {
+    let meta = &world.deployment.metadata;
+    let mut template = world.deployment.spec.template.value();
+    put(&mut template, &["metadata", "annotations", names::CONFIG], json!(pins.to_string()));
+    let ops = vec![
+        PatchOp::test("/metadata/uid", meta.uid.clone()),
+        PatchOp::test("/metadata/generation", meta.generation),
+        PatchOp::add("/spec/template/metadata", template["metadata"].clone()),
+    ];
+    Write::patch(world.deployment_ref(), ops, "name the revisions of its configuration in the pod template")
 }
 
 /// Stops the Deployment where it is.

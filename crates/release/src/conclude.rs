@@ -14,11 +14,7 @@ pub fn conclude(
     outcome: &Outcome,
 ) -> Option<StatusWrite> {
     let decided = plan.status.as_ref()?;
-    let first = seen
-        .plans
-        .iter()
-        .filter(|p| p.metadata.deletion_timestamp.is_none())
-        .min_by_key(|p| (p.metadata.creation_timestamp, p.metadata.name.as_str()))?;
+    let first = *seen.plans_by_age().first()?;
     let status = match &outcome.failed {
         None => decided.clone(),
         Some(failure) => after_failure(now, first, decided, failure)?,

@@ -10,7 +10,7 @@ use trimtab_crds::{Phase, Progress, ReleasePlanStatus, ReleaseResult, Stage, nam
 use trimtab_plan::{Notice, PatchOp, Plan, Severity, Subresource, Verb, Write, set_condition};
 
 use crate::{
-    Snapshot, canary,
+    Snapshot, canary, configuration,
     draft::Draft,
     idle, promoting, record, report, stepping, steps, taking_back, unreadable,
     views::{DeploymentView, PlanView, ReplicaSetView},
@@ -25,9 +25,7 @@ pub fn decide(now: Timestamp, seen: &Snapshot) -> Plan<Option<ReleasePlanStatus>
 }
 
 fn decide_readable(now: Timestamp, seen: &Snapshot) -> Plan<Option<ReleasePlanStatus>> {
-    let mut plans: Vec<&PlanView> =
-        seen.plans.iter().map(AsRef::as_ref).filter(|p| p.metadata.deletion_timestamp.is_none()).collect();
-    plans.sort_by_key(|p| (p.metadata.creation_timestamp, p.metadata.name.as_str()));
+    let plans = seen.plans_by_age();
     let Some((&first, others)) = plans.split_first() else { return without_plan(seen) };
     let mut plan = match seen.deployment.as_deref().filter(|d| d.metadata.deletion_timestamp.is_none()) {
         None => without_target(now, seen, first),
@@ -60,6 +58,7 @@ fn with_target(world: World<'_>) -> Plan<Option<ReleasePlanStatus>> {
     }
     advance(&mut draft);
     remove_strays(&mut draft, another);
+    configuration::keep_owners(&mut draft);
     record::prune(&draft.world, &draft.status, &mut draft.plan);
     report::finish(draft)
 }

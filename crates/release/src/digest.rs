@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use trimtab_crds::names::POD_TEMPLATE_HASH;
+use trimtab_crds::names::{self, POD_TEMPLATE_HASH};
 
 /// Letters of Kubernetes' safe encoding: no vowels, so no words by accident, and no `t`.
 const SAFE: &[u8] = b"bcdfghjklmnpqrsvwxz2456789";
@@ -19,6 +19,21 @@ pub fn template_digest(template: &Value) -> String {
     let mut text = String::new();
     canonical(template, &mut vec![], &mut text);
     format!("v1:{}", short_hex(text.as_bytes(), 20))
+}
+
+/// Digest of a pod template without its pins: that of a template which never had any.
+pub fn bare_digest(template: &Value) -> String {
+    let mut template = template.clone();
+    if let Some(metadata) = template.get_mut("metadata").and_then(Value::as_object_mut) {
+        let left = metadata.get_mut("annotations").and_then(Value::as_object_mut).map(|annotations| {
+            annotations.remove(names::CONFIG);
+            annotations.len()
+        });
+        if left == Some(0) {
+            metadata.remove("annotations");
+        }
+    }
+    template_digest(&template)
 }
 
 /// Digest of any serialized value, as [`template_digest`] makes it.

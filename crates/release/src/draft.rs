@@ -14,11 +14,13 @@ pub(crate) struct Draft<'a> {
     pub(crate) plan: Plan<()>,
     /// Stable code of what the plan's conditions say.
     pub(crate) reason: &'static str,
+    /// The pins that the template is to have, where configuration is tracked and looked after.
+    pub(crate) config: Option<trimtab_config::Want>,
 }
 
 impl<'a> Draft<'a> {
     pub(crate) fn new(world: World<'a>, status: ReleasePlanStatus) -> Self {
-        Self { world, status, plan: Plan::new(()), reason: "Unknown" }
+        Self { world, status, plan: Plan::new(()), reason: "Unknown", config: None }
     }
 
     /// Says where things stand. The last word counts.

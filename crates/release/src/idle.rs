@@ -5,7 +5,16 @@ use serde_json::{Value, json};
 use trimtab_crds::{CanaryProgress, Phase, Progress, Revision, Stage, StepRecord, Undo, names};
 use trimtab_plan::{Answer, Ask, PatchOp, Question, Severity, Write};
 
-use crate::{canary, draft::Draft, record, request::Verb, steps, views::ReplicaSetView, world::Held};
+use crate::{
+    canary,
+    configuration::{self, Gate},
+    draft::Draft,
+    record,
+    request::Verb,
+    steps,
+    views::ReplicaSetView,
+    world::Held,
+};
 
 pub(crate) fn decide(draft: &mut Draft<'_>) {
     if draft.status.rejected.as_ref().is_some_and(|rejected| rejected.digest != draft.world.digest) {
@@ -15,6 +24,11 @@ pub(crate) fn decide(draft: &mut Draft<'_>) {
         return;
     }
     if draft.status.undo.is_some() && carry_out_undo(draft) {
+        return;
+    }
+    // What was taken back waits for a change, and so do its pins.
+    let gate = configuration::decide(draft);
+    if gate == Gate::Closed {
         return;
     }
     match draft.world.held() {
@@ -56,7 +70,10 @@ fn held(draft: &mut Draft<'_>, who: &str, person_paused: bool) {
     if mixed {
         return mid_rollout(draft);
     }
-    start(draft, who);
+    // Where pins were written, it was us who changed the template; who changed the configuration was noted before.
+    let pending = draft.status.config.as_ref().and_then(|config| config.pending.as_ref());
+    let by = pending.map_or_else(|| who.to_owned(), |pending| pending.by.clone());
+    start(draft, &by);
 }
 
 fn person_paused_it(draft: &mut Draft<'_>, name: &str) {

@@ -25,7 +25,7 @@ pub(crate) fn create(world: &World<'_>, sequence: i64, by: &str, stable: Option<
     let old = stable.map(|rs| rs.spec.template.value()).unwrap_or_else(|| json!({}));
     let new = world.deployment.spec.template.value();
     let changes = changes(&old, &new, 20);
-    let body = json!({
+    let mut body = json!({
         "metadata": {
             "labels": {"app.kubernetes.io/managed-by": "trimtab"},
             "ownerReferences": [{
@@ -45,6 +45,9 @@ pub(crate) fn create(world: &World<'_>, sequence: i64, by: &str, stable: Option<
             "stableTemplate": old,
         }
     });
+    if let Some(pins) = stable.map(|rs| &rs.spec.template.config).filter(|pins| !pins.is_empty()) {
+        body["spec"]["stableConfig"] = json!(pins.to_string());
+    }
     let target = names::RELEASE.object(&plan.namespace, &name(&plan.name, sequence));
     Write::create(target, body, "record what changed and what was stable")
 }

@@ -2,11 +2,12 @@
 //! `Stalled` when taken back or blocked). Derived from the decision; nothing is decided here.
 
 use jiff::Timestamp;
-use trimtab_crds::{Phase, ReleasePlanStatus, Stage, Weight};
+use trimtab_crds::{Phase, ReleasePlanStatus, Stage, Track, Weight};
 use trimtab_plan::{Condition, Plan, set_condition};
 
 use crate::{
     arithmetic::share,
+    configuration,
     draft::Draft,
     record,
     steps::{Asks, asks},
@@ -16,7 +17,8 @@ use crate::{
 
 /// Completes the status of a draft.
 pub(crate) fn finish(draft: Draft<'_>) -> Plan<Option<ReleasePlanStatus>> {
-    let Draft { world, mut status, mut plan, reason } = draft;
+    let (protection, looked_at) = (configuration::protection(&draft), draft.config.is_some());
+    let Draft { world, mut status, mut plan, reason, .. } = draft;
     columns(&world, &mut status);
     if let Some(progress) = &status.release {
         record::follow(world.seen, progress, &status.message, &mut plan);
@@ -28,6 +30,11 @@ pub(crate) fn finish(draft: Draft<'_>) -> Plan<Option<ReleasePlanStatus>> {
         false => ("NotGuarded", "changes of the Deployment roll at once"),
     };
     set_condition(&mut status.conditions, condition(world.now, world.plan, "Guarded", guarded, why, text));
+    if let Some((value, why, text)) = protection {
+        set_condition(&mut status.conditions, condition(world.now, world.plan, "ConfigProtected", value, why, &text));
+    } else if looked_at || world.plan.spec.config.track == Track::None {
+        status.conditions.retain(|condition| condition.type_ != "ConfigProtected");
+    }
     set_condition(&mut status.conditions, drains(&world));
     set_condition(&mut status.conditions, weights_exact(&world));
     let Plan { writes, asks, wake, because, notices, .. } = plan;

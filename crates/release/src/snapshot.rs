@@ -1,8 +1,13 @@
 //! Everything that a decision about one workload sees.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
+use trimtab_config::{ConfigMapView, Known, Object, SecretView, Source};
+use trimtab_crds::names;
 use trimtab_plan::Answers;
 
 use crate::unreadable::UnreadablePlan;
@@ -28,6 +33,71 @@ pub struct Snapshot {
     pub canary_pods: Vec<Arc<PodView>>,
     /// The records of its releases.
     pub releases: Vec<Arc<ReleaseView>>,
+    /// The ConfigMaps and Secrets that it reads, with their copies.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub sources: BTreeMap<Source, Known<SourceView>>,
+    /// How long nothing must have changed before a release with configuration begins.
+    #[serde(skip)]
+    pub quiet_period: Duration,
+    /// The key under which digests of Secrets are made.
+    #[serde(skip)]
+    pub digest_key: DigestKey,
     /// Answers to what the last plan asked.
     pub answers: Answers,
+}
+
+impl Snapshot {
+    /// The plans of the workload, the one that counts first: the oldest, and of those of one second the one that guards
+    /// it already.
+    pub(crate) fn plans_by_age(&self) -> Vec<&PlanView> {
+        let guard = self.deployment.as_ref().and_then(|deployment| deployment.metadata.annotation(names::PLAN));
+        let mut plans: Vec<&PlanView> = self.plans.iter().map(AsRef::as_ref).collect();
+        plans.retain(|plan| plan.metadata.deletion_timestamp.is_none());
+        plans.sort_by_key(|plan| {
+            let meta = &plan.metadata;
+            (meta.creation_timestamp, guard != Some(meta.name.as_str()), meta.name.as_str())
+        });
+        plans
+    }
+}
+
+/// A ConfigMap or a Secret, without its data.
+#[derive(Debug, Clone, Serialize)]
+#[serde(untagged)]
+pub enum SourceView {
+    /// A ConfigMap.
+    ConfigMap(Arc<ConfigMapView>),
+    /// A Secret.
+    Secret(Arc<SecretView>),
+}
+
+impl AsRef<Object> for SourceView {
+    fn as_ref(&self) -> &Object {
+        match self {
+            Self::ConfigMap(view) => &view.0,
+            Self::Secret(view) => &view.0,
+        }
+    }
+}
+
+/// A key for digests of Secrets. It is never shown.
+#[derive(Clone, Default)]
+pub struct DigestKey([u8; 32]);
+
+impl DigestKey {
+    /// This key.
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The key itself, to make digests with.
+    pub fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for DigestKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DigestKey")
+    }
 }

@@ -5,7 +5,7 @@ use trimtab_crds::{OnFailure, Phase, Stage, StepRecord, Undo, Verdict};
 use trimtab_plan::Severity;
 
 use crate::{
-    canary,
+    canary, configuration,
     draft::Draft,
     idle::{carry_out_undo, millis},
     request::Verb,
@@ -21,6 +21,7 @@ pub(crate) fn decide(draft: &mut Draft<'_>) {
     if ends_by_itself(draft) || handle_request(draft) || steps_were_edited(draft) {
         return;
     }
+    configuration::decide(draft);
     let Some(rs) = canary_in_hand(draft) else { return };
     let Some(progress) = draft.progress().cloned() else { return };
     let world = draft.world;

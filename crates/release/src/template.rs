@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, value::RawValue};
+use trimtab_config::{Pins, Reads, reads};
 use trimtab_crds::{Change, names};
 
-use crate::digest::template_digest;
+use crate::digest::{bare_digest, template_digest};
 
 /// A pod template, kept as text so that fields unknown to this program survive.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -14,8 +15,17 @@ pub struct Template {
     /// The template's JSON.
     #[serde(skip)]
     text: Box<str>,
+    /// What its pods read; nothing where the text is not there.
+    #[serde(skip)]
+    pub reads: Reads,
     /// Its identity.
     pub digest: String,
+    /// Its identity without its pins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bare: Option<String>,
+    /// Which revisions of their configuration its pods read.
+    #[serde(skip_serializing_if = "Pins::is_empty")]
+    pub config: Pins,
     /// Whether every container has a preStop hook, and so drains before it stops.
     pub drains: bool,
     /// The request that restarted it last.
@@ -30,6 +40,11 @@ impl Template {
         serde_json::from_str(&self.text).unwrap_or_default()
     }
 
+    /// Its identity without its pins.
+    pub fn bare_digest(&self) -> &str {
+        self.bare.as_deref().unwrap_or(&self.digest)
+    }
+
     /// Whether the text is there: see [`Self::forget_text`].
     pub fn has_text(&self) -> bool {
         !self.text.is_empty()
@@ -38,6 +53,7 @@ impl Template {
     /// Drops the text, where only the facts are needed.
     pub fn forget_text(&mut self) {
         self.text = Box::default();
+        self.reads = Reads::default();
     }
 
     /// A template from its value.
@@ -47,12 +63,16 @@ impl Template {
 
     fn of(value: &Value, text: String) -> Self {
         let containers = value.pointer("/spec/containers").and_then(Value::as_array).cloned().unwrap_or_default();
-        let restarted = value.pointer("/metadata/annotations").and_then(|a| a.get(names::RESTARTED));
+        let annotation = |name| value.pointer("/metadata/annotations")?.get(name)?.as_str();
+        let config = annotation(names::CONFIG).map(Pins::parse);
         Self {
             text: text.into_boxed_str(),
+            reads: reads(value),
             digest: template_digest(value),
+            bare: config.is_some().then(|| bare_digest(value)),
+            config: config.unwrap_or_default(),
             drains: !containers.is_empty() && containers.iter().all(|c| c.pointer("/lifecycle/preStop").is_some()),
-            restarted: restarted.and_then(Value::as_str).map(str::to_owned),
+            restarted: annotation(names::RESTARTED).map(str::to_owned),
             images: containers.iter().filter_map(named_image).collect(),
         }
     }
@@ -75,8 +95,34 @@ pub fn changes(old: &Value, new: &Value, limit: usize) -> Vec<Change> {
     let mut found = vec![];
     compare(Some(old), Some(new), String::new(), &mut found);
     found.retain(|change: &Change| !change.path.ends_with(names::POD_TEMPLATE_HASH));
+    let pins =
+        |value: &Value| Pins::of(value.pointer("/metadata/annotations").and_then(|a| a.get(names::CONFIG)?.as_str()));
+    let (old_pins, new_pins) = (pins(old), pins(new));
+    if old_pins != new_pins {
+        found.retain(|change| !change.path.starts_with("metadata.annotations") || !is_pins(change, old, new));
+        found.extend(pin_changes(&old_pins, &new_pins));
+    }
     found.truncate(limit);
     found
+}
+
+/// Whether a change is that of the pins: of their annotation, or of the annotations as a whole where it is the only one.
+fn is_pins(change: &Change, old: &Value, new: &Value) -> bool {
+    let only = |value: &Value| {
+        let all = value.pointer("/metadata/annotations").and_then(Value::as_object);
+        all.is_none_or(|all| all.keys().all(|name| name == names::CONFIG))
+    };
+    change.path.ends_with(names::CONFIG) || (change.path == "metadata.annotations" && only(old) && only(new))
+}
+
+/// The sources of which pods read another revision.
+fn pin_changes(old: &Pins, new: &Pins) -> Vec<Change> {
+    let sources: std::collections::BTreeSet<_> = old.0.keys().chain(new.0.keys()).collect();
+    let differing = sources.into_iter().filter(|source| old.get(source) != new.get(source));
+    let pin = |pins: &Pins, source| pins.get(source).map(ToString::to_string);
+    differing
+        .map(|source| Change { path: format!("config {source}"), from: pin(old, source), to: pin(new, source) })
+        .collect()
 }
 
 fn compare(old: Option<&Value>, new: Option<&Value>, path: String, found: &mut Vec<Change>) {
@@ -113,10 +159,14 @@ fn label(index: usize, value: &Value) -> String {
 
 /// What changed, in a few words.
 pub fn summary(changes: &[Change]) -> String {
-    let image = changes.iter().find_map(|c| c.to.as_ref().map(|to| format!("image {to}")));
+    let images = changes.iter().filter(|c| c.path.ends_with(".image"));
+    let image = images.filter_map(|c| c.to.as_ref()).map(|to| format!("image {to}")).next();
+    let config = changes.iter().find(|c| c.path.starts_with("config ")).map(|c| c.path.clone());
     let restart = changes.iter().any(|c| c.path.ends_with(names::RESTARTED) || c.path.ends_with("restartedAt"));
-    let first =
-        image.or_else(|| restart.then(|| "restart".to_owned())).or_else(|| changes.first().map(|c| c.path.clone()));
+    let first = image
+        .or(config)
+        .or_else(|| restart.then(|| "restart".to_owned()))
+        .or_else(|| changes.first().map(|c| c.path.clone()));
     match (first, changes.len()) {
         (None, _) => "nothing visible".to_owned(),
         (Some(first), 0 | 1) => first,

@@ -313,6 +313,7 @@ fn note_outcome(writes: &[Write], outcome: &Outcome, report: &mut Report) {
 fn verb(verb: &Verb) -> &'static str {
     match verb {
         Verb::Create { .. } => "create",
+        Verb::CopyFrom { .. } => "copy to",
         Verb::Apply { .. } => "apply",
         Verb::Patch { .. } | Verb::Merge { .. } => "patch",
         Verb::Delete { .. } => "delete",

@@ -7,7 +7,7 @@ use serde_json::json;
 use trimtab_crds::Phase;
 
 use crate::histories::config;
-use crate::model::{Cluster, Cut, RELEASES};
+use crate::model::{CONFIG_MAPS, Cluster, Cut, RELEASES, WEB};
 use crate::world::{Setup, check_end, four_with, setups};
 
 /// What people do, one thing after the other, each once everything has come to rest.
@@ -17,6 +17,7 @@ enum Deed {
     Request(&'static str),
     ByHand,
     Scale(i32),
+    Config(&'static str),
 }
 
 fn deeds() -> impl Strategy<Value = Vec<Deed>> {
@@ -25,6 +26,7 @@ fn deeds() -> impl Strategy<Value = Vec<Deed>> {
         4 => prop::sample::select(trimtab_release::REQUESTS.to_vec()).prop_map(Deed::Request),
         1 => Just(Deed::ByHand),
         1 => (0..6i32).prop_map(Deed::Scale),
+        3 => prop::sample::select(vec!["a", "b", "c"]).prop_map(Deed::Config),
     ];
     prop::collection::vec(deed, 1..5)
 }
@@ -45,6 +47,8 @@ struct End {
     image: String,
     held: bool,
     pods: BTreeMap<String, usize>,
+    configs: BTreeMap<String, usize>,
+    copies: Vec<String>,
     made: BTreeMap<String, usize>,
     records: Vec<(String, String)>,
     sequence: i64,
@@ -62,6 +66,8 @@ fn end(cluster: &mut Cluster) -> Result<End, String> {
         image: cluster.image().to_owned(),
         held: cluster.held(),
         pods: cluster.images(),
+        configs: cluster.configs(),
+        copies: cluster.copies(),
         made: good.map(|(image, count)| (image.clone(), *count)).collect(),
         records: records.collect(),
         sequence: status.sequence,
@@ -76,6 +82,8 @@ fn run(setup: &Setup, deeds: &[Deed], mut cut: impl FnMut() -> Cut) -> Result<En
             Deed::Request(verb) => cluster.request(&format!("{verb}:{count}")),
             Deed::ByHand => cluster.release_by_hand(),
             Deed::Scale(replicas) => cluster.scale(*replicas),
+            Deed::Config(value) if cluster.get(CONFIG_MAPS, WEB).is_none() => cluster.configure(value),
+            Deed::Config(value) => cluster.set_config(value),
         }
         cluster.settle_with(|_| cut())?;
     }
@@ -146,4 +154,11 @@ fn taking_back_may_be_cut_anywhere() {
 #[test]
 fn taking_back_without_a_canary_may_be_cut_anywhere() {
     check_every_cut(&four_with(json!([])), &[Deed::Image("app:crash")]);
+}
+
+#[test]
+fn a_release_of_configuration_may_be_cut_anywhere() {
+    let mut setup = four_with(json!([{"setWeight": 50}]));
+    setup.replicas = 2;
+    check_every_cut(&setup, &[Deed::Config("a"), Deed::Config("b"), Deed::Config("crash"), Deed::Request("undo")]);
 }

@@ -5,6 +5,7 @@
 #[path = "../model/mod.rs"]
 mod model;
 
+mod configuration;
 mod garbage;
 mod golden;
 mod histories;

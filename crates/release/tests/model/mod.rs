@@ -4,6 +4,7 @@
 //! The algorithms follow Kubernetes 1.36.3 (`pkg/controller/deployment`, `pkg/controller/replicaset`,
 //! `pkg/registry/apps`). It is not a simulation of time or of networks.
 
+mod configuration;
 mod deployment;
 mod patch;
 mod people;
@@ -13,7 +14,7 @@ mod reconcile;
 mod server;
 
 pub use reconcile::Cut;
-pub use server::{Cluster, DEPLOYMENTS, PLANS, RELEASES, REPLICA_SETS};
+pub use server::{CONFIG_MAPS, Cluster, DEPLOYMENTS, PLANS, RELEASES, REPLICA_SETS};
 
 /// The one namespace.
 pub const NAMESPACE: &str = "shop";

@@ -19,6 +19,8 @@ pub struct Pod {
     /// Name of its ReplicaSet.
     pub set: String,
     pub image: String,
+    /// What it read from ConfigMap `web` when it started, if it reads it.
+    pub config: Option<String>,
     pub ready_since: Option<Timestamp>,
     /// It fails its probe until it is healed.
     pub sick: bool,
@@ -109,7 +111,9 @@ impl Cluster {
         let uid = format!("pod-{number}");
         let name = format!("{set}-{number}");
         let owner = text(rs, "/metadata/uid").to_owned();
-        self.pods.push(Pod { name, uid, owner, set, image, ready_since: None, sick: false, crashing: false, number });
+        let config = self.config_of(&rs["spec"]["template"]);
+        let (ready_since, sick, crashing) = (None, false, false);
+        self.pods.push(Pod { name, uid, owner, set, image, config, ready_since, sick, crashing, number });
     }
 
     /// Deletes a pod, and looks whether it was needed.
@@ -163,7 +167,7 @@ impl Cluster {
         let now = self.now;
         let mut changed = false;
         for pod in &mut self.pods {
-            let crash = pod.image.contains("crash");
+            let crash = pod.image.contains("crash") || pod.config.as_deref() == Some("crash");
             let hang = pod.image.contains("hang");
             if crash && !pod.crashing {
                 pod.crashing = true;

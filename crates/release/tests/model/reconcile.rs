@@ -1,7 +1,7 @@
 //! Our controller in the model: gathers as `controllers/src/rollout` does, decides, applies, concludes; and everything
 //! that happens until nothing happens any more.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use trimtab_crds::{ReleasePlanStatus, names};
@@ -10,6 +10,9 @@ use trimtab_release::{Snapshot, conclude, decide};
 
 use super::server::Cluster;
 use super::{NAMESPACE, WEB};
+
+/// Longer than a round, so that it is seen to be waited for.
+const QUIET_PERIOD: Duration = Duration::from_secs(3);
 
 /// Where a process dies in a reconcile.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -70,7 +73,10 @@ impl Cluster {
             replica_sets,
             canary_pods,
             releases: self.release_views(),
+            sources: self.sources(),
+            quiet_period: QUIET_PERIOD,
             answers: self.answers.clone(),
+            ..Snapshot::default()
         }
     }
 

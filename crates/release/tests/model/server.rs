@@ -16,6 +16,7 @@ pub const DEPLOYMENTS: &str = "deployments";
 pub const REPLICA_SETS: &str = "replicasets";
 pub const PLANS: &str = "releaseplans";
 pub const RELEASES: &str = "releases";
+pub const CONFIG_MAPS: &str = "configmaps";
 
 /// Who writes when Trimtab does.
 pub const TRIMTAB: &str = "system:serviceaccount:trimtab:trimtab";
@@ -211,12 +212,30 @@ impl Cluster {
                     self.create(kind, &name, body.clone());
                     Ok(())
                 }
+                Verb::CopyFrom { source, uid, resource_version, fields, body } => {
+                    let found = self.get(self.kind(source.kind.plural), &source.name).cloned().unwrap_or_default();
+                    let same = text(&found, "/metadata/uid") == uid
+                        && text(&found, "/metadata/resourceVersion") == resource_version;
+                    if !same {
+                        return fail(Class::Transient, "Precondition", format!("{source} is another by now"));
+                    }
+                    let mut body = body.clone();
+                    for field in fields {
+                        if let Some(value) = found.get(*field) {
+                            body[*field] = value.clone();
+                        }
+                    }
+                    self.create(kind, &name, body);
+                    Ok(())
+                }
                 Verb::Delete { .. } => Ok(()),
                 _ => fail(Class::Transient, "NotFound", format!("{} not found", write.target)),
             };
         };
         match &write.verb {
-            Verb::Create { .. } => fail(Class::Transient, "AlreadyExists", format!("{} exists", write.target)),
+            Verb::Create { .. } | Verb::CopyFrom { .. } => {
+                fail(Class::Transient, "AlreadyExists", format!("{} exists", write.target))
+            }
             Verb::Delete { uid, .. } => {
                 assert!(uid.is_some(), "every delete names the uid");
                 if uid.as_deref() != Some(text(&old, "/metadata/uid")) {
@@ -251,7 +270,7 @@ impl Cluster {
     }
 
     fn kind(&self, plural: &str) -> &'static str {
-        let kinds = [DEPLOYMENTS, REPLICA_SETS, PLANS, RELEASES];
+        let kinds = [DEPLOYMENTS, REPLICA_SETS, PLANS, RELEASES, CONFIG_MAPS];
         kinds.into_iter().find(|kind| *kind == plural).unwrap_or_else(|| panic!("{plural} is not written to"))
     }
 

@@ -3,6 +3,7 @@
 //!
 //! Not deciding: whether something is to be written is the plan's business.
 
+mod copy;
 mod failure;
 mod pruned;
 mod request;
@@ -115,7 +116,10 @@ impl Applier {
         let n = self.process.count.fetch_add(1, Ordering::Relaxed) + 1;
         let before = self.known_version(write);
         self.process.faults.before(n, write);
-        let answer = self.send(index, write, deadline).await;
+        let answer = match self.completed(index, write, deadline).await {
+            Ok(write) => self.send(index, &write, deadline).await,
+            Err(failure) => Err(failure),
+        };
         self.process.faults.after(n, write);
         let body = match answer {
             Ok(body) => body,

@@ -11,7 +11,8 @@ pub(super) fn request(write: &Write, manager: &str) -> Result<Request<Vec<u8>>, 
     let target = &write.target;
     let query = format!("?fieldManager={manager}");
     let (method, uri, content, body) = match &write.verb {
-        Verb::Create { body } => {
+        // What it copies is filled in before: see `Applier::completed`.
+        Verb::Create { body } | Verb::CopyFrom { body, .. } => {
             let uri = path::collection(&target.kind, &target.namespace) + &query;
             (Method::POST, uri, "application/json", named(body, target))
         }

@@ -1,0 +1,374 @@
+//! Configuration as a part of releases: which pins the template is to have, when they are written into it, and the copies
+//! that pods read. What the pins are is `trimtab-config`'s rule; what a release does with the template is the stages'.
+//!
+//! A change of a ConfigMap or Secret becomes a change of the template, held like any other. Copies are made before the
+//! template names them, so that no pod ever waits for one.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use trimtab_config::{LiveReason, Mode, Pin, Pins, Problem, Situation, Source, SourceKind, Want, want};
+use trimtab_crds::{Adopt, ConfigKind, ConfigMode, ConfigStatus, PendingChange, Phase, SourceStatus, Track, names};
+use trimtab_plan::{PatchOp, Severity, Verb, Write};
+
+use crate::{canary, digest::value_digest, draft::Draft, idle::millis, world::Held};
+
+/// Whatever follows a change within so many quiet periods waits with it; then it is released however restless it is.
+const MOST_PERIODS: u32 = 10;
+
+/// Whether a release may begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gate {
+    /// The pins are as they are to be.
+    Open,
+    /// Something comes first; the draft says what.
+    Closed,
+}
+
+/// Looks after the pins of the template, before a release begins and while it goes through its steps.
+pub(crate) fn decide(draft: &mut Draft<'_>) -> Gate {
+    let world = draft.world;
+    if world.plan.spec.config.track == Track::None || !world.deployment.spec.template.has_text() {
+        draft.status.config = None;
+        return Gate::Open;
+    }
+    let before = draft.status.config.take().unwrap_or_default();
+    let want = wanted(draft, &before);
+    let status = ConfigStatus { sources: sources(draft, &before, &want), pending: None };
+    let changing = (stamp_needed(draft, &want) && is_quiet(draft)) || is_new(draft);
+    draft.status.config = (!status.sources.is_empty()).then_some(status);
+    let gate = match want.problems.first() {
+        Some(problem) if changing || draft.progress().is_none() => blocked(draft, problem),
+        _ if !changing || want.pins.is_empty() => {
+            copy(draft, &want);
+            Gate::Open
+        }
+        _ => settle(draft, before, &want),
+    };
+    draft.config = Some(want);
+    gate
+}
+
+/// Whether the Deployment is where its template can be changed: at rest on what is stable, or held. While it rolls, a
+/// change would stop it half way.
+fn is_quiet(draft: &Draft<'_>) -> bool {
+    let world = draft.world;
+    matches!(world.held(), Held::By { .. }) || world.stable_digest(&draft.status) == Some(world.digest)
+}
+
+/// Whether the Deployment asks for a template that nothing is known of yet.
+fn is_new(draft: &Draft<'_>) -> bool {
+    let world = draft.world;
+    let held = matches!(world.held(), Held::By { .. });
+    held && draft.status.rejected.is_none() && world.stable_digest(&draft.status) != Some(world.digest)
+}
+
+fn wanted(draft: &Draft<'_>, before: &ConfigStatus) -> Want {
+    let world = draft.world;
+    let config = &world.plan.spec.config;
+    let stable = world.stable_set(&draft.status).map(|rs| rs.spec.template.config.clone()).unwrap_or_default();
+    let considered = before.sources.iter().filter_map(|s| Some((s.source.parse().ok()?, s.considered.as_deref()?)));
+    let considered = considered.filter_map(|(source, pin)| Some((source, Pin::parse(pin)?))).collect();
+    let situation = Situation {
+        reads: &world.deployment.spec.template.reads,
+        known: &world.seen.sources,
+        template: &world.deployment.spec.template.config,
+        stable: &stable,
+        considered: &considered,
+        overrides: &Pins::of(world.plan.metadata.annotation(names::CONFIG_PINNED)),
+        joins: is_new(draft) || config.adopt == Adopt::Now,
+        key: world.seen.digest_key.bytes(),
+    };
+    want(&situation, |source| {
+        let listed = config.sources.iter().find(|listed| is(listed.kind, &listed.name, source));
+        match (listed.and_then(|listed| listed.mode), listed, config.track) {
+            (Some(ConfigMode::Frozen), ..) => Some(Mode::Frozen),
+            (Some(ConfigMode::Live), ..) | (None, None, Track::Listed) => Some(Mode::Live),
+            _ => None,
+        }
+    })
+}
+
+fn is(kind: ConfigKind, name: &str, source: &Source) -> bool {
+    let same = matches!(
+        (kind, source.kind),
+        (ConfigKind::ConfigMap, SourceKind::ConfigMap) | (ConfigKind::Secret, SourceKind::Secret)
+    );
+    same && name == source.name
+}
+
+/// How the sources stand.
+fn sources(draft: &Draft<'_>, before: &ConfigStatus, want: &Want) -> Vec<SourceStatus> {
+    let template = &draft.world.deployment.spec.template.config;
+    let old = |name: &str| before.sources.iter().find(|status| status.source == name);
+    let frozen = want.live.keys().chain(want.pins.0.keys()).chain(want.problems.iter().map(Problem::source));
+    let mut sources: Vec<&Source> = frozen.chain(want.unfrozen.keys()).collect();
+    sources.sort_unstable();
+    sources.dedup();
+    let status = |source: &Source| {
+        let name = source.to_string();
+        let nature = want.unfrozen.get(source);
+        let pinned = template.get(source);
+        let live = want.live.get(source);
+        // What is live counts as taken into account once the template names it, or where there is nothing to name.
+        let taken = live.is_some() && (pinned == live || !want.pins.0.contains_key(source));
+        let known = old(&name).and_then(|status| status.considered.clone());
+        let overridden = want.overridden.contains(source);
+        SourceStatus {
+            mode: if nature.is_some() { ConfigMode::Live } else { ConfigMode::Frozen },
+            pinned: pinned.filter(|_| nature.is_none()).map(ToString::to_string),
+            considered: match (overridden || nature.is_some(), taken) {
+                (true, _) => None,
+                (false, true) => live.map(ToString::to_string),
+                (false, false) => known,
+            },
+            note: note(source, want, overridden),
+            source: name,
+        }
+    };
+    sources.into_iter().map(status).collect()
+}
+
+/// What is to be known about a source.
+fn note(source: &Source, want: &Want, overridden: bool) -> Option<String> {
+    if let Some(problem) = want.problems.iter().find(|problem| problem.source() == source) {
+        return Some(problem.to_string());
+    }
+    if overridden {
+        return Some("pinned by a person; the live object is not looked at until it is unpinned".to_owned());
+    }
+    if want.ahead.contains(source) {
+        return Some("the live object is ahead of what is released".to_owned());
+    }
+    if want.unprotected.contains(source) {
+        return Some("pods read the live object until the next release is over".to_owned());
+    }
+    want.unfrozen.get(source)?.map(|nature| format!("read live: {nature}"))
+}
+
+fn stamp_needed(draft: &Draft<'_>, want: &Want) -> bool {
+    let template = &draft.world.deployment.spec.template.config;
+    want.pins.0.iter().any(|(source, pin)| template.get(source) != Some(pin))
+}
+
+fn blocked(draft: &mut Draft<'_>, problem: &Problem) -> Gate {
+    let message = problem.to_string();
+    draft.tell(Severity::Warning, problem.reason(), "Wait", message.clone());
+    // A canary that is judged goes on: it reads copies that are there.
+    if draft.progress().is_none() {
+        draft.say(Phase::Blocked, problem.reason(), message);
+    }
+    Gate::Closed
+}
+
+/// Waits until nothing has changed for the quiet period, then writes the pins.
+fn settle(draft: &mut Draft<'_>, before: ConfigStatus, want: &Want) -> Gate {
+    let world = draft.world;
+    let now = millis(world.now);
+    let digest = value_digest(&json!([world.deployment.spec.template.bare_digest(), want.pins.to_string()]));
+    let pending = match before.pending {
+        Some(pending) if pending.digest == digest => pending,
+        Some(pending) => PendingChange { digest, since: now, ..pending },
+        None => PendingChange { digest, since: now, begun: now, by: author(draft, want) },
+    };
+    let end = settled_at(&pending, world.seen.quiet_period);
+    if let Some(config) = &mut draft.status.config {
+        config.pending = Some(pending);
+    }
+    if world.now < end {
+        draft.plan.wake_by(end);
+        if draft.progress().is_none() {
+            let message = "a change was seen; it is released once nothing has followed it for a moment";
+            draft.say(Phase::Waiting, "QuietPeriod", message);
+        }
+        return Gate::Closed;
+    }
+    copy(draft, want);
+    if !stamp_needed(draft, want) {
+        return Gate::Open;
+    }
+    draft.write(canary::pin(&world, &want.pins));
+    if draft.progress().is_none() {
+        let message = "naming the revisions of the configuration in the pod template";
+        draft.say(Phase::Waiting, "PinningConfig", message);
+    }
+    Gate::Closed
+}
+
+fn settled_at(pending: &PendingChange, quiet: Duration) -> Timestamp {
+    let at = |from: Timestamp, wait: Duration| from.checked_add(wait).unwrap_or(Timestamp::MAX);
+    at(pending.since, quiet).min(at(pending.begun, quiet * MOST_PERIODS))
+}
+
+/// Who made the change, in words.
+fn author(draft: &Draft<'_>, want: &Want) -> String {
+    let world = draft.world;
+    let template = &world.deployment.spec.template.config;
+    let mut found: Vec<String> = vec![];
+    if let Held::By { who, .. } = world.held() {
+        found.push(who);
+    }
+    for (source, pin) in &want.pins.0 {
+        let changed = template.get(source) != Some(pin) && want.live.get(source) == Some(pin);
+        let live = world.seen.sources.get(source).and_then(|known| known.live.as_ref());
+        let by = live.and_then(|object| object.as_ref().author.as_ref()).map(|author| author.manager.to_string());
+        if let Some(by) = by.filter(|_| changed && template.get(source).is_some()) {
+            found.push(format!("{by} ({source})"));
+        }
+    }
+    if found.is_empty() { "unknown".to_owned() } else { found.join("; ") }
+}
+
+/// Makes the copies that the pins name and that are not there yet.
+fn copy(draft: &mut Draft<'_>, want: &Want) {
+    let world = draft.world;
+    for (source, pin) in &want.pins.0 {
+        let Some(known) = world.seen.sources.get(source) else { continue };
+        let name = pin.copy_name(source);
+        let there = known.copies.iter().any(|copy| copy.as_ref().metadata.name == name);
+        let live = known.live.as_ref().filter(|_| want.live.get(source) == Some(pin));
+        let (Pin::Revision(_), Some(live), false) = (pin, live, there) else { continue };
+        let numbers = known
+            .copies
+            .iter()
+            .filter_map(|copy| copy.as_ref().metadata.annotation(names::CONFIG_REVISION)?.parse::<u64>().ok());
+        let number = numbers.max().unwrap_or(0) + 1;
+        let live = live.as_ref();
+        let author = live.author.as_ref().map_or("unknown", |author| author.manager.as_ref());
+        let body = json!({
+            "metadata": {
+                "labels": {names::COPY_LABEL: "true", "app.kubernetes.io/managed-by": "trimtab"},
+                "annotations": {
+                    names::COPY_OF: source.to_string(),
+                    names::DIGEST: live.revision(world.seen.digest_key.bytes()),
+                    names::CONFIG_REVISION: number.to_string(),
+                    names::CONFIG_AUTHOR: author,
+                },
+                "ownerReferences": [owner("apps/v1", "Deployment", &world.deployment.metadata)],
+            },
+            "immutable": true,
+        });
+        let verb = Verb::CopyFrom {
+            source: source.object(&world.deployment.metadata.namespace),
+            uid: live.metadata.uid.clone(),
+            resource_version: live.metadata.resource_version.clone(),
+            fields: vec!["type", "data", "binaryData"],
+            body,
+        };
+        let target = source.kind.kind().object(&world.deployment.metadata.namespace, &name);
+        draft.write(Write { target, verb, why: format!("keep revision {number} of {source} for its pods") });
+    }
+}
+
+fn owner(api_version: &str, kind: &str, meta: &trimtab_plan::Meta) -> Value {
+    json!({"apiVersion": api_version, "kind": kind, "name": meta.name, "uid": meta.uid})
+}
+
+/// Lets each copy be owned by whatever names it: when all that is gone, Kubernetes' garbage collection removes the copy,
+/// with or without us.
+pub(crate) fn keep_owners(draft: &mut Draft<'_>) {
+    let world = draft.world;
+    let wanted = draft.config.as_ref().map(|want| want.pins.clone()).unwrap_or_default();
+    let mut writes = vec![];
+    for (source, known) in &world.seen.sources {
+        for copy in known.copies.iter().map(AsRef::as_ref) {
+            if copy.metadata.deletion_timestamp.is_some() {
+                continue;
+            }
+            let named = |pins: &Pins| pins.get(source).is_some_and(|pin| pin.copy_name(source) == copy.metadata.name);
+            let owners = owners(draft, &named, named(&wanted));
+            writes.extend(own(draft, copy, source, owners));
+        }
+    }
+    writes.into_iter().for_each(|write| draft.write(write));
+}
+
+/// The objects of this workload that name a copy.
+fn owners(draft: &Draft<'_>, named: &dyn Fn(&Pins) -> bool, wanted: bool) -> Vec<Value> {
+    let world = draft.world;
+    let template = &world.deployment.spec.template.config;
+    let sets = world.seen.replica_sets.iter().filter(|rs| named(&rs.spec.template.config));
+    let releases = world.seen.releases.iter().filter(|release| named(&Pins::parse(&release.spec.stable_config)));
+    let deployment = (wanted || named(template)).then(|| owner("apps/v1", "Deployment", &world.deployment.metadata));
+    deployment
+        .into_iter()
+        .chain(sets.map(|rs| owner("apps/v1", "ReplicaSet", &rs.metadata)))
+        .chain(releases.map(|r| owner(&names::RELEASE.api_version(), "Release", &r.metadata)))
+        .collect()
+}
+
+/// Sets the owners of a copy that are this workload's, and leaves others'. A copy that nothing names any more goes.
+fn own(draft: &Draft<'_>, copy: &trimtab_config::Object, source: &Source, owners: Vec<Value>) -> Option<Write> {
+    let world = draft.world;
+    let sets = world.seen.replica_sets.iter().map(|rs| &rs.metadata);
+    let releases = world.seen.releases.iter().map(|release| &release.metadata);
+    let ours: Vec<&str> =
+        sets.chain(releases).chain([&world.deployment.metadata]).map(|meta| meta.uid.as_str()).collect();
+    let existing = &copy.metadata.owner_references;
+    let is_new = |owner: &&Value| !existing.iter().any(|old| owner["uid"] == *old.uid);
+    let kept = |uid: &str| !ours.contains(&uid) || owners.iter().any(|owner| owner["uid"] == *uid);
+    if owners.iter().filter(is_new).count() == 0 && existing.iter().all(|old| kept(&old.uid)) {
+        return None;
+    }
+    let target = source.kind.kind().object(&copy.metadata.namespace, &copy.metadata.name);
+    let foreign = existing.iter().filter(|old| !ours.contains(&old.uid.as_str())).map(|old| {
+        let api_version =
+            if old.group.is_empty() { "v1".to_owned() } else { format!("{}/{}", old.group, version(&old.group)) };
+        json!({"apiVersion": api_version, "kind": old.kind, "name": old.name, "uid": old.uid})
+    });
+    let all: Vec<Value> = foreign.chain(owners).collect();
+    if all.is_empty() {
+        return Some(Write::delete(target, &copy.metadata.uid, "nothing names this copy any more"));
+    }
+    let ops = vec![
+        PatchOp::test("/metadata/uid", copy.metadata.uid.clone()),
+        PatchOp::test("/metadata/resourceVersion", copy.metadata.resource_version.clone()),
+        PatchOp::add("/metadata/ownerReferences", all),
+    ];
+    Some(Write::patch(target, ops, "let the copy go when nothing names it any more"))
+}
+
+/// The version of a group whose objects own copies.
+fn version(group: &str) -> &'static str {
+    if group == names::GROUP { names::VERSION } else { "v1" }
+}
+
+/// What protects the pods from a live change: the condition's value, reason and message.
+pub(crate) fn protection(draft: &Draft<'_>) -> Option<(bool, &'static str, String)> {
+    let want = draft.config.as_ref()?;
+    let world = draft.world;
+    if want.live.is_empty() && want.pins.is_empty() && want.unfrozen.is_empty() {
+        return None;
+    }
+    let unfreezable = world.deployment.spec.template.reads.unfreezable.clone();
+    let stable = world.stable_set(&draft.status).map(|rs| &rs.spec.template.config);
+    let frozen: Vec<&Source> = want.live.keys().chain(want.pins.0.keys()).collect();
+    let open: Vec<String> = frozen
+        .into_iter()
+        .filter(|source| stable.is_none_or(|pins| pins.get(source).is_none()))
+        .map(ToString::to_string)
+        .collect::<std::collections::BTreeSet<_>>()
+        .into_iter()
+        .collect();
+    let live: Vec<String> = want.unfrozen.iter().map(|(source, nature)| live_words(source, *nature)).collect();
+    let aside = match (live.is_empty(), unfreezable.is_empty()) {
+        (true, true) => String::new(),
+        (false, true) => format!("; read live: {}", live.join(", ")),
+        (_, false) => format!("; read live: {}", [live, unfreezable].concat().join(", ")),
+    };
+    Some(if open.is_empty() {
+        (true, "Frozen", format!("stable pods read their own revision, also when they are moved{aside}"))
+    } else {
+        let message = format!(
+            "stable pods still read the live {}: a change reaches those that restart before it is judged. The next \
+             release ends that; config.adopt: Now makes one at once{aside}",
+            open.join(", ")
+        );
+        (false, "NotAdopted", message)
+    })
+}
+
+fn live_words(source: &Source, nature: Option<LiveReason>) -> String {
+    nature.map_or_else(|| source.to_string(), |nature| format!("{source} ({nature})"))
+}

@@ -1,0 +1,312 @@
+//! Configuration on a real cluster: what pods read during and after a change, with and without a manager. Each test
+//! asserts what pods are given and, on real nodes, what they answer with.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::{
+    ResourceExt,
+    api::{DeleteParams, ListParams},
+};
+use trimtab_crds::{Phase, ReleaseResult};
+use trimtab_testkit::eventually;
+use trimtab_tests::{App, Configured, Shape, with_app};
+
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Half of the pods, then a person.
+fn shape() -> Shape {
+    Shape {
+        steps: "[{setWeight: 50}, {pause: {}}]",
+        with_plan: false,
+        max_surge: "1",
+        max_unavailable: "0",
+        ..Shape::default()
+    }
+}
+
+/// An application that reads `a`, adopted: its stable pods read their own copies.
+async fn adopted(app: &App) -> Result<Configured> {
+    let configured = Configured::new(app, "a").await?;
+    app.apply(&app.plan_yaml().replace("  strategy:", "  config: {adopt: Now}\n  strategy:")).await?;
+    app.wait_phase(Phase::Paused).await?;
+    app.request("promote-full").await?;
+    wait_protected(app).await?;
+    configured.wait_counts(&[("a", 4)]).await?;
+    Ok(configured)
+}
+
+async fn wait_protected(app: &App) -> Result<()> {
+    app.wait_plan("its pods to be protected", |plan| {
+        plan.status.as_ref().is_some_and(|status| {
+            let protected = |c: &trimtab_plan::Condition| c.type_ == "ConfigProtected" && c.status == "True";
+            status.phase == Phase::Stable && status.release.is_none() && status.conditions.iter().any(protected)
+        })
+    })
+    .await
+    .map(drop)
+}
+
+/// Deletes one pod that reads this value; another comes in its place.
+async fn delete_one(app: &App, configured: &Configured, value: &str) -> Result<()> {
+    let read = configured.reads().await?;
+    let (name, _) = read.iter().find(|(_, read)| *read == value).context("no such pod")?;
+    app.api::<Pod>().delete(name, &DeleteParams::default()).await?;
+    eventually("the pod to be gone", PATIENCE, async || {
+        Ok(app.pods().await?.iter().all(|pod| pod.name_any() != *name).then_some(()))
+    })
+    .await
+}
+
+async fn copies(app: &App) -> Result<Vec<ConfigMap>> {
+    Ok(app.api().list(&ListParams::default().labels("trimtab.dev/config-copy")).await?.items)
+}
+
+#[tokio::test]
+async fn a_changed_config_map_goes_through_the_steps_and_stable_pods_keep_the_old_one() {
+    with_app("config", shape(), |app| async move {
+        let _manager = app.manager()?;
+        let configured = adopted(&app).await?;
+        configured.set("b").await?;
+        let plan = app.wait_phase(Phase::Paused).await?;
+        configured.wait_counts(&[("a", 4), ("b", 4)]).await?;
+        let by = plan.status.and_then(|s| s.release).context("no release")?.by;
+        ensure!(by == "kubectl-client-side-apply (cm/web)", "by {by}");
+        // A stable pod that is moved in the middle starts on its own configuration, and so does one of the canary.
+        delete_one(&app, &configured, "a").await?;
+        delete_one(&app, &configured, "b").await?;
+        configured.wait_counts(&[("a", 4), ("b", 4)]).await?;
+        app.request("promote").await?;
+        wait_protected(&app).await?;
+        configured.wait_counts(&[("b", 4)]).await?;
+        let releases = app.releases().await?;
+        let last = releases.iter().max_by_key(|release| release.spec.sequence).context("no record")?;
+        ensure!(last.spec.summary == "config cm/web", "{:?}", last.spec);
+        let change = last.spec.changes.first().context("no change")?;
+        ensure!(change.path == "config cm/web" && change.from.is_some() && change.to.is_some(), "{change:?}");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_change_that_was_taken_back_leaves_nothing_behind() {
+    with_app("config-back", shape(), |app| async move {
+        let _manager = app.manager()?;
+        let configured = adopted(&app).await?;
+        let watch = app.watch_pods().await?;
+        let stable = watch.history().living(":v1");
+        configured.set("crash").await?;
+        if app.real {
+            // The pods themselves find out.
+            app.wait_phase(Phase::TakenBack).await?;
+        } else {
+            app.wait_phase(Phase::Paused).await?;
+            app.request("abort").await?;
+            app.wait_phase(Phase::TakenBack).await?;
+        }
+        configured.wait_counts(&[("a", 4)]).await?;
+        ensure!(watch.history().living(":v1") == stable, "stable pods were touched");
+        delete_one(&app, &configured, "a").await?;
+        configured.wait_counts(&[("a", 4)]).await?;
+        app.request("undo").await?;
+        wait_protected(&app).await?;
+        delete_one(&app, &configured, "a").await?;
+        configured.wait_counts(&[("a", 4)]).await?;
+        // Changed back and changed again: nothing of what was rejected is remembered against it.
+        configured.set("b").await?;
+        app.wait_phase(Phase::Paused).await?;
+        configured.wait_counts(&[("a", 4), ("b", 4)]).await?;
+        // Changed back in mid-release.
+        configured.set("a").await?;
+        wait_protected(&app).await?;
+        configured.wait_counts(&[("a", 4)]).await
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_pod_that_is_made_while_no_manager_runs_gets_its_revision() {
+    with_app("config-alone", shape(), |app| async move {
+        let manager = app.manager()?;
+        let configured = adopted(&app).await?;
+        configured.set("b").await?;
+        app.wait_phase(Phase::Paused).await?;
+        configured.wait_counts(&[("a", 4), ("b", 4)]).await?;
+        manager.kill()?;
+        configured.set("c").await?;
+        delete_one(&app, &configured, "a").await?;
+        delete_one(&app, &configured, "b").await?;
+        configured.wait_counts(&[("a", 4), ("b", 4)]).await?;
+        // What changed meanwhile is taken up by the next manager.
+        let _manager = app.manager()?;
+        configured.wait_counts(&[("a", 4), ("c", 4)]).await
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn image_and_configuration_changed_together_are_one_release_and_undo_takes_both_back() {
+    with_app("config-both", shape(), |app| async move {
+        let _manager = app.manager()?;
+        let configured = adopted(&app).await?;
+        let before = app.releases().await?.len();
+        app.set_image("v2").await?;
+        configured.set("b").await?;
+        configured.set_password("two").await?;
+        app.wait_phase(Phase::Paused).await?;
+        configured.wait_counts(&[("a", 4), ("b", 4)]).await?;
+        let releases = app.releases().await?;
+        ensure!(releases.len() == before + 1, "{} releases", releases.len() - before);
+        app.request("promote").await?;
+        app.wait_stable("v2").await?;
+        configured.wait_counts(&[("b", 4)]).await?;
+        let watch = app.watch_pods().await?;
+        app.kubectl(&["rollout", "undo", "deployment/web"]).await?;
+        // One of the last stable revisions: promoted without steps.
+        app.wait_stable("v1").await?;
+        configured.wait_counts(&[("a", 4)]).await?;
+        ensure!(watch.history().created_with(":v2") == 4, "pods of the new revision were made again");
+        // And back again, by our own undo.
+        app.request("undo").await?;
+        app.wait_stable("v2").await?;
+        configured.wait_counts(&[("b", 4)]).await
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_pods_could_not_start_with_is_blocked_before_any_pod() {
+    with_app("config-blocked", shape(), |app| async move {
+        let _manager = app.manager()?;
+        let configured = adopted(&app).await?;
+        let watch = app.watch_pods().await?;
+        let living = watch.history().living(":v1");
+        app.kubectl(&["patch", "configmap/web", "--type=json", "-p", r#"[{"op":"remove","path":"/data/app.conf"}]"#])
+            .await?;
+        app.wait_reason("ConfigKeyMissing").await?;
+        configured.set("a").await?;
+        wait_protected(&app).await?;
+        // A quota that leaves no room for the copy.
+        let used = app.api::<ConfigMap>().list(&ListParams::default()).await?.items.len();
+        let quota = format!(
+            "apiVersion: v1\nkind: ResourceQuota\nmetadata: {{name: q}}\nspec: {{hard: {{count/configmaps: \"{used}\"}}}}\n"
+        );
+        app.apply(&quota).await?;
+        eventually("the quota to count", PATIENCE, async || {
+            Ok(app.kubectl(&["get", "quota", "q", "-o", "jsonpath={.status.used}"]).await?.contains("count").then_some(()))
+        })
+        .await?;
+        configured.set("b").await?;
+        let plan = app.wait_phase(Phase::Blocked).await?;
+        let message = plan.status.context("no status")?.message;
+        ensure!(message.contains("exceeded quota"), "{message}");
+        ensure!(watch.history().living(":v1") == living, "pods were touched");
+        app.kubectl(&["delete", "quota", "q"]).await?;
+        app.wait_phase(Phase::Paused).await?;
+        configured.wait_counts(&[("a", 4), ("b", 4)]).await
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn copies_are_guarded_while_they_are_in_use_and_go_with_what_names_them() {
+    with_app("config-copies", shape(), |app| async move {
+        let manager = app.manager()?;
+        let configured = adopted(&app).await?;
+        let copy = copies(&app).await?.first().context("no copy")?.clone();
+        ensure!(copy.immutable == Some(true) && !copy.labels().contains_key("team"), "{:?}", copy.metadata);
+        let owners = copy.owner_references();
+        ensure!(owners.iter().all(|owner| owner.controller != Some(true)), "{owners:?}");
+        let refused = app.kubectl(&["delete", "configmap", &copy.name_any()]).await;
+        let refused = refused.err().context("the copy could be deleted")?.to_string();
+        ensure!(refused.contains("pods that come back read this copy of cm/web"), "{refused}");
+        configured.set("b").await?;
+        app.wait_phase(Phase::Paused).await?;
+        app.request("promote").await?;
+        wait_protected(&app).await?;
+        ensure!(copies(&app).await?.len() == 2, "the old revision can be gone back to");
+        // Trimtab is gone for good: Kubernetes cleans up by itself.
+        manager.kill()?;
+        app.kubectl(&["delete", "releaseplan/web", "deployment/web", "--wait=false"]).await?;
+        eventually("the copies to go", PATIENCE, async || {
+            let left = copies(&app).await?.len();
+            ensure!(left == 0, "{left} are left");
+            Ok(Some(()))
+        })
+        .await
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nothing_restarts_when_a_plan_comes_and_an_optional_object_cannot_appear_unjudged() {
+    with_app("config-adopt", shape(), |app| async move {
+        let _manager = app.manager()?;
+        let configured = Configured::new(&app, "a").await?;
+        let watch = app.watch_pods().await?;
+        let living = watch.history().living(":v1");
+        app.apply(&app.plan_yaml()).await?;
+        app.wait_phase(Phase::Stable).await?;
+        app.wait_plan("the condition that tells of it", |plan| {
+            let conditions = plan.status.iter().flat_map(|status| &status.conditions);
+            conditions
+                .into_iter()
+                .any(|c| c.type_ == "ConfigProtected" && c.status == "False" && c.message.contains("cm/web"))
+        })
+        .await?;
+        ensure!(watch.history().living(":v1") == living && copies(&app).await?.is_empty(), "something was made");
+        app.set_image("v2").await?;
+        app.wait_phase(Phase::Paused).await?;
+        app.request("promote").await?;
+        wait_protected(&app).await?;
+        configured.wait_counts(&[("a", 4)]).await?;
+        let config = app.deployment().await?.spec.and_then(|s| s.template.metadata).and_then(|m| m.annotations);
+        let config = config.and_then(|mut a| a.remove("trimtab.dev/config")).context("no pins")?;
+        ensure!(config.contains("cm/feature=absent"), "{config}");
+        app.kubectl(&["create", "configmap", "feature", "--from-literal=x=y"]).await?;
+        app.wait_phase(Phase::Paused).await?;
+        let last = app.releases().await?.into_iter().max_by_key(|r| r.spec.sequence).context("no record")?;
+        ensure!(last.spec.summary == "config cm/feature", "{:?}", last.spec.summary);
+        app.request("abort").await?;
+        app.wait_phase(Phase::TakenBack).await?;
+        let result = app.releases().await?.into_iter().max_by_key(|r| r.spec.sequence).and_then(|r| r.status);
+        ensure!(result.is_some_and(|status| status.result == ReleaseResult::TakenBack));
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn certificates_are_read_live_and_hostile_pins_harm_nothing() {
+    with_app("config-live", Shape { with_plan: false, ..Shape::default() }, |app| async move {
+        app.kubectl(&["create", "secret", "generic", "cert", "--type=kubernetes.io/tls", "--from-literal=tls.crt=x", "--from-literal=tls.key=y"])
+            .await?;
+        let patch = r#"{"spec": {"template": {"spec": {"volumes": [{"name": "c", "secret": {"secretName": "cert"}}]}}}}"#;
+        app.kubectl(&["patch", "deployment/web", "-p", patch]).await?;
+        app.kubectl(&["rollout", "status", "deployment/web", "--timeout=90s"]).await?;
+        let _manager = app.manager()?;
+        app.apply(&app.plan_yaml()).await?;
+        app.wait_stable("v1").await?;
+        app.set_image("v2").await?;
+        let plan = app.wait_stable("v2").await?;
+        let sources = plan.status.and_then(|s| s.config).context("no configuration")?.sources;
+        ensure!(sources.len() == 1 && sources[0].pinned.is_none(), "{sources:?}");
+        ensure!(sources[0].note.as_deref() == Some("read live: a certificate, which is renewed"), "{sources:?}");
+        // Whatever the annotation holds, pods are made.
+        for (index, pins) in ["", ",,=,=", "cm/web", "cm/a=1,cm/a=2", "cm/=x,secret/=y", "pod/x=1", "cm/a=ABC", "cm/cert=../../x"]
+            .iter()
+            .enumerate()
+        {
+            let pod = format!(
+                "apiVersion: v1\nkind: Pod\nmetadata: {{name: p{index}, annotations: {{trimtab.dev/config: \"{pins}\"}}}}\n\
+                 spec: {{containers: [{{name: c, image: trimtab.local/sample:v1, env: [{{name: A}}], envFrom: []}}], \
+                 volumes: [{{name: e, emptyDir: {{}}}}, {{name: c, secret: {{secretName: cert}}}}]}}\n"
+            );
+            app.apply(&pod).await.with_context(|| format!("pins {pins:?}"))?;
+        }
+        Ok(())
+    })
+    .await;
+}
