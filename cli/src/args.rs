@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args as Options, Parser, Subcommand, ValueEnum};
+use trimtab_config::Source;
 
 const EXIT_CODES: &str =
     "Exit codes: 0 done, 1 error, 2 wrong usage, 3 the release failed or is stalled, 4 out of time.";
@@ -41,6 +42,9 @@ pub enum Verb {
     Restart(Request),
     /// Write the template of the stable revision back (between releases: of the one before)
     Undo(Request),
+    /// Revisions of ConfigMaps and Secrets: what changed, who runs which, and going back
+    #[command(subcommand)]
+    Config(Config),
     /// Kubernetes clusters on this machine
     #[command(subcommand)]
     Local(Local),
@@ -163,6 +167,94 @@ pub struct Promote {
     pub full: bool,
     #[command(flatten)]
     pub(crate) request: Request,
+}
+
+/// `config`
+#[derive(Debug, Subcommand)]
+pub enum Config {
+    /// List the revisions that are kept, with their authors and the workloads that run them
+    History {
+        /// cm/NAME or secret/NAME
+        #[arg(value_name = "SOURCE")]
+        source: Source,
+        /// The form of the answer
+        #[arg(short, long, value_enum, default_value_t = Form::Text)]
+        output: Form,
+        #[command(flatten)]
+        cluster: Cluster,
+    },
+    /// Print what a revision holds; of a Secret only its keys
+    Show {
+        /// cm/NAME or secret/NAME
+        #[arg(value_name = "SOURCE")]
+        source: Source,
+        /// Its number or hash; the live object otherwise
+        #[arg(value_name = "REVISION")]
+        revision: Option<String>,
+        #[command(flatten)]
+        cluster: Cluster,
+    },
+    /// Show what differs between two revisions; of a Secret only which keys
+    Diff {
+        /// cm/NAME or secret/NAME
+        #[arg(value_name = "SOURCE")]
+        source: Source,
+        /// The older one: its number or hash; the newest that is kept and differs otherwise
+        #[arg(value_name = "FROM")]
+        from: Option<String>,
+        /// The newer one: its number or hash; the live object otherwise
+        #[arg(value_name = "TO")]
+        to: Option<String>,
+        #[command(flatten)]
+        cluster: Cluster,
+    },
+    /// Go back to a revision, as a release of each workload, and stay there until it is unpinned
+    Rollback {
+        /// cm/NAME or secret/NAME
+        #[arg(value_name = "SOURCE")]
+        source: Source,
+        /// Its number or hash; the one before what runs otherwise
+        #[arg(value_name = "REVISION")]
+        revision: Option<String>,
+        /// Of this plan's workload only; of all that read it otherwise
+        #[arg(long, value_parser = name)]
+        plan: Option<String>,
+        #[command(flatten)]
+        cluster: Cluster,
+    },
+    /// Stay at a revision, whatever becomes of the live object
+    Pin {
+        /// cm/NAME or secret/NAME
+        #[arg(value_name = "SOURCE")]
+        source: Source,
+        /// Its number or hash
+        #[arg(value_name = "REVISION")]
+        revision: String,
+        /// Of this plan's workload only; of all that read it otherwise
+        #[arg(long, value_parser = name)]
+        plan: Option<String>,
+        #[command(flatten)]
+        cluster: Cluster,
+    },
+    /// Follow the live object again, as a release of each workload
+    Unpin {
+        /// cm/NAME or secret/NAME
+        #[arg(value_name = "SOURCE")]
+        source: Source,
+        /// Of this plan's workload only; of all that pinned it otherwise
+        #[arg(long, value_parser = name)]
+        plan: Option<String>,
+        #[command(flatten)]
+        cluster: Cluster,
+    },
+    /// List the workloads that read it, and how
+    WhoUses {
+        /// cm/NAME or secret/NAME
+        #[arg(value_name = "SOURCE")]
+        source: Source,
+        #[command(flatten)]
+        cluster: Cluster,
+    },
 }
 
 /// `local`

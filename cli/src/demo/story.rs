@@ -19,11 +19,13 @@ use super::{
 use crate::facts::{Facts, Side};
 
 const PATIENCE: Duration = Duration::from_secs(120);
-const CRDS: [(&str, &str); 4] = [
+const CRDS: [(&str, &str); 6] = [
     ("releaseplans.trimtab.dev.yaml", include_str!("../../../crds/releaseplans.trimtab.dev.yaml")),
     ("releases.trimtab.dev.yaml", include_str!("../../../crds/releases.trimtab.dev.yaml")),
     ("policy-hold.yaml", include_str!("../../../crds/policy-hold.yaml")),
     ("policy-held-warning.yaml", include_str!("../../../crds/policy-held-warning.yaml")),
+    ("policy-freeze.yaml", include_str!("../../../crds/policy-freeze.yaml")),
+    ("policy-copies.yaml", include_str!("../../../crds/policy-copies.yaml")),
 ];
 const MANIFEST: &str = include_str!("web.yaml");
 
