@@ -29,13 +29,7 @@ pub async fn run(what: Config) -> Result<Exit> {
             show(&connect(&cluster).await?, &source, revision.as_deref()).await
         }
         Config::Diff { source, from, to, cluster } => {
-            let all = Revisions::read(&connect(&cluster).await?, &source).await?;
-            let newer = all.find(to.as_deref())?;
-            let older = match &from {
-                Some(from) => all.find(Some(from))?,
-                None => all.before(newer)?,
-            };
-            out(&diff::text(&source, older, newer));
+            out(&diff_text(&connect(&cluster).await?, &source, from.as_deref(), to.as_deref()).await?);
             Ok(Exit::Done)
         }
         Config::Rollback { source, revision, plan, cluster } => {
@@ -51,6 +45,22 @@ pub async fn run(what: Config) -> Result<Exit> {
     }
 }
 
+/// What differs between two revisions, for people: what is live and the newest other one, where none are named.
+pub async fn diff_text(to: &Connection, source: &Source, older: Option<&str>, newer: Option<&str>) -> Result<String> {
+    let all = Revisions::read(to, source).await?;
+    let newer = all.find(newer)?;
+    let older = match older {
+        Some(_) => all.find(older)?,
+        None => all.before(newer)?,
+    };
+    Ok(diff::text(source, older, newer))
+}
+
+/// The revisions of a source, for people.
+pub async fn history_text(to: &Connection, source: &Source) -> Result<String> {
+    Ok(table(&Revisions::read(to, source).await?, &Users::read(to, source).await?, None))
+}
+
 async fn history(to: &Connection, source: &Source, output: Form) -> Result<Exit> {
     let all = Revisions::read(to, source).await?;
     let users = Users::read(to, source).await?;
@@ -59,6 +69,15 @@ async fn history(to: &Connection, source: &Source, output: Form) -> Result<Exit>
         out(&format!("{:#}\n", json!({"source": source, "revisions": rows})));
         return Ok(Exit::Done);
     }
+    out(&table(&all, &users, columns()));
+    if !all.any_kept() {
+        let why = "a revision is kept when a workload with a ReleasePlan releases it";
+        tell(&paint(DIM, format!("nothing of {source} is kept yet: {why}")));
+    }
+    Ok(Exit::Done)
+}
+
+fn table(all: &Revisions, users: &Users, columns: Option<usize>) -> String {
     let now = Timestamp::now();
     let rows: Vec<Vec<String>> = all
         .newest_first()
@@ -73,16 +92,7 @@ async fn history(to: &Connection, source: &Source, output: Form) -> Result<Exit>
             ]
         })
         .collect();
-    out(&render(&["REVISION", "HASH", "AGE", "AUTHOR", "RUN BY", "NOTE"], &rows, columns()));
-    if !all.any_kept() {
-        tell(&paint(
-            DIM,
-            format!(
-                "nothing of {source} is kept yet: a revision is kept when a workload with a ReleasePlan releases it"
-            ),
-        ));
-    }
-    Ok(Exit::Done)
+    render(&["REVISION", "HASH", "AGE", "AUTHOR", "RUN BY", "NOTE"], &rows, columns)
 }
 
 /// A revision for programs.

@@ -1,6 +1,7 @@
 //! `trimtab demo`: a cluster, the manager and an application, shown at work; then all of it is taken down again. It exits
 //! with an error if any promise was broken.
 
+mod configuration;
 pub mod manager;
 mod narrator;
 mod stage;

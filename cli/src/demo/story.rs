@@ -13,12 +13,13 @@ use trimtab_crds::{Phase, Release, ReleaseResult, names};
 use trimtab_testkit::{Nodes, apply_crds, eventually};
 
 use super::{
+    configuration,
     narrator::Narrator,
     stage::{APP, NAMESPACE, Stage},
 };
 use crate::facts::{Facts, Side};
 
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 const CRDS: [(&str, &str); 6] = [
     ("releaseplans.trimtab.dev.yaml", include_str!("../../../crds/releaseplans.trimtab.dev.yaml")),
     ("releases.trimtab.dev.yaml", include_str!("../../../crds/releases.trimtab.dev.yaml")),
@@ -43,10 +44,12 @@ pub async fn tell(stage: &mut Stage, say: &mut Narrator) -> Result<()> {
     say.breath().await;
     broken(stage, say, &stable).await?;
     say.breath().await;
+    configuration::bad(stage, say).await?;
+    say.breath().await;
     records(stage, say).await
 }
 
-fn seconds(since: Instant) -> String {
+pub(super) fn seconds(since: Instant) -> String {
     format!("{:.1} s", since.elapsed().as_secs_f64())
 }
 
@@ -74,7 +77,7 @@ async fn install(stage: &mut Stage, say: &mut Narrator) -> Result<()> {
     Ok(())
 }
 
-async fn run(stage: &Stage, say: &Narrator, arguments: &str) -> Result<super::stage::Printed> {
+pub(super) async fn run(stage: &Stage, say: &Narrator, arguments: &str) -> Result<super::stage::Printed> {
     say.command(&format!("kubectl {arguments}"));
     let printed = stage.kubectl(arguments).await?;
     say.printed(&printed.out, false);
@@ -134,7 +137,7 @@ async fn change(stage: &mut Stage, say: &mut Narrator, stable: &BTreeSet<String>
     Ok(())
 }
 
-fn whole(side: Option<&Side>) -> bool {
+pub(super) fn whole(side: Option<&Side>) -> bool {
     side.is_some_and(|s| s.asked > 0 && s.available == s.asked)
 }
 
@@ -208,7 +211,7 @@ async fn promotion(stage: &mut Stage, say: &mut Narrator, canary: &BTreeSet<Stri
 }
 
 /// The promise that no request fails, where requests are made.
-fn requests(stage: &Stage, say: &mut Narrator) {
+pub(super) fn requests(stage: &Stage, say: &mut Narrator) {
     let Some(report) = stage.requests() else { return };
     let all = report.ok + report.failed;
     say.promise(
@@ -265,7 +268,8 @@ async fn records(stage: &mut Stage, say: &mut Narrator) -> Result<()> {
     let api: Api<Release> = Api::namespaced(stage.to.client.clone(), NAMESPACE);
     let results: Vec<Option<ReleaseResult>> =
         api.list(&ListParams::default()).await?.items.into_iter().map(|r| r.status.map(|s| s.result)).collect();
-    let good = results == [Some(ReleaseResult::Promoted), Some(ReleaseResult::TakenBack)];
+    let (promoted, taken_back) = (Some(ReleaseResult::Promoted), Some(ReleaseResult::TakenBack));
+    let good = results == [promoted, taken_back, taken_back];
     say.promise(good, "each release has its record", &format!("{} Releases", results.len()));
     if let Some(load) = stage.load.take() {
         let report = load.stop().await;

@@ -223,7 +223,7 @@ fn start(draft: &mut Draft<'_>, who: &str) {
         }
     };
     let replicas = steps::canary_size(steps, 0, world.replicas);
-    let words = draft.world.digest_words();
+    let words = change_words(draft);
     begin(
         draft,
         who.to_owned(),
@@ -238,6 +238,20 @@ fn start(draft: &mut Draft<'_>, who: &str) {
         format!("trying {words} on {replicas} of {} pods", draft.world.replicas),
     );
     draft.tell(Severity::Normal, "ReleaseStarted", "Start", draft.status.message.clone());
+}
+
+/// The change in a person's words: its images, or the configuration where that is all that changed.
+fn change_words(draft: &Draft<'_>) -> String {
+    let world = draft.world;
+    let (new, stable) = (&world.deployment.spec.template, world.stable_set(&draft.status));
+    match stable.map(|rs| &rs.spec.template) {
+        Some(old) if old.images == new.images && old.config != new.config => {
+            let changed = new.config.0.iter().filter(|(source, pin)| old.config.get(source) != Some(*pin));
+            let changed: Vec<String> = changed.map(|(source, _)| source.to_string()).collect();
+            format!("{} with new {}", world.digest_words(), changed.join(", "))
+        }
+        _ => world.digest_words(),
+    }
 }
 
 fn begin(draft: &mut Draft<'_>, by: String, canary: Option<CanaryProgress>, skips_steps: Option<String>, stage: Stage) {
