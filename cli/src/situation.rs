@@ -8,10 +8,10 @@ use jiff::Timestamp;
 use kube::api::ListParams;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use trimtab_config::{Known, Source};
+use trimtab_config::{Known, Source, SourceView};
 use trimtab_crds::{Release, ReleasePlan, ReleasePlanStatus};
 use trimtab_plan::{Kind, Plan};
-use trimtab_release::{PlanView, PodView, ReleaseView, ReplicaSetView, Snapshot, SourceView, decide};
+use trimtab_release::{PlanView, PodView, ReleaseView, ReplicaSetView, Snapshot, decide};
 
 use crate::{args::Reference, connect::Connection, sources};
 

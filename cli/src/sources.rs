@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
+use trimtab_config::SourceView;
 use trimtab_config::{ConfigMapView, Known, Pins, SecretView, Source, SourceKind, reads};
 use trimtab_crds::names;
-use trimtab_release::SourceView;
 
 use crate::{
     connect::Connection,

@@ -10,7 +10,7 @@ use trimtab::{ManagerOptions, lease};
 #[command(name = "trimtab-manager", version)]
 pub struct Args {
     /// The controllers to run.
-    #[arg(long, value_delimiter = ',', default_value = "release", value_name = "A,B")]
+    #[arg(long, value_delimiter = ',', default_value = "release,config", value_name = "A,B")]
     pub controllers: Vec<String>,
 
     /// Take a lease first, so that of several replicas one works and the others stand by.

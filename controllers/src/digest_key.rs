@@ -11,7 +11,7 @@ use kube::{
     Client,
     api::{Api, ObjectMeta, PostParams},
 };
-use trimtab_release::DigestKey;
+use trimtab_config::DigestKey;
 
 /// Name of the Secret.
 pub const NAME: &str = "trimtab-digest-key";

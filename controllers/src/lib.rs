@@ -5,3 +5,5 @@ pub mod args;
 pub mod digest_key;
 pub mod manager;
 pub mod rollout;
+pub mod sources;
+pub mod tracking;

@@ -7,10 +7,11 @@ use crate::{
     args::Args,
     digest_key,
     rollout::{self, Rollout},
+    tracking::{self, Tracking},
 };
 
 /// The names that `--controllers` takes.
-pub const CONTROLLERS: [&str; 1] = ["release"];
+pub const CONTROLLERS: [&str; 2] = ["release", "config"];
 
 /// Runs the manager until it is asked to end.
 ///
@@ -26,10 +27,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let options = args.options(&namespace);
     let client = trimtab::client(config).context("the credentials make no client")?;
     let namespace = args.lease_namespace.clone().unwrap_or(namespace);
-    let rollout = rollout::Options {
-        quiet_period: args.config_quiet_period,
-        digest_key: digest_key::read_or_make(&client, &namespace).await?,
-    };
+    let (quiet_period, digest_key) = (args.config_quiet_period, digest_key::read_or_make(&client, &namespace).await?);
+    let rollout = rollout::Options { quiet_period, digest_key: digest_key.clone() };
+    let tracking = tracking::Options { quiet_period, digest_key };
     let mut manager = Manager::new(client, options);
     for name in &args.controllers {
         match name.as_str() {
@@ -37,6 +37,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
                 // Many at once: a rush of changes has to reach the API server beside what its own controllers make of it.
                 let options = ControllerOptions { workers: 32, ..ControllerOptions::default() };
                 manager.controller(options, |watches| Rollout::new(watches, rollout.clone()))
+            }
+            "config" => {
+                manager.controller(ControllerOptions::default(), |watches| Tracking::new(watches, tracking.clone()))
             }
             other => bail!("there is no controller {other:?}: use one of {}", CONTROLLERS.join(", ")),
         };

@@ -35,6 +35,10 @@ pub const CONFIG_REVISION: &str = "trimtab.dev/config-revision";
 pub const CONFIG_AUTHOR: &str = "trimtab.dev/config-author";
 /// Label on every copy.
 pub const COPY_LABEL: &str = "trimtab.dev/config-copy";
+/// On a StatefulSet or DaemonSet: `Referenced` freezes the configuration of its revisions, without steps.
+pub const CONFIG_TRACK: &str = "trimtab.dev/config-track";
+/// On a StatefulSet or DaemonSet: the live revisions that were last taken into account, in the form of [`CONFIG`].
+pub const CONFIG_CONSIDERED: &str = "trimtab.dev/config-considered";
 /// On a `ReleasePlan`: revisions that a person pinned, in the form of [`CONFIG`]. They stay until they are taken off.
 pub const CONFIG_PINNED: &str = "trimtab.dev/config-pinned";
 
@@ -53,6 +57,12 @@ pub const DEPLOYMENT: Kind = Kind::namespaced("apps", "v1", "Deployment", "deplo
 pub const REPLICA_SET: Kind = Kind::namespaced("apps", "v1", "ReplicaSet", "replicasets");
 /// `v1 Pod`
 pub const POD: Kind = Kind::namespaced("", "v1", "Pod", "pods");
+/// `apps/v1 StatefulSet`
+pub const STATEFUL_SET: Kind = Kind::namespaced("apps", "v1", "StatefulSet", "statefulsets");
+/// `apps/v1 DaemonSet`
+pub const DAEMON_SET: Kind = Kind::namespaced("apps", "v1", "DaemonSet", "daemonsets");
+/// `apps/v1 ControllerRevision`
+pub const CONTROLLER_REVISION: Kind = Kind::namespaced("apps", "v1", "ControllerRevision", "controllerrevisions");
 /// `v1 ConfigMap`
 pub const CONFIG_MAP: Kind = Kind::namespaced("", "v1", "ConfigMap", "configmaps");
 /// `v1 Secret`

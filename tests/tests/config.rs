@@ -149,7 +149,8 @@ async fn a_pod_that_is_made_while_no_manager_runs_gets_its_revision() {
 #[tokio::test]
 async fn image_and_configuration_changed_together_are_one_release_and_undo_takes_both_back() {
     with_app("config-both", shape(), |app| async move {
-        let _manager = app.manager()?;
+        // Long enough for three calls of kubectl on a machine that is busy.
+        let _manager = app.manager_with(None, &["--config-quiet-period=4s"])?;
         let configured = adopted(&app).await?;
         let before = app.releases().await?.len();
         app.set_image("v2").await?;
@@ -309,4 +310,101 @@ async fn certificates_are_read_live_and_hostile_pins_harm_nothing() {
         Ok(())
     })
     .await;
+}
+
+/// A StatefulSet and a DaemonSet that read ConfigMap `web`, opted in.
+const TRACKED: &str = r#"
+apiVersion: apps/v1
+kind: KIND
+metadata: {name: db, annotations: {trimtab.dev/config-track: Referenced}}
+spec:
+  SPEC
+  selector: {matchLabels: {app: db}}
+  template:
+    metadata: {labels: {app: db}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      containers:
+      - name: db
+        image: trimtab.local/sample:v1
+        imagePullPolicy: Never
+        envFrom: [{configMapRef: {name: web}}]
+"#;
+
+/// What the pods of `db` read, with how many do.
+async fn read_by_db(app: &App) -> Result<Vec<(String, usize)>> {
+    let mut counts = std::collections::BTreeMap::<String, usize>::new();
+    let pods = app.api::<Pod>().list(&ListParams::default().labels("app=db")).await?.items;
+    for pod in pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()) {
+        let spec = serde_json::to_value(&pod.spec)?;
+        let name =
+            spec["containers"][0]["envFrom"][0]["configMapRef"]["name"].as_str().context("no reference")?.to_owned();
+        let data = app.api::<ConfigMap>().get(&name).await?.data.unwrap_or_default();
+        *counts.entry(data.get("v").cloned().unwrap_or_default()).or_default() += 1;
+    }
+    Ok(counts.into_iter().collect())
+}
+
+async fn wait_db(app: &App, wanted: &[(&str, usize)]) -> Result<()> {
+    let wanted: Vec<(String, usize)> = wanted.iter().map(|(value, n)| ((*value).to_owned(), *n)).collect();
+    eventually(&format!("pods that read {wanted:?}"), PATIENCE, async || {
+        let read = read_by_db(app).await?;
+        ensure!(read == wanted, "they read {read:?}");
+        Ok(Some(()))
+    })
+    .await
+}
+
+async fn set_db(app: &App, value: &str) -> Result<()> {
+    let yaml = format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: web}}\ndata: {{v: \"{value}\"}}\n");
+    app.apply(&yaml).await.map(drop)
+}
+
+/// Nothing restarts when it opts in; a change is a rolling update that carries its configuration; an undo takes it back.
+async fn check_tracked(kind: &'static str, spec: &'static str, pods: impl Fn(&App) -> usize + Send + Sync + 'static) {
+    let name = format!("config-{}", kind.to_ascii_lowercase());
+    with_app(&name, Shape { with_plan: false, ..Shape::default() }, move |app| async move {
+        let pods = pods(&app);
+        let _manager = app.manager()?;
+        set_db(&app, "a").await?;
+        app.apply(&TRACKED.replace("KIND", kind).replace("SPEC", spec)).await?;
+        wait_db(&app, &[("a", pods)]).await?;
+        let resource = format!("{}/db", kind.to_ascii_lowercase());
+        app.kubectl(&["rollout", "status", &resource, "--timeout=90s"]).await?;
+        eventually("the note of what is live", PATIENCE, async || {
+            let noted = app.kubectl(&["get", &resource, "-o", "jsonpath={.metadata.annotations}"]).await?;
+            Ok(noted.contains("config-considered").then_some(()))
+        })
+        .await?;
+        ensure!(copies(&app).await?.is_empty(), "it was rolled out when it opted in");
+        set_db(&app, "b").await?;
+        wait_db(&app, &[("b", pods)]).await?;
+        app.kubectl(&["rollout", "status", &resource, "--timeout=90s"]).await?;
+        set_db(&app, "c").await?;
+        wait_db(&app, &[("c", pods)]).await?;
+        app.kubectl(&["rollout", "status", &resource, "--timeout=90s"]).await?;
+        app.kubectl(&["rollout", "undo", &resource]).await?;
+        wait_db(&app, &[("b", pods)]).await?;
+        // It stays so: what is live was taken into account before.
+        app.kubectl(&["rollout", "status", &resource, "--timeout=90s"]).await?;
+        app.kubectl(&["delete", "pods", "-l", "app=db", "--force", "--grace-period=0"]).await?;
+        wait_db(&app, &[("b", pods)]).await?;
+        app.kubectl(&["delete", &resource]).await?;
+        eventually("the copies to go", PATIENCE, async || {
+            ensure!(copies(&app).await?.is_empty(), "some are left");
+            Ok(Some(()))
+        })
+        .await
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_stateful_set_s_revisions_carry_their_configuration() {
+    check_tracked("StatefulSet", "serviceName: db\n  replicas: 3\n  podManagementPolicy: Parallel", |_| 3).await;
+}
+
+#[tokio::test]
+async fn a_daemon_set_s_revisions_carry_their_configuration() {
+    check_tracked("DaemonSet", "# no size", |app| if app.real { 1 } else { 4 }).await;
 }

@@ -1,20 +1,21 @@
 //! The release controller: wakes workloads, gathers their snapshots, and leaves every decision to `trimtab-release`.
 
 mod key;
-mod sources;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use trimtab::{Controller, Permission, Selector, Store, Unreadable, Watches};
+use trimtab_config::DigestKey;
 use trimtab_crds::{ReleasePlanStatus, Track, names};
 use trimtab_plan::{Answers, ObjectRef, Outcome, Plan, StatusWrite};
 use trimtab_release::{
-    DeploymentView, DigestKey, PlanView, PodView, ReleaseView, ReplicaSetView, Snapshot, UnreadablePlan, pod_failure,
+    DeploymentView, PlanView, PodView, ReleaseView, ReplicaSetView, Snapshot, UnreadablePlan, pod_failure,
 };
 
 pub use key::Workload;
-use sources::Sources;
+
+use crate::sources::{self, Sources};
 
 /// The release controller.
 #[derive(Debug)]
@@ -50,7 +51,8 @@ impl Rollout {
         let deployments = watches
             .watch::<DeploymentView>(Selector::default())
             .urgent_when(begins_a_release)
-            .index("source", sources::of_deployment)
+            // The text of an unguarded Deployment's template is not kept: nothing is found in it.
+            .index("source", |d| sources::ids(&d.metadata.namespace, &d.spec.template.reads))
             .wakes(|deployment| vec![Workload::new(&deployment.metadata.namespace, &deployment.metadata.name)])
             .store();
         let replica_sets = watches
@@ -69,7 +71,11 @@ impl Rollout {
             .index("workload", |release| vec![Workload::of_release(release).to_string()])
             .wakes(|release| vec![Workload::of_release(release)])
             .store();
-        let sources = Sources::new(watches, &deployments);
+        let readers = deployments.clone();
+        let sources = Sources::new(watches, move |source| {
+            let found = readers.by_index("source", source);
+            found.iter().map(|d| Workload::new(&d.metadata.namespace, &d.metadata.name)).collect()
+        });
         Self { plans, deployments, replica_sets, pods, releases, sources, options }
     }
 }
@@ -160,9 +166,11 @@ impl Controller for Rollout {
             .flat_map(|rs| self.pods.by_index("owner", &rs.metadata.uid))
             .collect();
         let tracked = plans.iter().any(|plan| plan.spec.config.track != Track::None);
-        let sources = deployment.as_ref().filter(|_| tracked);
-        let sources =
-            sources.map(|deployment| self.sources.gather(deployment, &replica_sets, &self.options.digest_key));
+        let sources = deployment.as_ref().filter(|_| tracked).map(|deployment| {
+            let template = &deployment.spec.template;
+            let pins = replica_sets.iter().map(|rs| &rs.spec.template.config).chain([&template.config]);
+            self.sources.gather(&key.namespace, &template.reads, pins, &self.options.digest_key)
+        });
         Some(Snapshot {
             namespace: key.namespace.clone(),
             name: key.name.clone(),

@@ -5,17 +5,23 @@
 //! no client, no clock and no random number.
 
 mod content;
+mod copies;
+mod known;
 mod mode;
 mod object;
 mod pins;
 mod reference;
 mod source;
+mod track;
 mod want;
 
 pub use content::Content;
+pub use copies::{copy, own};
+pub use known::{DigestKey, Known, SourceView};
 pub use mode::{Reason as LiveReason, live_by_nature};
 pub use object::{Author, ConfigMapView, Object, SecretView};
 pub use pins::{Pin, Pins};
 pub use reference::{Reads, Reference, reads};
 pub use source::{NoSource, Source, SourceKind};
-pub use want::{Known, Mode, Problem, Situation, Want, copy_names, live_pin, want};
+pub use track::{DaemonSetView, RevisionView, StatefulSetView, Tracked, TrackedSnapshot, decide as track};
+pub use want::{Mode, Problem, Situation, Want, copy_names, live_pin, want};

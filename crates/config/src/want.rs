@@ -3,26 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use serde::Serialize;
-
-use crate::{LiveReason, Object, Pin, Pins, Reads, Reference, Source, live_by_nature};
+use crate::{Known, LiveReason, Object, Pin, Pins, Reads, Reference, Source, live_by_nature};
 
 /// Lengths of a revision's suffix: the first at which it meets nothing else.
 const LENGTHS: [usize; 3] = [10, 20, 32];
 /// The longest name of a ConfigMap or Secret.
 const LONGEST_NAME: usize = 253;
-
-/// What is known of one source.
-#[derive(Debug, Clone, Default, Serialize)]
-pub struct Known<O> {
-    /// The object itself.
-    pub live: Option<O>,
-    /// Its copies.
-    pub copies: Vec<O>,
-    /// Other objects whose names a copy could have.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub strangers: Vec<String>,
-}
 
 /// How a workload's sources are treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use trimtab_config::{LiveReason, Mode, Pin, Pins, Problem, Situation, Source, SourceKind, Want, want};
 use trimtab_crds::{Adopt, ConfigKind, ConfigMode, ConfigStatus, PendingChange, Phase, SourceStatus, Track, names};
-use trimtab_plan::{PatchOp, Severity, Verb, Write};
+use trimtab_plan::Severity;
 
 use crate::{canary, digest::value_digest, draft::Draft, idle::millis, world::Held};
 
@@ -223,41 +223,14 @@ fn author(draft: &Draft<'_>, want: &Want) -> String {
 /// Makes the copies that the pins name and that are not there yet.
 fn copy(draft: &mut Draft<'_>, want: &Want) {
     let world = draft.world;
+    let namespace = &world.deployment.metadata.namespace;
     for (source, pin) in &want.pins.0 {
         let Some(known) = world.seen.sources.get(source) else { continue };
-        let name = pin.copy_name(source);
-        let there = known.copies.iter().any(|copy| copy.as_ref().metadata.name == name);
-        let live = known.live.as_ref().filter(|_| want.live.get(source) == Some(pin));
-        let (Pin::Revision(_), Some(live), false) = (pin, live, there) else { continue };
-        let numbers = known
-            .copies
-            .iter()
-            .filter_map(|copy| copy.as_ref().metadata.annotation(names::CONFIG_REVISION)?.parse::<u64>().ok());
-        let number = numbers.max().unwrap_or(0) + 1;
-        let live = live.as_ref();
-        let author = live.author.as_ref().map_or("unknown", |author| author.manager.as_ref());
-        let body = json!({
-            "metadata": {
-                "labels": {names::COPY_LABEL: "true", "app.kubernetes.io/managed-by": "trimtab"},
-                "annotations": {
-                    names::COPY_OF: source.to_string(),
-                    names::DIGEST: live.revision(world.seen.digest_key.bytes()),
-                    names::CONFIG_REVISION: number.to_string(),
-                    names::CONFIG_AUTHOR: author,
-                },
-                "ownerReferences": [owner("apps/v1", "Deployment", &world.deployment.metadata)],
-            },
-            "immutable": true,
-        });
-        let verb = Verb::CopyFrom {
-            source: source.object(&world.deployment.metadata.namespace),
-            uid: live.metadata.uid.clone(),
-            resource_version: live.metadata.resource_version.clone(),
-            fields: vec!["type", "data", "binaryData"],
-            body,
-        };
-        let target = source.kind.kind().object(&world.deployment.metadata.namespace, &name);
-        draft.write(Write { target, verb, why: format!("keep revision {number} of {source} for its pods") });
+        if want.live.get(source) == Some(pin) {
+            let owner = owner("apps/v1", "Deployment", &world.deployment.metadata);
+            let write = trimtab_config::copy(source, pin, known, namespace, owner, &world.seen.digest_key);
+            write.into_iter().for_each(|write| draft.write(write));
+        }
     }
 }
 
@@ -270,6 +243,10 @@ fn owner(api_version: &str, kind: &str, meta: &trimtab_plan::Meta) -> Value {
 pub(crate) fn keep_owners(draft: &mut Draft<'_>) {
     let world = draft.world;
     let wanted = draft.config.as_ref().map(|want| want.pins.clone()).unwrap_or_default();
+    let sets = world.seen.replica_sets.iter().map(|rs| &rs.metadata);
+    let releases = world.seen.releases.iter().map(|release| &release.metadata);
+    let ours: Vec<&str> =
+        sets.chain(releases).chain([&world.deployment.metadata]).map(|meta| meta.uid.as_str()).collect();
     let mut writes = vec![];
     for (source, known) in &world.seen.sources {
         for copy in known.copies.iter().map(AsRef::as_ref) {
@@ -278,7 +255,7 @@ pub(crate) fn keep_owners(draft: &mut Draft<'_>) {
             }
             let named = |pins: &Pins| pins.get(source).is_some_and(|pin| pin.copy_name(source) == copy.metadata.name);
             let owners = owners(draft, &named, named(&wanted));
-            writes.extend(own(draft, copy, source, owners));
+            writes.extend(trimtab_config::own(copy, source, owners, &ours));
         }
     }
     writes.into_iter().for_each(|write| draft.write(write));
@@ -296,42 +273,6 @@ fn owners(draft: &Draft<'_>, named: &dyn Fn(&Pins) -> bool, wanted: bool) -> Vec
         .chain(sets.map(|rs| owner("apps/v1", "ReplicaSet", &rs.metadata)))
         .chain(releases.map(|r| owner(&names::RELEASE.api_version(), "Release", &r.metadata)))
         .collect()
-}
-
-/// Sets the owners of a copy that are this workload's, and leaves others'. A copy that nothing names any more goes.
-fn own(draft: &Draft<'_>, copy: &trimtab_config::Object, source: &Source, owners: Vec<Value>) -> Option<Write> {
-    let world = draft.world;
-    let sets = world.seen.replica_sets.iter().map(|rs| &rs.metadata);
-    let releases = world.seen.releases.iter().map(|release| &release.metadata);
-    let ours: Vec<&str> =
-        sets.chain(releases).chain([&world.deployment.metadata]).map(|meta| meta.uid.as_str()).collect();
-    let existing = &copy.metadata.owner_references;
-    let is_new = |owner: &&Value| !existing.iter().any(|old| owner["uid"] == *old.uid);
-    let kept = |uid: &str| !ours.contains(&uid) || owners.iter().any(|owner| owner["uid"] == *uid);
-    if owners.iter().filter(is_new).count() == 0 && existing.iter().all(|old| kept(&old.uid)) {
-        return None;
-    }
-    let target = source.kind.kind().object(&copy.metadata.namespace, &copy.metadata.name);
-    let foreign = existing.iter().filter(|old| !ours.contains(&old.uid.as_str())).map(|old| {
-        let api_version =
-            if old.group.is_empty() { "v1".to_owned() } else { format!("{}/{}", old.group, version(&old.group)) };
-        json!({"apiVersion": api_version, "kind": old.kind, "name": old.name, "uid": old.uid})
-    });
-    let all: Vec<Value> = foreign.chain(owners).collect();
-    if all.is_empty() {
-        return Some(Write::delete(target, &copy.metadata.uid, "nothing names this copy any more"));
-    }
-    let ops = vec![
-        PatchOp::test("/metadata/uid", copy.metadata.uid.clone()),
-        PatchOp::test("/metadata/resourceVersion", copy.metadata.resource_version.clone()),
-        PatchOp::add("/metadata/ownerReferences", all),
-    ];
-    Some(Write::patch(target, ops, "let the copy go when nothing names it any more"))
-}
-
-/// The version of a group whose objects own copies.
-fn version(group: &str) -> &'static str {
-    if group == names::GROUP { names::VERSION } else { "v1" }
 }
 
 /// What protects the pods from a live change: the condition's value, reason and message.

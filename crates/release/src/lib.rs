@@ -33,7 +33,7 @@ pub use conclude::conclude;
 pub use decide::decide;
 pub use digest::{hash_label, template_digest};
 pub use request::REQUESTS;
-pub use snapshot::{DigestKey, Snapshot, SourceView};
+pub use snapshot::Snapshot;
 pub use template::{Template, changes};
 pub use unreadable::UnreadablePlan;
 pub use views::{

@@ -1,12 +1,11 @@
 //! Everything that a decision about one workload sees.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
-use trimtab_config::{ConfigMapView, Known, Object, SecretView, Source};
+use trimtab_config::{DigestKey, Known, Source, SourceView};
 use trimtab_crds::names;
 use trimtab_plan::Answers;
 
@@ -58,46 +57,5 @@ impl Snapshot {
             (meta.creation_timestamp, guard != Some(meta.name.as_str()), meta.name.as_str())
         });
         plans
-    }
-}
-
-/// A ConfigMap or a Secret, without its data.
-#[derive(Debug, Clone, Serialize)]
-#[serde(untagged)]
-pub enum SourceView {
-    /// A ConfigMap.
-    ConfigMap(Arc<ConfigMapView>),
-    /// A Secret.
-    Secret(Arc<SecretView>),
-}
-
-impl AsRef<Object> for SourceView {
-    fn as_ref(&self) -> &Object {
-        match self {
-            Self::ConfigMap(view) => &view.0,
-            Self::Secret(view) => &view.0,
-        }
-    }
-}
-
-/// A key for digests of Secrets. It is never shown.
-#[derive(Clone, Default)]
-pub struct DigestKey([u8; 32]);
-
-impl DigestKey {
-    /// This key.
-    pub fn new(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
-    /// The key itself, to make digests with.
-    pub fn bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for DigestKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("DigestKey")
     }
 }

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use trimtab_config::SourceView;
 use trimtab_config::{ConfigMapView, Known, Pins, Source, reads};
 use trimtab_crds::names;
-use trimtab_release::SourceView;
 
 use super::WEB;
 use super::server::{CONFIG_MAPS, Cluster, text};

@@ -1,56 +1,53 @@
 //! The ConfigMaps and Secrets of workloads: which workload a change of one concerns, and what is known of those that a
 //! workload reads. One look-up each; nothing is searched. Not what follows from it.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+use std::collections::{BTreeMap, BTreeSet};
+
+use trimtab::{Key, Selector, Store, Watches};
+use trimtab_config::{
+    ConfigMapView, DigestKey, Known, Object, Pins, Reads, SecretView, Source, SourceKind, SourceView, copy_names,
 };
-
-use trimtab::{Selector, Store, Watches};
-use trimtab_config::{ConfigMapView, Known, Object, SecretView, Source, SourceKind, copy_names};
-use trimtab_release::{DeploymentView, DigestKey, ReplicaSetView, SourceView};
-
-use super::Workload;
 
 /// Helm keeps its releases in Secrets, large ones and many. No pod reads them.
 const NOT_HELM: &str = "type!=helm.sh/release.v1";
 
 /// The stores of ConfigMaps and Secrets.
 #[derive(Debug)]
-pub(super) struct Sources {
+pub struct Sources {
     config_maps: Store<ConfigMapView>,
     secrets: Store<SecretView>,
 }
 
 impl Sources {
-    pub(super) fn new(watches: &mut Watches<Workload>, deployments: &Store<DeploymentView>) -> Self {
-        let readers = deployments.clone();
+    /// Watches both. `readers` gives the workloads that read a source, which is named as [`id`] names it.
+    pub fn new<K: Key>(
+        watches: &mut Watches<K>,
+        readers: impl Fn(&str) -> Vec<K> + Clone + Send + Sync + 'static,
+    ) -> Self {
+        let of_maps = readers.clone();
         let config_maps = watches
             .watch::<ConfigMapView>(Selector::default())
             .index("copies", |map| copies(&map.0))
-            .wakes(move |map| workloads(&readers, &map.0))
+            .wakes(move |map| of_maps(&concerned(&map.0)))
             .store();
-        let readers = deployments.clone();
         let secrets = watches
             .watch::<SecretView>(Selector::all().fields(NOT_HELM))
             .index("copies", |secret| copies(&secret.0))
-            .wakes(move |secret| workloads(&readers, &secret.0))
+            .wakes(move |secret| readers(&concerned(&secret.0)))
             .store();
         Self { config_maps, secrets }
     }
 
-    /// What is known of all that a Deployment reads, and of what its ReplicaSets name.
-    pub(super) fn gather(
+    /// What is known of all that a template reads, and of what pins name.
+    pub fn gather<'p>(
         &self,
-        deployment: &DeploymentView,
-        replica_sets: &[Arc<ReplicaSetView>],
+        namespace: &str,
+        reads: &Reads,
+        pins: impl Iterator<Item = &'p Pins>,
         key: &DigestKey,
     ) -> BTreeMap<Source, Known<SourceView>> {
-        let reads = deployment.spec.template.reads.sources.keys().cloned();
-        let named = replica_sets.iter().map(|rs| &rs.spec.template.config).chain([&deployment.spec.template.config]);
-        let named = named.flat_map(|pins| pins.0.keys().cloned());
-        let sources: BTreeSet<Source> = reads.chain(named).collect();
-        let namespace = deployment.metadata.namespace.as_str();
+        let named = pins.flat_map(|pins| pins.0.keys().cloned());
+        let sources: BTreeSet<Source> = reads.sources.keys().cloned().chain(named).collect();
         sources.into_iter().map(|source| (source.clone(), self.known(namespace, &source, key))).collect()
     }
 
@@ -78,23 +75,21 @@ impl Sources {
     }
 }
 
-fn id(namespace: &str, source: &Source) -> String {
+/// The name of a source in a namespace, as indexes have it.
+pub fn id(namespace: &str, source: &Source) -> String {
     format!("{namespace}/{source}")
+}
+
+/// All that a template reads, as indexes have it.
+pub fn ids(namespace: &str, reads: &Reads) -> Vec<String> {
+    reads.sources.keys().map(|source| id(namespace, source)).collect()
 }
 
 fn copies(object: &Object) -> Vec<String> {
     object.copy_of().map(|source| id(&object.metadata.namespace, &source)).into_iter().collect()
 }
 
-/// What a guarded Deployment reads. The text of any other's template is not kept, so that nothing is found in it.
-pub(super) fn of_deployment(deployment: &DeploymentView) -> Vec<String> {
-    let sources = deployment.spec.template.reads.sources.keys();
-    sources.map(|source| id(&deployment.metadata.namespace, source)).collect()
-}
-
-/// The workloads that a change of an object concerns: those that read it, or what it is a copy of.
-fn workloads(deployments: &Store<DeploymentView>, object: &Object) -> Vec<Workload> {
-    let source = object.copy_of().unwrap_or_else(|| object.source());
-    let readers = deployments.by_index("source", &id(&object.metadata.namespace, &source));
-    readers.iter().map(|d| Workload::new(&d.metadata.namespace, &d.metadata.name)).collect()
+/// The source that a change of an object concerns: itself, or what it is a copy of.
+fn concerned(object: &Object) -> String {
+    id(&object.metadata.namespace, &object.copy_of().unwrap_or_else(|| object.source()))
 }
