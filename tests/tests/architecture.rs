@@ -94,12 +94,10 @@ const LONG: [(&str, &str); 1] =
 const VAGUE: [&str; 6] = ["utils", "util", "helpers", "helper", "common", "misc"];
 
 /// Words in the release engine's sources that look like reasons and are none.
-const NO_REASONS: [&str; 22] = [
+const NO_REASONS: [&str; 20] = [
     "ReplicaSet",
     "Release",
-    "DigestKey",
     "Deployment",
-    "Content",
     "ReleasePlan",
     "ReplicaFailure",
     "Recreate",
@@ -165,7 +163,7 @@ fn writes_to_the_api_server_are_made_in_one_place() -> Result<()> {
         if MAY_WRITE.iter().any(|(place, _)| path.starts_with(place)) {
             continue;
         }
-        for (number, line) in code_lines(before_tests(&source)) {
+        for (number, line) in code_lines(before_tests(source)) {
             let word = WRITES.iter().find(|word| line.contains(**word));
             ensure!(
                 word.is_none(),
@@ -238,8 +236,9 @@ fn the_map_of_the_code_names_every_crate() -> Result<()> {
 #[test]
 fn every_reason_is_documented_and_every_documented_reason_exists() -> Result<()> {
     let mut words = BTreeSet::new();
-    for (_, source) in sources(&["crates/release/src", "crates/config/src"])? {
-        let code: Vec<&str> = code_lines(before_tests(&source)).map(|(_, line)| line).collect();
+    let all = sources(&["crates/release/src", "crates/config/src"])?;
+    for (_, source) in all.iter().filter(|(path, _)| !path.contains("/config/") || path.ends_with("want.rs")) {
+        let code: Vec<&str> = code_lines(before_tests(source)).map(|(_, line)| line).collect();
         words.extend(literals(&code.join("\n")).into_iter().filter(|word| is_code(word)));
     }
     let page = "docs/reference/releaseplan.md";
