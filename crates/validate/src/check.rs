@@ -101,7 +101,14 @@ struct Value<'a> {
     key: &'a str,
     text: Result<&'a str, ()>,
     old: Option<&'a str>,
-    read: Vec<(Option<ConfigFormat>, Result<Parsed, Wrong>, Option<Parsed>)>,
+    read: Vec<Read>,
+}
+
+/// A value in one format, and what it was before.
+struct Read {
+    format: Option<ConfigFormat>,
+    new: Result<Parsed, Wrong>,
+    old: Option<Parsed>,
 }
 
 impl<'a> Value<'a> {
@@ -145,13 +152,13 @@ impl<'a> Value<'a> {
 
     /// The value as read in a format, and what it was before, if that can be read.
     fn read(&mut self, text: &str, format: Option<ConfigFormat>) -> (&Result<Parsed, Wrong>, Option<&Parsed>) {
-        let at = self.read.iter().position(|(known, ..)| *known == format).unwrap_or_else(|| {
+        let at = self.read.iter().position(|read| read.format == format).unwrap_or_else(|| {
             let new = parse(text, format).map_err(|error| Wrong { line: error.line, message: error.message });
             let old = self.old.and_then(|old| parse(old, format).ok());
-            self.read.push((format, new, old));
+            self.read.push(Read { format, new, old });
             self.read.len() - 1
         });
-        let (_, new, old) = &self.read[at];
-        (new, old.as_ref())
+        let read = &self.read[at];
+        (&read.new, read.old.as_ref())
     }
 }

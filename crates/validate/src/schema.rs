@@ -56,12 +56,18 @@ impl Schema {
 
     /// Whether a value is valid; if not, the first reason.
     pub(crate) fn check(&self, value: &Value) -> Result<(), Invalid> {
-        self.0.validate(value).map_err(|error| Invalid {
-            pointer: error.instance_path().as_str().to_owned(),
-            message: match error.instance_path().as_str() {
-                "" => error.to_string(),
-                pointer => format!("{pointer}: {error}"),
-            },
+        self.0.validate(value).map_err(|error| {
+            let pointer = error.instance_path().as_str().to_owned();
+            // A list or a map would be shown in full.
+            let said = match error.instance().as_ref() {
+                Value::Array(_) | Value::Object(_) => error.masked_with("the value").to_string(),
+                _ => error.to_string(),
+            };
+            let said = [format!(",\"{STEP}\":true"), format!("\"{STEP}\":true,"), format!("\"{STEP}\":true")]
+                .iter()
+                .fold(said, |said, own| said.replace(own, ""));
+            let message = if pointer.is_empty() { said } else { format!("{pointer}: {said}") };
+            Invalid { pointer, message }
         })
     }
 }

@@ -84,8 +84,13 @@ fn schemas_tell_the_line_of_the_part() {
     }
     let required =
         json!({"format": "Properties", "schema": {"required": ["b"], "properties": {"a": {"pattern": "^1$"}}}});
-    check(required.clone(), "x=1\n", "1: \"b\" is a required property");
+    check(required.clone(), "x=1\n", "-: \"b\" is a required property");
     check(required, "b=1\na=1\n# x\na\\\n =2\n", "4: /a: ");
+    check(
+        json!({"format": "Json", "schema": {"not": {"required": ["a"]}}}),
+        "{\"a\": 1}",
+        "1: {\"required\":[\"a\"]} is not allowed for the value",
+    );
     // Drafts and references inside.
     let draft = json!({"format": "Json", "schema": {"$schema": "http://json-schema.org/draft-07/schema#",
         "definitions": {"n": {"minimum": 3}}, "items": {"$ref": "#/definitions/n"}}});

@@ -43,7 +43,7 @@ pub(super) fn line(text: &str, path: &[String]) -> Option<u32> {
         part = match part {
             Some(DeValue::Table(table)) => entry(table, token, &mut offset),
             Some(DeValue::Array(items)) => {
-                let item = token.parse().ok().and_then(|index: usize| items.iter().nth(index));
+                let item = token.parse().ok().and_then(|index: usize| items.get(index));
                 item.map(|item| {
                     offset = item.span().start;
                     item.get_ref()
