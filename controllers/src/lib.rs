@@ -4,3 +4,4 @@
 pub mod args;
 pub mod manager;
 pub mod rollout;
+pub mod validation;

@@ -10,6 +10,7 @@ mod object;
 mod pins;
 mod reference;
 mod source;
+mod validation;
 mod want;
 
 pub use content::Content;
@@ -18,4 +19,5 @@ pub use object::{Author, ConfigMapView, Object, SecretView};
 pub use pins::{Pin, Pins};
 pub use reference::{Reads, Reference, reads};
 pub use source::{NoSource, Source, SourceKind};
+pub use validation::{Judgement, NamedPolicy, PolicyFinding, PolicyProblem, VALIDATE, Validate};
 pub use want::{Known, Mode, Problem, Situation, Want, copy_names, live_pin, want};

@@ -28,7 +28,8 @@ impl fmt::Debug for Reader {
 }
 
 impl Reader {
-    pub(crate) fn new(client: Client, metrics: Metrics) -> Self {
+    /// A reader that counts its requests in these metrics.
+    pub fn new(client: Client, metrics: Metrics) -> Self {
         Self { client, metrics }
     }
 
@@ -92,7 +93,8 @@ impl Answerer {
         Self(Arc::new(move |reader, name, input| Box::pin(answer(reader, name, input))))
     }
 
-    pub(crate) async fn answer(&self, reader: Reader, name: &'static str, input: Value) -> Answer {
+    /// The answer to a question.
+    pub async fn answer(&self, reader: Reader, name: &'static str, input: Value) -> Answer {
         (self.0)(reader, name, input).await
     }
 }

@@ -36,7 +36,7 @@ impl std::fmt::Display for Failed {
             Self::Exhausted(exhausted) => write!(f, "{exhausted}"),
             Self::TimedOut => f.write_str("it takes too long"),
             Self::Panicked => f.write_str("the evaluation failed"),
-            Self::NoThread => f.write_str("too many checks are under way; it is tried again"),
+            Self::NoThread => f.write_str("too many checks are under way"),
         }
     }
 }

@@ -18,7 +18,7 @@ pub(super) fn parse(text: &str) -> Result<Value, Unreadable> {
 pub(super) fn line(text: &str, path: &[String]) -> Option<u32> {
     let name = path.first()?;
     let named = |entry: &Entry| entry.read().is_ok_and(|(read, _)| read == *name);
-    entries(text).into_iter().filter(named).next_back().map(|entry| entry.line)
+    entries(text).into_iter().rfind(named).map(|entry| entry.line)
 }
 
 /// An entry: a line with those that continue it, still escaped.
