@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use trimtab::{Answerer, Reader};
 use trimtab_config::{Judgement, NamedPolicy, PolicyFinding, PolicyProblem, Source, SourceKind, VALIDATE, Validate};
+use trimtab_crds::ConfigPolicySpec;
 use trimtab_plan::Answer;
 use trimtab_validate::{BadRule, Compiled, SourceData, compile};
 
@@ -135,12 +136,15 @@ fn judge(known: &Policies, asked: &[NamedPolicy], live: &SourceData, old: Option
     judged
 }
 
-/// Policies that are ready, by their JSON.
+/// A policy that is ready, or the rules that keep it from being so.
+type Made = Result<Compiled, Arc<[BadRule]>>;
+
+/// What became of policies, by their JSON.
 #[derive(Default)]
-struct Policies(Mutex<HashMap<String, Result<Compiled, Arc<[BadRule]>>>>);
+struct Policies(Mutex<HashMap<String, Made>>);
 
 impl Policies {
-    fn compiled(&self, spec: &trimtab_crds::ConfigPolicySpec) -> Result<Compiled, Arc<[BadRule]>> {
+    fn compiled(&self, spec: &ConfigPolicySpec) -> Made {
         let id = serde_json::to_string(spec).unwrap_or_default();
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
         known.unwrap_or_else(|| {
@@ -158,9 +162,9 @@ impl Policies {
 
 #[cfg(test)]
 mod tests {
+    use axum::Router;
     use axum::extract::State;
     use axum::http::{StatusCode, Uri};
-    use axum::{Json, Router};
     use serde_json::json;
     use trimtab::metrics::Metrics;
 
@@ -168,10 +172,10 @@ mod tests {
 
     /// What a server with these objects, by path, is found to hold by one rule.
     async fn ask(objects: Value, input: Value) -> Answer {
-        async fn get(State(objects): State<Value>, uri: Uri) -> (StatusCode, Json<Value>) {
+        async fn get(State(objects): State<Value>, uri: Uri) -> (StatusCode, String) {
             match &objects[uri.path()] {
-                Value::Null => (StatusCode::NOT_FOUND, Json(json!({"kind": "Status", "message": "not found"}))),
-                object => (StatusCode::OK, Json(object.clone())),
+                Value::Null => (StatusCode::NOT_FOUND, "{}".to_owned()),
+                object => (StatusCode::OK, object.to_string()),
             }
         }
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
