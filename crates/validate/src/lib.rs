@@ -18,8 +18,6 @@ mod format;
 mod isolated;
 mod meter;
 mod schema;
-#[cfg(test)]
-mod tests;
 
 pub use compile::{BadRule, Compiled, compile};
 pub use data::{Finding, SourceData};

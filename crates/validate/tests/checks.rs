@@ -1,5 +1,7 @@
 //! What policies find, and what they withstand.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -8,7 +10,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use trimtab_crds::ConfigPolicySpec;
 
-use crate::{BadRule, Compiled, Finding, SourceData, compile};
+use trimtab_validate::{BadRule, Compiled, Finding, SourceData, compile};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
