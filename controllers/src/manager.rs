@@ -3,7 +3,7 @@
 use anyhow::{Context, bail};
 use trimtab::{ControllerOptions, Manager};
 
-use crate::{args::Args, rollout::Rollout};
+use crate::{args::Args, rollout::Rollout, validation};
 
 /// The names that `--controllers` takes.
 pub const CONTROLLERS: [&str; 1] = ["release"];
@@ -25,7 +25,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         match name.as_str() {
             // Many at once: a rush of changes has to reach the API server beside what its own controllers make of them.
             "release" => {
-                manager.controller(ControllerOptions { workers: 32, ..ControllerOptions::default() }, Rollout::new)
+                let answerer = Some(validation::answerer());
+                manager.controller(ControllerOptions { workers: 32, answerer, ..Default::default() }, Rollout::new)
             }
             other => bail!("there is no controller {other:?}: use one of {}", CONTROLLERS.join(", ")),
         };

@@ -2,7 +2,7 @@
 //! `trimtab-validate` look at them. Nothing of what they hold is kept or told; only what was found is.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +13,7 @@ use trimtab::{Answerer, Reader};
 use trimtab_config::{Judgement, NamedPolicy, PolicyFinding, PolicyProblem, Source, SourceKind, VALIDATE, Validate};
 use trimtab_crds::ConfigPolicySpec;
 use trimtab_plan::Answer;
-use trimtab_validate::{BadRule, Compiled, SourceData, compile};
+use trimtab_validate::{BadRule, Compiled, SourceData, THREAD, compile};
 
 /// For one policy to be made ready.
 const COMPILE: Duration = Duration::from_secs(2);
@@ -24,6 +24,7 @@ const KEPT: usize = 256;
 
 /// The answerer of [`VALIDATE`]. Ask with a deadline of 10 s or more: a policy may take 5.
 pub fn answerer() -> Answerer {
+    hide_panics();
     let policies = Arc::new(Policies::default());
     Answerer::new(move |reader, name, input| {
         let policies = policies.clone();
@@ -34,6 +35,21 @@ pub fn answerer() -> Answerer {
             validate(&reader, policies, input).await.unwrap_or_else(|answer| answer)
         }
     })
+}
+
+/// Keeps what is said by a panic of a check off standard error: it may hold a value. The check itself ends as a finding.
+fn hide_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let others = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if std::thread::current().name() == Some(THREAD) {
+                tracing::error!(at = panic.location().map(ToString::to_string), "a check of a policy panicked");
+            } else {
+                others(panic);
+            }
+        }));
+    });
 }
 
 /// `Err` where there is nothing to judge.

@@ -193,7 +193,7 @@ pub struct RefusedValue {
     pub key: String,
     /// The line of the value, from 1, where it is known. Never of a Secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(with = "Option<i32>", range(min = 1))]
     pub line: Option<u32>,
     /// The rule.
     pub rule: String,

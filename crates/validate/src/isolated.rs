@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use crate::meter::{self, Exhausted};
 
+/// The name of the threads that checks run on.
+pub const THREAD: &str = "validate";
 /// Enough for what fits into the bounds of expressions and schemas, also in a debug build. Only what is used takes memory.
 const STACK: usize = 16 << 20;
 /// Threads at a time, with those that were given up and are about to notice it.
@@ -73,7 +75,7 @@ pub(crate) fn isolated<T: Send + 'static>(
         // Nobody waits any more if this fails.
         let _ = send.send(attempt(work));
     };
-    thread::Builder::new().name("validate".to_owned()).stack_size(STACK).spawn(body).map_err(|_| Failed::NoThread)?;
+    thread::Builder::new().name(THREAD.to_owned()).stack_size(STACK).spawn(body).map_err(|_| Failed::NoThread)?;
     let done = receive.recv_timeout(deadline);
     cancelled.store(true, Ordering::Relaxed);
     done.map_err(|_| Failed::TimedOut)?

@@ -21,3 +21,4 @@ mod schema;
 
 pub use compile::{BadRule, Compiled, compile};
 pub use data::{Finding, SourceData};
+pub use isolated::THREAD;

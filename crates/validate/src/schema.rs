@@ -12,6 +12,9 @@ const PATTERN: usize = 1 << 20;
 /// The keyword that is put into every subschema, to count that it is visited.
 const STEP: &str = "x-trimtab-step";
 
+/// Keywords whose values hold no schemas.
+const DATA: [&str; 6] = ["const", "enum", "default", "examples", "dependentRequired", "$vocabulary"];
+
 /// A schema that is ready.
 pub(crate) struct Schema(Validator);
 
@@ -77,6 +80,7 @@ fn outside(schema: &Value) -> Option<&str> {
     match schema {
         Value::Object(fields) => fields.iter().find_map(|(name, value)| match (name.as_str(), value) {
             ("$ref" | "$dynamicRef" | "$recursiveRef", Value::String(to)) if !to.starts_with('#') => Some(to.as_str()),
+            (name, _) if DATA.contains(&name) => None,
             _ => outside(value),
         }),
         Value::Array(items) => items.iter().find_map(outside),
@@ -89,7 +93,7 @@ fn count(schema: &mut Value) {
     let Value::Object(fields) = schema else { return };
     for (name, value) in fields.iter_mut() {
         match (name.as_str(), value) {
-            ("const" | "enum" | "default" | "examples", _) => {}
+            (name, _) if DATA.contains(&name) => {}
             // Of these the names are the user's, and the values are schemas.
             (
                 "properties" | "patternProperties" | "$defs" | "definitions" | "dependentSchemas" | "dependencies",

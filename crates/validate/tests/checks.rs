@@ -93,6 +93,15 @@ fn schemas_tell_the_line_of_the_part() {
         "{\"a\": 1}",
         "1: {\"required\":[\"a\"]} is not allowed for the value",
     );
+    let wide = json!({"format": "Json", "schema": {
+        "dependentRequired": {"a": ["b"]}, "dependentSchemas": {"c": {"required": ["d"]}}, "unevaluatedProperties": false,
+        "properties": {"a": true, "b": {}, "c": {"enum": [{"$ref": "http://x"}, 1]}, "d": {"if": {"const": 1}, "else": false}}
+    }});
+    check(wide.clone(), "{\"a\": 1, \"b\": 2, \"c\": 1, \"d\": 1}", "");
+    check(wide.clone(), "{\"a\": 1}", "1: \"b\" is a required property");
+    check(wide.clone(), "{\"c\": 1}", "1: \"d\" is a required property");
+    check(wide.clone(), "{\n\"d\": 2}", "2: /d: ");
+    check(wide, "{\"e\": 2}", "1: Unevaluated properties are not allowed ('e' was unexpected)");
     // Drafts and references inside.
     let draft = json!({"format": "Json", "schema": {"$schema": "http://json-schema.org/draft-07/schema#",
         "definitions": {"n": {"minimum": 3}}, "items": {"$ref": "#/definitions/n"}}});
