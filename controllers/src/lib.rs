@@ -7,3 +7,4 @@ pub mod manager;
 pub mod rollout;
 pub mod sources;
 pub mod tracking;
+pub mod validation;

@@ -8,6 +8,7 @@ use crate::{
     digest_key,
     rollout::{self, Rollout},
     tracking::{self, Tracking},
+    validation,
 };
 
 /// The names that `--controllers` takes.
@@ -35,7 +36,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         match name.as_str() {
             "release" => {
                 // Many at once: a rush of changes has to reach the API server beside what its own controllers make of it.
-                let options = ControllerOptions { workers: 32, ..ControllerOptions::default() };
+                let answerer = Some(validation::answerer());
+                let options = ControllerOptions { workers: 32, answerer, ..ControllerOptions::default() };
                 manager.controller(options, |watches| Rollout::new(watches, rollout.clone()))
             }
             "config" => {

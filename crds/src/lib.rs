@@ -4,6 +4,7 @@
 //! `kubectl apply -f crds/`. There is no client here and no decision; only shapes, their rules and their names.
 
 mod config;
+mod config_policy;
 pub mod names;
 pub mod policies;
 mod release;
@@ -12,6 +13,9 @@ mod steps;
 
 pub use config::{
     Adopt, Config, ConfigKind, ConfigMode, ConfigSource, ConfigStatus, PendingChange, SourceStatus, Track,
+};
+pub use config_policy::{
+    ConfigFormat, ConfigPolicy, ConfigPolicySpec, ConfigPolicyStatus, ConfigRule, ConfigSelector, RefusedValue,
 };
 pub use kube::{CustomResourceExt, Resource};
 pub use release::{Change, Release, ReleaseResult, ReleaseSpec, ReleaseStatus, StepRecord, Template};

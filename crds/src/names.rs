@@ -71,3 +71,5 @@ pub const SECRET: Kind = Kind::namespaced("", "v1", "Secret", "secrets");
 pub const RELEASE_PLAN: Kind = Kind::namespaced(GROUP, VERSION, "ReleasePlan", "releaseplans");
 /// `trimtab.dev/v1alpha1 Release`
 pub const RELEASE: Kind = Kind::namespaced(GROUP, VERSION, "Release", "releases");
+/// `trimtab.dev/v1alpha1 ConfigPolicy`
+pub const CONFIG_POLICY: Kind = Kind::namespaced(GROUP, VERSION, "ConfigPolicy", "configpolicies");

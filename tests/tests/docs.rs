@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use trimtab_crds::{Release, ReleasePlan};
+use trimtab_crds::{ConfigPolicy, Release, ReleasePlan};
 
 /// The example of `docs/guides/writing-a-controller.md`: kept here so that it compiles.
 mod guide {
@@ -159,6 +159,14 @@ fn plans_in_the_documentation_can_be_read() -> Result<()> {
                             "{path}: unknown fields:\n{document}"
                         );
                         plans += 1;
+                    }
+                    Some("ConfigPolicy") => {
+                        let policy: ConfigPolicy =
+                            serde_json::from_value(value.clone()).with_context(|| format!("{path}:\n{document}"))?;
+                        ensure!(
+                            known(&value["spec"], &serde_json::to_value(&policy.spec)?),
+                            "{path}: unknown fields:\n{document}"
+                        );
                     }
                     Some("Release") => drop(serde_json::from_value::<Release>(value)?),
                     _ => {}

@@ -20,7 +20,8 @@ use super::{
 use crate::facts::{Facts, Side};
 
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
-const CRDS: [(&str, &str); 6] = [
+const CRDS: [(&str, &str); 7] = [
+    ("configpolicies.trimtab.dev.yaml", include_str!("../../../crds/configpolicies.trimtab.dev.yaml")),
     ("releaseplans.trimtab.dev.yaml", include_str!("../../../crds/releaseplans.trimtab.dev.yaml")),
     ("releases.trimtab.dev.yaml", include_str!("../../../crds/releases.trimtab.dev.yaml")),
     ("policy-hold.yaml", include_str!("../../../crds/policy-hold.yaml")),

@@ -10,7 +10,8 @@ use trimtab_config::DigestKey;
 use trimtab_crds::{ReleasePlanStatus, Track, names};
 use trimtab_plan::{Answers, ObjectRef, Outcome, Plan, StatusWrite};
 use trimtab_release::{
-    DeploymentView, PlanView, PodView, ReleaseView, ReplicaSetView, Snapshot, UnreadablePlan, pod_failure,
+    ConfigPolicyView, DeploymentView, PlanView, PodView, ReleaseView, ReplicaSetView, Snapshot, UnreadablePlan,
+    pod_failure,
 };
 
 pub use key::Workload;
@@ -25,6 +26,7 @@ pub struct Rollout {
     replica_sets: Store<ReplicaSetView>,
     pods: Store<PodView>,
     releases: Store<ReleaseView>,
+    policies: Store<ConfigPolicyView>,
     sources: Sources,
     options: Options,
 }
@@ -76,7 +78,15 @@ impl Rollout {
             let found = readers.by_index("source", source);
             found.iter().map(|d| Workload::new(&d.metadata.namespace, &d.metadata.name)).collect()
         });
-        Self { plans, deployments, replica_sets, pods, releases, sources, options }
+        let guarded = plans.clone();
+        let policies = watches
+            .watch::<ConfigPolicyView>(Selector::default())
+            .wakes(move |policy| {
+                let plans = guarded.list_namespace(&policy.metadata.namespace);
+                plans.iter().map(|plan| Workload::of_plan(plan)).collect()
+            })
+            .store();
+        Self { plans, deployments, replica_sets, pods, releases, policies, sources, options }
     }
 }
 
@@ -180,6 +190,7 @@ impl Controller for Rollout {
             replica_sets,
             canary_pods,
             releases: self.releases.by_index("workload", &id),
+            policies: if sources.is_some() { self.policies.list_namespace(&key.namespace) } else { vec![] },
             sources: sources.unwrap_or_default(),
             quiet_period: self.options.quiet_period,
             digest_key: self.options.digest_key.clone(),

@@ -13,6 +13,7 @@ mod pins;
 mod reference;
 mod source;
 mod track;
+mod validation;
 mod want;
 
 pub use content::Content;
@@ -24,4 +25,5 @@ pub use pins::{Pin, Pins};
 pub use reference::{Reads, Reference, reads};
 pub use source::{NoSource, Source, SourceKind};
 pub use track::{DaemonSetView, RevisionView, StatefulSetView, Tracked, TrackedSnapshot, decide as track};
+pub use validation::{Judgement, NamedPolicy, PolicyFinding, PolicyProblem, VALIDATE, Validate};
 pub use want::{Mode, Problem, Situation, Want, copy_names, live_pin, want};

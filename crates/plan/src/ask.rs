@@ -24,12 +24,20 @@ pub struct Ask {
 pub enum Question {
     /// The whole object, as the API server has it now.
     Get(ObjectRef),
+    /// Something that the controller's own answerer knows to find out. Both parts are kept while the question is asked,
+    /// and may be logged: they hold nothing secret.
+    Custom {
+        /// What is to be found out; one of a closed set per controller.
+        name: &'static str,
+        /// What it is to be found out about.
+        input: Value,
+    },
 }
 
 /// What came back.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub enum Answer {
-    /// The object.
+    /// The object; of a custom question, whatever its answerer says.
     Object(Value),
     /// There is no such object.
     NotFound,

@@ -12,7 +12,14 @@ use trimtab_config::{LiveReason, Mode, Pin, Pins, Problem, Situation, Source, So
 use trimtab_crds::{Adopt, ConfigKind, ConfigMode, ConfigStatus, PendingChange, Phase, SourceStatus, Track, names};
 use trimtab_plan::Severity;
 
-use crate::{canary, digest::value_digest, draft::Draft, idle::millis, world::Held};
+use crate::{
+    canary,
+    digest::value_digest,
+    draft::Draft,
+    idle::millis,
+    validation::{Validity, validate},
+    world::Held,
+};
 
 /// Whatever follows a change within so many quiet periods waits with it; then it is released however restless it is.
 const MOST_PERIODS: u32 = 10;
@@ -39,7 +46,9 @@ pub(crate) fn decide(draft: &mut Draft<'_>) -> Gate {
     let changing = (stamp_needed(draft, &want) && is_quiet(draft)) || is_new(draft);
     draft.status.config = (!status.sources.is_empty()).then_some(status);
     let gate = match want.problems.first() {
-        Some(problem) if changing || draft.progress().is_none() => blocked(draft, problem),
+        Some(problem) if changing || draft.progress().is_none() => {
+            blocked(draft, problem.reason(), problem.to_string())
+        }
         _ if !changing || want.pins.is_empty() => {
             copy(draft, &want);
             Gate::Open
@@ -152,12 +161,11 @@ fn stamp_needed(draft: &Draft<'_>, want: &Want) -> bool {
     want.pins.0.iter().any(|(source, pin)| template.get(source) != Some(pin))
 }
 
-fn blocked(draft: &mut Draft<'_>, problem: &Problem) -> Gate {
-    let message = problem.to_string();
-    draft.tell(Severity::Warning, problem.reason(), "Wait", message.clone());
+fn blocked(draft: &mut Draft<'_>, reason: &'static str, message: String) -> Gate {
+    draft.tell(Severity::Warning, reason, "Wait", message.clone());
     // A canary that is judged goes on: it reads copies that are there.
     if draft.progress().is_none() {
-        draft.say(Phase::Blocked, problem.reason(), message);
+        draft.say(Phase::Blocked, reason, message);
     }
     Gate::Closed
 }
@@ -183,6 +191,20 @@ fn settle(draft: &mut Draft<'_>, before: ConfigStatus, want: &Want) -> Gate {
             draft.say(Phase::Waiting, "QuietPeriod", message);
         }
         return Gate::Closed;
+    }
+    match validate(draft, want) {
+        Validity::Allowed => {}
+        Validity::Refused { reason, message } => return blocked(draft, reason, message),
+        Validity::Asked => {
+            if draft.progress().is_none() {
+                draft.say(
+                    Phase::Waiting,
+                    "ValidatingConfig",
+                    "the configuration is being looked at by its ConfigPolicies",
+                );
+            }
+            return Gate::Closed;
+        }
     }
     copy(draft, want);
     if !stamp_needed(draft, want) {

@@ -25,6 +25,7 @@ mod steps;
 mod taking_back;
 mod template;
 mod unreadable;
+mod validation;
 mod views;
 mod world;
 
@@ -37,8 +38,8 @@ pub use snapshot::Snapshot;
 pub use template::{Template, changes};
 pub use unreadable::UnreadablePlan;
 pub use views::{
-    ContainerState, ContainerStatus, DeploymentSpec, DeploymentStatus, DeploymentStrategy, DeploymentView, PlanView,
-    PodStatus, PodView, ReleaseFacts, ReleaseView, ReplicaSetCondition, ReplicaSetSpec, ReplicaSetStatus,
-    ReplicaSetView, RollingUpdate, Terminated, Waiting,
+    ConfigPolicyView, ContainerState, ContainerStatus, DeploymentSpec, DeploymentStatus, DeploymentStrategy,
+    DeploymentView, PlanView, PodStatus, PodView, ReleaseFacts, ReleaseView, ReplicaSetCondition, ReplicaSetSpec,
+    ReplicaSetStatus, ReplicaSetView, RollingUpdate, Terminated, Waiting,
 };
 pub use world::pod_failure;

@@ -10,7 +10,7 @@ use trimtab_crds::names;
 use trimtab_plan::Answers;
 
 use crate::unreadable::UnreadablePlan;
-use crate::views::{DeploymentView, PlanView, PodView, ReleaseView, ReplicaSetView};
+use crate::views::{ConfigPolicyView, DeploymentView, PlanView, PodView, ReleaseView, ReplicaSetView};
 
 /// Everything that a decision about one workload sees: nothing else decides.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -35,6 +35,9 @@ pub struct Snapshot {
     /// The ConfigMaps and Secrets that it reads, with their copies.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub sources: BTreeMap<Source, Known<SourceView>>,
+    /// The ConfigPolicies of the namespace.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<Arc<ConfigPolicyView>>,
     /// How long nothing must have changed before a release with configuration begins.
     #[serde(skip)]
     pub quiet_period: Duration,

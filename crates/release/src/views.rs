@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use trimtab_crds::{ReleasePlanSpec, ReleasePlanStatus, ReleaseStatus, names};
+use trimtab_crds::{ConfigPolicySpec, ReleasePlanSpec, ReleasePlanStatus, ReleaseStatus, names};
 use trimtab_plan::{Kind, Meta, Watched};
 
 use crate::template::Template;
@@ -268,6 +268,16 @@ pub struct PlanView {
     pub status: Option<ReleasePlanStatus>,
 }
 watched!(PlanView, names::RELEASE_PLAN);
+
+/// A `ConfigPolicy`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ConfigPolicyView {
+    /// Metadata.
+    pub metadata: Meta,
+    /// Spec.
+    pub spec: ConfigPolicySpec,
+}
+watched!(ConfigPolicyView, names::CONFIG_POLICY);
 
 /// A `Release`, without the template that it keeps.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -2,27 +2,27 @@
 //! answer wakes its key and is kept for as long as the key's plans ask for it. Not a cache: a new id asks anew.
 
 use std::collections::{BTreeMap, HashMap};
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http::Request;
+use futures::FutureExt;
 use kube::Client;
-use kube::client::Body;
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
-use trimtab_plan::{Answer, Answers, Ask, ObjectRef, Question};
+use trimtab_plan::{Answer, Answers, Ask, Question};
 
 use crate::Key;
+use crate::answerer::{Answerer, Reader};
 use crate::metrics::Metrics;
-use crate::path;
 use crate::queue::{Lane, Queue, Trigger};
 
 /// The questions of one controller.
 pub(crate) struct Asks<K> {
-    client: Client,
+    reader: Reader,
+    answerer: Option<Answerer>,
     queue: Arc<Queue<K>>,
     limit: Arc<Semaphore>,
-    metrics: Metrics,
     state: Mutex<HashMap<K, BTreeMap<String, Slot>>>,
 }
 
@@ -40,8 +40,15 @@ impl Drop for Slot {
 }
 
 impl<K: Key> Asks<K> {
+    /// At most `limit` questions are under way at once.
     pub(crate) fn new(client: Client, queue: Arc<Queue<K>>, limit: usize, metrics: Metrics) -> Self {
-        Self { client, queue, limit: Arc::new(Semaphore::new(limit.max(1))), metrics, state: Mutex::default() }
+        let (reader, limit) = (Reader::new(client, metrics), Arc::new(Semaphore::new(limit.max(1))));
+        Self { reader, answerer: None, queue, limit, state: Mutex::default() }
+    }
+
+    /// The same with an answerer of custom questions.
+    pub(crate) fn answered_by(self, answerer: Option<Answerer>) -> Self {
+        Self { answerer, ..self }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<K, BTreeMap<String, Slot>>> {
@@ -79,13 +86,23 @@ impl<K: Key> Asks<K> {
         self.lock().remove(key);
     }
 
+    async fn answer(&self, question: &Question) -> Answer {
+        match (question, &self.answerer) {
+            (Question::Get(object), _) => self.reader.get(object).await,
+            (Question::Custom { name, input }, Some(answerer)) => {
+                answerer.answer(self.reader.clone(), name, input.clone()).await
+            }
+            (Question::Custom { name, .. }, None) => Answer::Failed(format!("nothing answers the question {name:?}")),
+        }
+    }
+
     async fn ask(self: Arc<Self>, key: K, ask: Ask) {
         // The deadline includes the wait for a turn: to the controller it is all the same.
         let answer = async {
             let _turn = self.limit.acquire().await;
-            match &ask.question {
-                Question::Get(object) => get(&self.client, object, &self.metrics).await,
-            }
+            // A panic harms its own question alone; what it says may hold what was read.
+            let answer = AssertUnwindSafe(self.answer(&ask.question)).catch_unwind().await;
+            answer.unwrap_or_else(|_| Answer::Failed("the answerer panicked".to_owned()))
         };
         let deadline = Duration::from_secs(u64::from(ask.timeout_seconds.max(1)));
         let answer = match tokio::time::timeout(deadline, answer).await {
@@ -98,34 +115,5 @@ impl<K: Key> Asks<K> {
             *slot = Slot::Answered(answer);
         }
         self.queue.wake(key, Trigger::Answered, Lane::Normal);
-    }
-}
-
-async fn get(client: &Client, object: &ObjectRef, metrics: &Metrics) -> Answer {
-    let failed = |error: String| Answer::Failed(format!("{object} could not be read: {error}"));
-    let request = match Request::get(path::object(object, "")).body(Body::empty()) {
-        Ok(request) => request,
-        Err(error) => return failed(error.to_string()),
-    };
-    let counted = metrics.request_started("GET");
-    let response = match client.send(request).await {
-        Ok(response) => {
-            counted.answered(response.status().as_u16());
-            response
-        }
-        Err(error) => return failed(error.to_string()),
-    };
-    let code = response.status();
-    let bytes = match response.into_body().collect_bytes().await {
-        Ok(bytes) => bytes,
-        Err(error) => return failed(error.to_string()),
-    };
-    if code == http::StatusCode::NOT_FOUND {
-        return Answer::NotFound;
-    }
-    match serde_json::from_slice(&bytes) {
-        Ok(value) if code.is_success() => Answer::Object(value),
-        Ok(value) => failed(format!("{code}: {}", value["message"].as_str().unwrap_or_default())),
-        Err(error) => failed(format!("{code}: {error}")),
     }
 }

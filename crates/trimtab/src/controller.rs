@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use trimtab_plan::{Answers, ObjectRef, Outcome, Plan, StatusWrite};
 
+use crate::answerer::Answerer;
 use crate::permissions::Permission;
 
 /// What decisions are made about: usually the name of an object.
@@ -85,10 +86,12 @@ pub struct ControllerOptions {
     pub timeout: Duration,
     /// How many questions may be under way at once.
     pub asks: usize,
+    /// What answers custom questions.
+    pub answerer: Option<Answerer>,
 }
 
 impl Default for ControllerOptions {
     fn default() -> Self {
-        Self { workers: 8, timeout: Duration::from_secs(60), asks: 16 }
+        Self { workers: 8, timeout: Duration::from_secs(60), asks: 16, answerer: None }
     }
 }

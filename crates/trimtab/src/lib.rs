@@ -8,6 +8,7 @@
 //! ```
 
 pub mod admin;
+mod answerer;
 mod apply;
 mod asks;
 mod controller;
@@ -32,6 +33,7 @@ mod watched;
 mod watches;
 mod worker;
 
+pub use answerer::{Answerer, Reader};
 pub use controller::{Controller, ControllerOptions, Key};
 pub use lease::Options as LeaseOptions;
 pub use manager::{Manager, ManagerError, ManagerOptions, client};

@@ -331,7 +331,8 @@ impl<C: Controller> Runner for Registered<C> {
     fn start(self: Box<Self>, shared: &Shared, workers: &mut JoinSet<()>) {
         let Self { controller, options, queue, watching, informers } = *self;
         let process = shared.process.clone();
-        let asks = Arc::new(Asks::new(process.client.clone(), queue.clone(), options.asks, process.metrics.clone()));
+        let asks = Asks::new(process.client.clone(), queue.clone(), options.asks, process.metrics.clone());
+        let asks = Arc::new(asks.answered_by(options.answerer));
         let worker = Arc::new(Worker {
             controller,
             queue: queue.clone(),

@@ -143,9 +143,14 @@ impl Cluster {
     fn answer(&mut self, plan: &Plan<Option<ReleasePlanStatus>>) {
         self.answers.retain(|id, _| plan.asks.iter().any(|ask| ask.id == *id));
         for ask in &plan.asks {
-            let Question::Get(target) = &ask.question;
-            let found = self.objects.get(&(super::RELEASES, target.name.clone())).cloned();
-            self.answers.insert(ask.id.clone(), found.map_or(Answer::NotFound, Answer::Object));
+            let answer = match &ask.question {
+                Question::Get(target) => {
+                    let found = self.objects.get(&(super::RELEASES, target.name.clone())).cloned();
+                    found.map_or(Answer::NotFound, Answer::Object)
+                }
+                Question::Custom { name, .. } => Answer::Failed(format!("the model knows no question {name:?}")),
+            };
+            self.answers.insert(ask.id.clone(), answer);
         }
     }
 

@@ -1,0 +1,128 @@
+//! Whether changed configuration is as the namespace's ConfigPolicies ask, before anything moves. The looking is done by a
+//! question, since no store holds what ConfigMaps and Secrets hold; here it is asked, and the answer is understood.
+
+use std::time::Duration;
+
+use serde_json::json;
+use trimtab_config::{Judgement, NamedPolicy, Object, Pin, Source, SourceKind, Validate, Want};
+use trimtab_crds::{ConfigKind, ConfigPolicySpec};
+use trimtab_plan::Ask;
+
+use crate::{digest::value_digest, draft::Draft, views::ConfigPolicyView};
+
+/// How long one source may take to be looked at, in seconds.
+const TIMEOUT: u32 = 20;
+/// When a question that could not be answered is asked again.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// What came of it.
+pub(crate) enum Validity {
+    /// Nothing stands against it.
+    Allowed,
+    /// The answer is not here yet.
+    Asked,
+    /// It is not to be released.
+    Refused { reason: &'static str, message: String },
+}
+
+/// Looks at every source whose pin is about to change to what is live.
+pub(crate) fn validate(draft: &mut Draft<'_>, want: &Want) -> Validity {
+    let world = draft.world;
+    let template = &world.deployment.spec.template.config;
+    let mut result = Validity::Allowed;
+    for (source, pin) in &want.pins.0 {
+        if template.get(source) == Some(pin) || want.live.get(source) != Some(pin) {
+            continue;
+        }
+        let live = world.seen.sources.get(source).and_then(|known| known.live.as_ref()).map(AsRef::as_ref);
+        let Some(live) = live else { continue };
+        let policies = policies_of(&world.seen.policies, source, live);
+        if policies.is_empty() {
+            continue;
+        }
+        match judged(draft, source, live, template.get(source), policies) {
+            Validity::Allowed => {}
+            Validity::Asked => result = Validity::Asked,
+            refused @ Validity::Refused { .. } => return refused,
+        }
+    }
+    result
+}
+
+fn policies_of(
+    all: &[std::sync::Arc<ConfigPolicyView>],
+    source: &Source,
+    live: &Object,
+) -> Vec<std::sync::Arc<ConfigPolicyView>> {
+    let kind = match source.kind {
+        SourceKind::ConfigMap => ConfigKind::ConfigMap,
+        SourceKind::Secret => ConfigKind::Secret,
+    };
+    let selects = |spec: &ConfigPolicySpec| spec.selects(kind, &source.name, &live.metadata.labels);
+    all.iter().filter(|policy| policy.metadata.deletion_timestamp.is_none() && selects(&policy.spec)).cloned().collect()
+}
+
+fn judged(
+    draft: &mut Draft<'_>,
+    source: &Source,
+    live: &Object,
+    before: Option<&Pin>,
+    policies: Vec<std::sync::Arc<ConfigPolicyView>>,
+) -> Validity {
+    let world = draft.world;
+    let stable = world.stable_set(&draft.status).and_then(|rs| rs.spec.template.config.get(source).cloned());
+    let old = stable.as_ref().or(before).filter(|pin| **pin != Pin::Absent).map(|pin| pin.copy_name(source));
+    let versions: Vec<&str> = policies.iter().map(|policy| policy.metadata.resource_version.as_str()).collect();
+    let digest = value_digest(&json!([live.metadata.uid, live.metadata.resource_version, old, versions]));
+    let id = format!("validate/{source}/{digest}");
+    let named =
+        |policy: &ConfigPolicyView| NamedPolicy { name: policy.metadata.name.clone(), spec: policy.spec.clone() };
+    let question = Validate {
+        namespace: world.deployment.metadata.namespace.clone(),
+        source: source.clone(),
+        resource_version: live.metadata.resource_version.clone(),
+        old,
+        policies: policies.iter().map(|policy| named(policy)).collect(),
+    };
+    let ask = Ask { id: id.clone(), question: question.question(), timeout_seconds: TIMEOUT };
+    let Some(answer) = world.seen.answers.get(&id) else {
+        draft.plan.asks.push(ask);
+        return Validity::Asked;
+    };
+    match Judgement::read(answer) {
+        // Gone, or another version by now: the stores will tell, and ask about that one.
+        Ok(None) => Validity::Asked,
+        Ok(Some(judgement)) if judgement.changed => Validity::Asked,
+        Ok(Some(judgement)) => {
+            draft.plan.asks.push(ask);
+            understood(source, &judgement)
+        }
+        Err(why) => {
+            // Not asked again at once: an answer that is dropped is asked for anew.
+            draft.plan.wake_by(world.now.checked_add(AGAIN).unwrap_or(world.now));
+            Validity::Refused {
+                reason: "ConfigNotValidated",
+                message: format!("{source} could not be validated: {why}"),
+            }
+        }
+    }
+}
+
+fn understood(source: &Source, judgement: &Judgement) -> Validity {
+    if let Some(bad) = judgement.bad.first() {
+        let message = format!(
+            "ConfigPolicy {} cannot be used, so {source} is not released: rule {}: {}",
+            bad.policy, bad.rule, bad.message
+        );
+        return Validity::Refused { reason: "ConfigPolicyInvalid", message };
+    }
+    let Some(first) = judgement.findings.first() else { return Validity::Allowed };
+    let more = match judgement.findings.len() - 1 {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    Validity::Refused {
+        reason: "ConfigRefused",
+        message: format!("{source} is refused: {first}{more}; correct it, or the policy"),
+    }
+}

@@ -1,0 +1,100 @@
+//! Answers to questions that the framework has none to: a controller's own, given beside its reconciles. They may read the
+//! API server; they write nothing.
+
+use std::fmt;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use http::Request;
+use kube::Client;
+use kube::client::Body;
+use serde_json::Value;
+use trimtab_plan::{Answer, ObjectRef};
+
+use crate::metrics::Metrics;
+use crate::path;
+
+/// Reads single objects from the API server, counted in the process's metrics. What it reads is kept nowhere.
+#[derive(Clone)]
+pub struct Reader {
+    client: Client,
+    metrics: Metrics,
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").finish_non_exhaustive()
+    }
+}
+
+impl Reader {
+    /// A reader that counts its requests in these metrics.
+    pub fn new(client: Client, metrics: Metrics) -> Self {
+        Self { client, metrics }
+    }
+
+    /// The whole object, as the API server has it now. An answer of [`Answer::Failed`] holds nothing of it.
+    pub async fn get(&self, object: &ObjectRef) -> Answer {
+        let failed = |error: String| Answer::Failed(format!("{object} could not be read: {error}"));
+        let request = match Request::get(path::object(object, "")).body(Body::empty()) {
+            Ok(request) => request,
+            Err(error) => return failed(error.to_string()),
+        };
+        let counted = self.metrics.request_started("GET");
+        let response = match self.client.send(request).await {
+            Ok(response) => {
+                counted.answered(response.status().as_u16());
+                response
+            }
+            Err(error) => return failed(error.to_string()),
+        };
+        let code = response.status();
+        let bytes = match response.into_body().collect_bytes().await {
+            Ok(bytes) => bytes,
+            Err(error) => return failed(error.to_string()),
+        };
+        if code == http::StatusCode::NOT_FOUND {
+            return Answer::NotFound;
+        }
+        match serde_json::from_slice(&bytes) {
+            Ok(value) if code.is_success() => Answer::Object(value),
+            Ok(value) => failed(format!("{code}: {}", value["message"].as_str().unwrap_or_default())),
+            Err(error) => failed(format!("{code}: {error}")),
+        }
+    }
+}
+
+type Function = dyn Fn(Reader, &'static str, Value) -> BoxFuture<'static, Answer> + Send + Sync;
+
+/// Answers a controller's custom questions; cheap to clone.
+///
+/// # Assumptions
+/// It runs in the pool of asks: within the question's deadline, so many at once as [`crate::ControllerOptions::asks`] says,
+/// on the threads of the reconciles, so what takes long belongs on one of its own. What it answers is kept for as long as
+/// the question is asked and is part of snapshots: it must hold nothing secret.
+///
+/// # Errors
+/// There are none to return: [`Answer::Failed`] says why. A panic is such an answer.
+#[derive(Clone)]
+pub struct Answerer(Arc<Function>);
+
+impl fmt::Debug for Answerer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answerer").finish_non_exhaustive()
+    }
+}
+
+impl Answerer {
+    /// An answerer that calls this function with a reader, and the question's name and input.
+    pub fn new<F>(answer: impl Fn(Reader, &'static str, Value) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        Self(Arc::new(move |reader, name, input| Box::pin(answer(reader, name, input))))
+    }
+
+    /// The answer to a question.
+    pub async fn answer(&self, reader: Reader, name: &'static str, input: Value) -> Answer {
+        (self.0)(reader, name, input).await
+    }
+}
