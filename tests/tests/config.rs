@@ -408,3 +408,37 @@ async fn a_stateful_set_s_revisions_carry_their_configuration() {
 async fn a_daemon_set_s_revisions_carry_their_configuration() {
     check_tracked("DaemonSet", "# no size", |app| if app.real { 1 } else { 4 }).await;
 }
+
+#[tokio::test]
+async fn what_a_policy_refuses_reaches_no_pod() {
+    with_app("config-policy", shape(), |app| async move {
+        let _manager = app.manager()?;
+        let configured = adopted(&app).await?;
+        let watch = app.watch_pods().await?;
+        let living = watch.history().living(":v1");
+        let policy = "apiVersion: trimtab.dev/v1alpha1\nkind: ConfigPolicy\nmetadata: {name: strict}\nspec:\n  \
+                      selector: {names: [web]}\n  rules:\n  - {name: short, keys: [app.conf], cel: \"size(text) < 4\", \
+                      message: keep it short}\n  - {name: grows-slowly, keys: [app.conf], cel: \"old == null || \
+                      size(text) <= size(string(old)) + 1\"}\n";
+        app.apply(policy).await?;
+        configured.set("far too long").await?;
+        let plan = app.wait_reason("ConfigRefused").await?;
+        let message = plan.status.context("no status")?.message;
+        let says = "cm/web is refused: app.conf: keep it short (rule short of ConfigPolicy strict), and 1 more";
+        ensure!(message.starts_with(says), "{message}");
+        app.kubectl(&["wait", "--for=condition=Stalled", "releaseplan/web", "--timeout=10s"]).await?;
+        ensure!(watch.history().living(":v1") == living, "pods were touched");
+        delete_one(&app, &configured, "a").await?;
+        configured.wait_counts(&[("a", 4)]).await?;
+        configured.set("abc").await?;
+        // One letter became three: the other rule.
+        app.wait_plan("the second rule", |plan| {
+            plan.status.as_ref().is_some_and(|status| status.message.contains("grows-slowly"))
+        })
+        .await?;
+        configured.set("ab").await?;
+        app.wait_phase(Phase::Paused).await?;
+        configured.wait_counts(&[("a", 4), ("ab", 4)]).await
+    })
+    .await;
+}

@@ -98,6 +98,7 @@ rules:
 - {apiGroups: [apps], resources: [statefulsets, daemonsets], verbs: [get, list, watch, patch]}
 - {apiGroups: [apps], resources: [controllerrevisions], verbs: [get, list, watch]}
 - {apiGroups: [trimtab.dev], resources: [releaseplans, releases], verbs: [get, list, watch, create, delete]}
+- {apiGroups: [trimtab.dev], resources: [configpolicies], verbs: [get, list, watch]}
 - {apiGroups: [trimtab.dev], resources: [releaseplans/status, releases/status], verbs: [patch]}
 - {apiGroups: [trimtab.dev], resources: [releaseplans/finalizers], verbs: [update]}
 - {apiGroups: [events.k8s.io], resources: [events], verbs: [create, patch]}

@@ -248,3 +248,20 @@ fn copies_go_when_nothing_names_them() {
     assert!(cluster.copies().is_empty());
     check_faults(&cluster).unwrap();
 }
+
+#[test]
+fn what_a_policy_refuses_reaches_no_pod_and_says_where_it_is_wrong() {
+    let mut cluster = configured();
+    cluster.refuse();
+    cluster.set_config("refused");
+    let status = check_end(&mut cluster).unwrap();
+    assert_eq!((status.phase, cluster.configs()), (Phase::Blocked, [("a".to_owned(), 4)].into()), "{}", status.message);
+    let says = "cm/web is refused: app.conf, line 1: it is odd (rule sane of ConfigPolicy strict)";
+    assert!(status.message.starts_with(says), "{}", status.message);
+    assert_eq!(condition(&mut cluster, "Stalled"), "True ConfigRefused");
+    cluster.set_config("b");
+    check(&mut cluster, Phase::Paused, &[("a", 4), ("b", 4)]);
+    // In mid-release it is no better: the canary that is there goes on.
+    cluster.set_config("refused");
+    check(&mut cluster, Phase::Paused, &[("a", 4), ("b", 4)]);
+}

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use trimtab_config::SourceView;
-use trimtab_config::{ConfigMapView, Known, Pins, Source, reads};
+use trimtab_config::{ConfigMapView, Known, Pins, Source, SourceView, Validate, reads};
 use trimtab_crds::names;
+use trimtab_plan::Answer;
 
 use super::WEB;
 use super::server::{CONFIG_MAPS, Cluster, text};
@@ -28,6 +28,27 @@ impl Cluster {
             let volume = json!({"name": "c", "configMap": {"name": WEB, "items": [{"key": KEY, "path": KEY}]}});
             d["spec"]["template"]["spec"]["volumes"] = json!([volume]);
         });
+    }
+
+    /// From now on a policy refuses the value `refused`.
+    pub fn refuse(&mut self) {
+        let policy = json!({
+            "metadata": {"name": "strict", "namespace": super::NAMESPACE, "uid": "policy", "resourceVersion": "1"},
+            "spec": {"selector": {}, "rules": [{"name": "sane", "pattern": "a|b|c"}]},
+        });
+        self.policies.push(Arc::new(serde_json::from_value(policy).unwrap()));
+    }
+
+    /// Answers as the program that looks at bodies does.
+    pub(super) fn judge(&self, input: &Value) -> Answer {
+        let asked: Validate = serde_json::from_value(input.clone()).unwrap();
+        let Some(live) = self.get(CONFIG_MAPS, WEB) else { return Answer::NotFound };
+        if text(live, "/metadata/resourceVersion") != asked.resource_version {
+            return Answer::Object(json!({"changed": true}));
+        }
+        let finding = json!({"policy": "strict", "key": KEY, "line": 1, "rule": "sane", "message": "it is odd"});
+        let findings = if text(live, &format!("/data/{KEY}")) == "refused" { vec![finding] } else { vec![] };
+        Answer::Object(json!({"findings": findings}))
     }
 
     /// Changes what the live ConfigMap holds.

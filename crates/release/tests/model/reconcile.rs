@@ -74,6 +74,7 @@ impl Cluster {
             canary_pods,
             releases: self.release_views(),
             sources: self.sources(),
+            policies: self.policies.clone(),
             quiet_period: QUIET_PERIOD,
             answers: self.answers.clone(),
             ..Snapshot::default()
@@ -148,7 +149,7 @@ impl Cluster {
                     let found = self.objects.get(&(super::RELEASES, target.name.clone())).cloned();
                     found.map_or(Answer::NotFound, Answer::Object)
                 }
-                Question::Custom { name, .. } => Answer::Failed(format!("the model knows no question {name:?}")),
+                Question::Custom { input, .. } => self.judge(input),
             };
             self.answers.insert(ask.id.clone(), answer);
         }

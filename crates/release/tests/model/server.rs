@@ -28,6 +28,8 @@ pub struct Cluster {
     pub objects: BTreeMap<(&'static str, String), Value>,
     pub pods: Vec<Pod>,
     pub answers: Answers,
+    /// What configuration must satisfy.
+    pub policies: Vec<Arc<trimtab_release::ConfigPolicyView>>,
     /// Whether the hold policy is installed.
     pub policy: bool,
     /// Pods ever made, by image.
@@ -79,6 +81,7 @@ impl Cluster {
             objects: BTreeMap::new(),
             pods: vec![],
             answers: BTreeMap::new(),
+            policies: vec![],
             policy: true,
             made: BTreeMap::new(),
             watch: super::pods::Watch::default(),
