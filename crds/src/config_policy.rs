@@ -1,5 +1,6 @@
 //! `ConfigPolicy`: what ConfigMaps and Secrets must satisfy before any pod of a managed workload reads them. Only its shape,
-//! and which objects and keys it is about; the checks are made by `trimtab-validate`.
+//! and which objects and keys it is about; the checks are made by `trimtab-validate`. It has no status: what is refused is
+//! said by the ReleasePlans that do not release it.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +8,6 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use trimtab_plan::Condition;
 
 use crate::ConfigKind;
 
@@ -22,11 +22,10 @@ use crate::ConfigKind;
     shortname = "cpol",
     category = "trimtab",
     namespaced,
-    status = "ConfigPolicyStatus",
     derive = "PartialEq",
     doc = "What ConfigMaps and Secrets must satisfy before any pod of a managed workload reads them.",
-    printcolumn(json_path = ".status.conditions[?(@.type==\"Ready\")].status", name = "Ready", type_ = "string"),
-    printcolumn(json_path = ".status.message", name = "Message", type_ = "string"),
+    printcolumn(json_path = ".spec.selector.names", name = "Names", type_ = "string"),
+    printcolumn(json_path = ".spec.rules[*].name", name = "Rules", type_ = "string"),
     printcolumn(json_path = ".metadata.creationTimestamp", name = "Age", type_ = "date")
 )]
 #[serde(rename_all = "camelCase")]
@@ -160,45 +159,6 @@ fn glob(pattern: &str, text: &str) -> bool {
         left = left.get(at + part.len()..).unwrap_or_default();
     }
     left.ends_with(last)
-}
-
-/// How a policy stands, and what it refused.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-// One writer writes it whole: the API server need not note the owner of each field.
-#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
-pub struct ConfigPolicyStatus {
-    /// The generation of the spec that this status is about.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub observed_generation: Option<i64>,
-    /// How it stands, in one sentence.
-    #[serde(default)]
-    pub message: String,
-    /// Values that do not satisfy a rule, and so are not released; at most 100.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub refused: Vec<RefusedValue>,
-    /// `Ready`, and `Stalled` where a rule itself is bad.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
-    pub conditions: Vec<Condition>,
-}
-
-/// A value that does not satisfy a rule. It never holds data of a Secret.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct RefusedValue {
-    /// The object: `cm/NAME` or `secret/NAME`.
-    pub source: String,
-    /// The key.
-    pub key: String,
-    /// The line of the value, from 1, where it is known. Never of a Secret.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<i32>", range(min = 1))]
-    pub line: Option<u32>,
-    /// The rule.
-    pub rule: String,
-    /// What is wrong, in one sentence.
-    pub message: String,
 }
 
 #[cfg(test)]

@@ -14,9 +14,7 @@ mod steps;
 pub use config::{
     Adopt, Config, ConfigKind, ConfigMode, ConfigSource, ConfigStatus, PendingChange, SourceStatus, Track,
 };
-pub use config_policy::{
-    ConfigFormat, ConfigPolicy, ConfigPolicySpec, ConfigPolicyStatus, ConfigRule, ConfigSelector, RefusedValue,
-};
+pub use config_policy::{ConfigFormat, ConfigPolicy, ConfigPolicySpec, ConfigRule, ConfigSelector};
 pub use kube::{CustomResourceExt, Resource};
 pub use release::{Change, Release, ReleaseResult, ReleaseSpec, ReleaseStatus, StepRecord, Template};
 pub use release_plan::{

@@ -2,7 +2,7 @@
 //! what it says holds nothing of a Secret but its keys.
 
 use serde::{Deserialize, Serialize};
-use trimtab_crds::{ConfigPolicySpec, RefusedValue};
+use trimtab_crds::ConfigPolicySpec;
 use trimtab_plan::{Answer, Question};
 
 use crate::Source;
@@ -110,14 +110,6 @@ impl Judgement {
     }
 }
 
-impl PolicyFinding {
-    /// The finding as the status of its policy names it.
-    pub fn refused(&self, source: &Source) -> RefusedValue {
-        let Self { policy: _, key, line, rule, message } = self.clone();
-        RefusedValue { source: source.to_string(), key, line, rule, message }
-    }
-}
-
 impl std::fmt::Display for PolicyFinding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.key)?;
@@ -146,7 +138,6 @@ mod tests {
         assert!(!judged.allows());
         let finding = &judged.findings[0];
         assert_eq!(finding.to_string(), "a.yaml, line 3: it is odd (rule r of ConfigPolicy p)");
-        assert_eq!(finding.refused(&Source::config_map("web")).source, "cm/web");
         assert_eq!(Judgement::read(&Answer::NotFound), Ok(None));
         assert!(Judgement::read(&Answer::Failed("no".to_owned())).is_err());
         assert!(Judgement::read(&Answer::Object(json!({"spec": {}}))).is_err());

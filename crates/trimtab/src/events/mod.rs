@@ -29,7 +29,7 @@ use series::{Book, Key, Said, Series};
 const MOST_WAITING: usize = 2048;
 
 /// The pause after each event: in a rush the API server has more important things to do.
-const PAUSE: Duration = Duration::from_millis(40);
+const PAUSE: Duration = Duration::from_millis(15);
 
 /// How often repeated notices are looked through for what is to be written.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
