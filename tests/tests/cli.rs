@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::process::Command;
 use trimtab_crds::Phase;
 use trimtab_testkit::KUBECONFIG_ENV;
-use trimtab_tests::{App, Shape, binary, with_app};
+use trimtab_tests::{App, Configured, Shape, binary, with_app};
 
 fn waiting() -> Shape {
     Shape { steps: "[{setWeight: 20}, {pause: {}}, {setWeight: 50}, {pause: {}}]", ..Shape::default() }
@@ -138,4 +138,52 @@ async fn it_is_a_plugin_of_kubectl() -> Result<()> {
     let ended = ended?;
     ensure!(ended.code == 0 && ended.out.contains("kubectl trimtab promote"), "{}", ended.out);
     Ok(())
+}
+
+#[tokio::test]
+async fn revisions_of_configuration_are_shown_compared_and_gone_back_to() {
+    let shape = Shape { with_plan: false, steps: "[]", ..Shape::default() };
+    with_app("cli-config", shape, |app| async move {
+        let configured = Configured::new(&app, "one").await?;
+        check(&app, "config history cm/web", 0, &["live"], &["nothing of cm/web is kept yet"]).await?;
+        check(&app, "config history cm/none", 1, &[], &["there is no cm/none in namespace"]).await?;
+        let _manager = app.manager()?;
+        app.apply(&app.plan_yaml().replace("  strategy:", "  config: {adopt: Now}\n  strategy:")).await?;
+        configured.wait_counts(&[("one", 4)]).await?;
+        let stable = |plan: &trimtab_crds::ReleasePlan| {
+            plan.status.as_ref().is_some_and(|s| s.phase == Phase::Stable && s.release.is_none() && s.sequence > 0)
+        };
+        app.wait_plan("the first copies", stable).await?;
+        configured.set("two").await?;
+        configured.wait_counts(&[("two", 4)]).await?;
+        app.wait_plan("the second release", |plan| {
+            stable(plan) && plan.status.as_ref().is_some_and(|s| s.sequence > 1)
+        })
+        .await?;
+        check(&app, "config history cm/web", 0, &["REVISION", "kubectl-client-side-apply", "web 4×"], &[]).await?;
+        check(&app, "config diff cm/web", 0, &["-one", "+two", "@@ blob changed @@", "bytes that are no text"], &[])
+            .await?;
+        check(&app, "config show cm/web 1", 0, &["app.conf: one"], &[]).await?;
+        check(&app, "config show cm/web 9", 1, &[], &["has no revision \"9\"", "kept are 1 ("]).await?;
+        let secret = check(&app, "config show secret/db", 0, &["password", "3 bytes"], &[]).await?;
+        ensure!(!secret.out.contains("one"), "a Secret's value was printed: {}", secret.out);
+        check(&app, "config who-uses cm/web", 0, &["deployment/web", "app.conf, blob"], &[]).await?;
+        check(&app, "config rollback cm/web", 0, &["is pinned to revision 1"], &["the live object is ahead"]).await?;
+        configured.wait_counts(&[("one", 4)]).await?;
+        configured.set("three").await?;
+        // It stays until it is unpinned.
+        app.wait_plan("the note of the pin", |plan| {
+            let sources = plan.status.iter().filter_map(|s| s.config.as_ref()).flat_map(|config| &config.sources);
+            sources.into_iter().any(|s| s.note.as_deref().is_some_and(|note| note.contains("pinned by a person")))
+        })
+        .await?;
+        configured.wait_counts(&[("one", 4)]).await?;
+        check(&app, "config unpin cm/web", 0, &["follows the live object again"], &[]).await?;
+        configured.wait_counts(&[("three", 4)]).await?;
+        check(&app, "config pin cm/web 2 --plan web", 0, &["is pinned to revision 2"], &[]).await?;
+        configured.wait_counts(&[("two", 4)]).await?;
+        check(&app, "config unpin cm/web --plan other", 0, &[], &["is pinned by no plan"]).await?;
+        Ok(())
+    })
+    .await;
 }

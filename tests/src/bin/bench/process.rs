@@ -54,6 +54,23 @@ fn family() -> Vec<u32> {
     parents.keys().copied().filter(|id| belongs(*id)).collect()
 }
 
+/// Waits until the cluster rests: controllers of Kubernetes write events long after what they are about, and whatever is
+/// measured meanwhile is measured beside that.
+pub async fn rest() {
+    const LOOK: Duration = Duration::from_secs(2);
+    const LONGEST: Duration = Duration::from_secs(120);
+    let begun = Instant::now();
+    while begun.elapsed() < LONGEST {
+        let family = family();
+        let sum = || -> Duration { family.iter().filter_map(|id| cpu(*id).ok()).sum() };
+        let before = sum();
+        tokio::time::sleep(LOOK).await;
+        if sum().saturating_sub(before) < LOOK / 4 {
+            return;
+        }
+    }
+}
+
 type Samples = Arc<Mutex<Vec<(Instant, Duration)>>>;
 
 /// Processor time of the cluster over time, until it is dropped.

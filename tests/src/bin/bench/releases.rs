@@ -76,6 +76,7 @@ async fn first(fleet: &Fleet, table: &mut Table) -> Result<()> {
 }
 
 async fn at_once(fleet: &Fleet, manager: &ManagerProcess, table: &mut Table) -> Result<()> {
+    process::rest().await;
     println!("all are changed at once");
     let round = round(fleet, manager, "v2", Duration::ZERO).await?;
     let peer = "Argo Rollouts 4.8 s, 11.5 s";
@@ -87,6 +88,7 @@ async fn at_once(fleet: &Fleet, manager: &ManagerProcess, table: &mut Table) -> 
 }
 
 async fn paced(fleet: &Fleet, manager: &ManagerProcess, table: &mut Table) -> Result<()> {
+    process::rest().await;
     println!("all are changed, {} ms apart", PACE.as_millis());
     let round = round(fleet, manager, "v3", PACE).await?;
     let peer = "Argo Rollouts 14 ms, 31 ms";
@@ -145,7 +147,7 @@ async fn round(fleet: &Fleet, manager: &ManagerProcess, tag: &'static str, pace:
 
 async fn idle(account: &Account, manager: &ManagerProcess, table: &mut Table) -> Result<()> {
     println!("nothing is changed for {} s", IDLE.as_secs());
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    process::rest().await;
     let (before, cpu) = (account.requests().await?, process::cpu(manager.id())?);
     tokio::time::sleep(IDLE).await;
     let after = account.requests().await?;
