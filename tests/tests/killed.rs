@@ -5,9 +5,11 @@ use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context, Result};
 use futures::{StreamExt, TryStreamExt, stream};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::ListParams;
 use trimtab_crds::{Phase, ReleaseResult};
 use trimtab_testkit::{Nodes, eventually, shared_cluster};
-use trimtab_tests::{App, ManagerProcess, PodHistory, Shape, with_app};
+use trimtab_tests::{App, Configured, ManagerProcess, PodHistory, Shape, with_app};
 
 /// No release of this size takes more writes; an enumeration that gets here has lost count.
 const MOST_WRITES: usize = 60;
@@ -21,6 +23,8 @@ enum Story {
     TakenBack,
     /// Aborted by a request that was written before promotion could end.
     AbortedInPromotion,
+    /// A ConfigMap is changed, and promoted.
+    Configuration,
 }
 
 /// What every run of a story must end in.
@@ -28,17 +32,27 @@ enum Story {
 struct End {
     pods_made: BTreeMap<String, usize>,
     living: BTreeMap<String, usize>,
+    /// Pods by what they read, where they read a ConfigMap.
+    configs: BTreeMap<String, usize>,
+    copies: usize,
     results: Vec<ReleaseResult>,
     replica_sets: usize,
     held: bool,
 }
 
-async fn end_of(app: &App, history: &PodHistory) -> Result<End> {
+async fn end_of(app: &App, history: &PodHistory, configured: Option<&Configured>) -> Result<End> {
+    let configs = match configured {
+        Some(configured) => configured.counts().await?,
+        None => BTreeMap::new(),
+    };
+    let copies = app.api::<ConfigMap>().list(&ListParams::default().labels("trimtab.dev/config-copy")).await?;
     let tags = [":v1", ":v2", ":broken-crash"];
     let count = |of: &dyn Fn(&str) -> usize| tags.iter().map(|tag| ((*tag).to_owned(), of(tag))).collect();
     Ok(End {
         pods_made: count(&|tag| history.created_with(tag)),
         living: count(&|tag| history.living(tag).len()),
+        configs,
+        copies: copies.items.len(),
         results: app.releases().await?.iter().filter_map(|r| r.status.as_ref()).map(|s| s.result).collect(),
         replica_sets: app.replica_sets().await?.len(),
         held: app.is_held().await?,
@@ -68,7 +82,7 @@ async fn over(app: &App, story: Story) -> Result<bool> {
     let recorded =
         releases.iter().all(|r| r.status.as_ref().is_some_and(|s| s.finished_at.is_some())) && !releases.is_empty();
     let phase = match story {
-        Story::Promoted => Phase::Stable,
+        Story::Promoted | Story::Configuration => Phase::Stable,
         // An abort that comes when no stable pod is left rolls the Deployment back, and then nothing is held.
         Story::AbortedInPromotion if status.message.contains(":v1") => Phase::Stable,
         Story::TakenBack | Story::AbortedInPromotion => Phase::TakenBack,
@@ -76,18 +90,36 @@ async fn over(app: &App, story: Story) -> Result<bool> {
     Ok(status.release.is_none()
         && status.phase == phase
         && recorded
-        && (story != Story::Promoted || status.message.contains(":v2")))
+        && (story != Story::Promoted || status.message.contains(":v2"))
+        && (story != Story::Configuration || status.sequence == 2))
 }
 
 /// Plays a story with one fault; whether the fault came.
 async fn play(app: App, story: Story, fault: Option<String>) -> Result<(bool, End)> {
+    let configured = match story {
+        Story::Configuration => Some(Configured::new(&app, "a").await?),
+        _ => None,
+    };
     let first = app.manager()?;
+    if configured.is_some() {
+        app.apply(&app.plan_yaml().replace("  strategy:", "  config: {adopt: Now}\n  strategy:")).await?;
+        app.wait_plan("the first copies", |plan| {
+            plan.status.as_ref().is_some_and(|s| s.phase == Phase::Stable && s.release.is_none() && s.sequence == 1)
+        })
+        .await?;
+        app.wait_settled(4).await?;
+    }
     app.wait_stable("v1").await?;
     let watch = app.watch_pods().await?;
     first.kill()?;
     match story {
         Story::TakenBack => app.set_image("broken-crash").await?,
         Story::Promoted | Story::AbortedInPromotion => app.set_image("v2").await?,
+        Story::Configuration => {
+            let configured = configured.as_ref().context("nothing is configured")?;
+            configured.set("b").await?;
+            String::new()
+        }
     };
     if story == Story::AbortedInPromotion {
         // Bring it to promotion undisturbed, then ask, then let it be killed while it takes back.
@@ -103,7 +135,10 @@ async fn play(app: App, story: Story, fault: Option<String>) -> Result<(bool, En
     eventually("the story to end", Duration::from_secs(60), async || Ok(over(&app, story).await?.then_some(())))
         .await?;
     app.wait_settled(4).await?;
-    Ok((killed, end_of(&app, &watch.history()).await?))
+    if let Some(configured) = &configured {
+        configured.wait_counts(&[("b", 4)]).await?;
+    }
+    Ok((killed, end_of(&app, &watch.history(), configured.as_ref()).await?))
 }
 
 async fn run(story: Story, fault: Option<String>) -> (bool, End) {
@@ -115,6 +150,7 @@ async fn run(story: Story, fault: Option<String>) -> (bool, End) {
         steps: "[{setWeight: 20}, {pause: {duration: 100ms}}]",
         max_surge: "1",
         max_unavailable: "0",
+        with_plan: story != Story::Configuration,
         ..Shape::default()
     };
     with_app(&name, shape, |app| async move {
@@ -174,6 +210,11 @@ async fn a_promoted_release_survives_a_kill_at_every_write() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_release_that_is_taken_back_survives_a_kill_at_every_write() {
     check_every_kill(Story::TakenBack).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_of_configuration_survives_a_kill_at_every_write() {
+    check_every_kill(Story::Configuration).await;
 }
 
 /// The abort finds the release wherever it is by then; that it ends the same is asserted by pods, not by their number.
