@@ -61,6 +61,27 @@ impl Object {
     }
 }
 
+impl Object {
+    /// The digest that Reloader writes for this object, 40 hexadecimal digits. Of a Secret it must not be written anywhere:
+    /// whoever reads it could guess short secrets. It is for recognising what Reloader wrote.
+    pub fn reloader_hash(&self) -> String {
+        hex("", self.content.reloader_digest())
+    }
+
+    /// Forty hexadecimal digits to write where Reloader writes its own: the same for a ConfigMap, and for a Secret the start
+    /// of its digest under `key`, which tells nobody anything.
+    pub fn trigger_hash(&self, key: &[u8; 32]) -> String {
+        match self.kind {
+            SourceKind::ConfigMap => self.reloader_hash(),
+            SourceKind::Secret => {
+                let mut digits = hex("", &hmac(key, self.content.digest()));
+                digits.truncate(40);
+                digits
+            }
+        }
+    }
+}
+
 impl Serialize for Object {
     /// Only what tells one object from another: not the digest, which may be of a Secret.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -193,7 +214,7 @@ impl Raw {
             author: last.map(|managed| Author { manager: managed.manager, at: managed.time }),
             type_: self.type_,
             immutable: self.immutable.unwrap_or(false),
-            content: Content::of(self.data, self.binary_data),
+            content: Content::of(kind, self.data, self.binary_data),
             kind,
         }
     }
@@ -304,6 +325,18 @@ mod tests {
         for shown in [format!("{secret:?}"), serde_json::to_string(&secret).unwrap(), secret.revision(&[1; 32])] {
             assert!(!shown.contains(&plain) && !shown.contains("aHVudGVyMg"), "{shown}");
         }
+    }
+
+    #[test]
+    fn reloader_s_digest_is_recognised() {
+        // printf 'a=1;b=2;c=AAE=' | sha1sum, and printf 'p=hunter2' | sha1sum
+        let object = json!({"data": {"b": "2", "a": "1"}, "binaryData": {"c": "AAE="}});
+        assert_eq!(map(object).reloader_hash(), "09a8b2f92f2f2f30c6d57c4a3bb4728a8700b70d");
+        let secret = json!({"data": {"p": "aHVudGVyMg=="}}).to_string();
+        let secret = serde_json::from_str::<SecretView>(&secret).unwrap().0;
+        assert_eq!(secret.reloader_hash(), "aba9d4c760a137b47dbc5e6f32d98d1c918a8c8a");
+        assert_ne!(secret.trigger_hash(&[1; 32]), "aba9d4c760a137b47dbc5e6f32d98d1c918a8c8a");
+        assert_eq!(map(json!({})).reloader_hash(), "da39a3ee5e6b4b0d3255bfef95601890afd80709");
     }
 
     #[test]
