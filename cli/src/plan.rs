@@ -54,7 +54,9 @@ fn verb(write: &Write) -> String {
         Verb::Create { .. } => ("create", None),
         Verb::CopyFrom { .. } => ("copy to", None),
         Verb::Apply { .. } => ("apply", None),
-        Verb::Patch { subresource, .. } | Verb::Merge { subresource, .. } => ("patch", *subresource),
+        Verb::Patch { subresource, .. } | Verb::Merge { subresource, .. } | Verb::Strategic { subresource, .. } => {
+            ("patch", *subresource)
+        },
         Verb::Delete { .. } => ("delete", None),
         Verb::Scale { .. } => ("scale", None),
         Verb::Evict => ("evict", None),

@@ -42,6 +42,32 @@ pub const CONFIG_CONSIDERED: &str = "trimtab.dev/config-considered";
 /// On a `ReleasePlan`: revisions that a person pinned, in the form of [`CONFIG`]. They stay until they are taken off.
 pub const CONFIG_PINNED: &str = "trimtab.dev/config-pinned";
 
+/// On a workload without a plan, or on a source: what restarts it for a change of configuration. `auto`, kinds (`configmaps`,
+/// `secrets`), names (`cm/web,secret/tls`), or `off`.
+pub const RELOAD: &str = "trimtab.dev/reload";
+/// On a workload: sources that never restart it, kinds or names as in [`RELOAD`].
+pub const RELOAD_EXCLUDE: &str = "trimtab.dev/reload-exclude";
+/// On a workload: the workloads of its namespace that are reloaded before it, `deployment/api,statefulset/db`.
+pub const RELOAD_AFTER: &str = "trimtab.dev/reload-after";
+/// On a workload: `restart` (the default), `http` or `signal`.
+pub const RELOAD_MODE: &str = "trimtab.dev/reload-mode";
+/// On a workload that is reloaded by HTTP: where a POST makes it read its files anew, `:8080/-/reload`.
+pub const RELOAD_HTTP: &str = "trimtab.dev/reload-http";
+/// On a workload that is reloaded by a signal: the signal, and the container if there are several, `HUP` or `nginx:HUP`.
+pub const RELOAD_SIGNAL: &str = "trimtab.dev/reload-signal";
+/// On a workload that is reloaded hot: where it answers with a value that it has read, `:8080/=cm/web:app.conf`.
+pub const RELOAD_VERIFY: &str = "trimtab.dev/reload-verify";
+/// On a workload: the revision of each source that its pods have, or are about to have. Written by the reloader.
+pub const RELOAD_APPLIED: &str = "trimtab.dev/reload-applied";
+/// On a workload: its reloads of the last hour. Written by the reloader.
+pub const RELOAD_LOG: &str = "trimtab.dev/reload-log";
+/// On a workload whose kind keeps no conditions of others: why it is not reloaded. Written by the reloader.
+pub const RELOAD_BLOCKED: &str = "trimtab.dev/reload-blocked";
+/// On a pod template: the revisions that its pods were restarted for. On a pod: those that it is to read without a restart.
+pub const RELOADED: &str = "trimtab.dev/reloaded";
+/// Label on what is kept of a Job while it is made anew.
+pub const RELOADED_JOB: &str = "trimtab.dev/reloaded-job";
+
 /// Kubernetes' label that tells a Deployment's ReplicaSets apart.
 pub const POD_TEMPLATE_HASH: &str = "pod-template-hash";
 /// Kubernetes' annotation with a ReplicaSet's revision number.
@@ -61,6 +87,12 @@ pub const POD: Kind = Kind::namespaced("", "v1", "Pod", "pods");
 pub const STATEFUL_SET: Kind = Kind::namespaced("apps", "v1", "StatefulSet", "statefulsets");
 /// `apps/v1 DaemonSet`
 pub const DAEMON_SET: Kind = Kind::namespaced("apps", "v1", "DaemonSet", "daemonsets");
+/// `batch/v1 CronJob`
+pub const CRON_JOB: Kind = Kind::namespaced("batch", "v1", "CronJob", "cronjobs");
+/// `batch/v1 Job`
+pub const JOB: Kind = Kind::namespaced("batch", "v1", "Job", "jobs");
+/// `argoproj.io/v1alpha1 Rollout`, of Argo Rollouts
+pub const ROLLOUT: Kind = Kind::namespaced("argoproj.io", "v1alpha1", "Rollout", "rollouts");
 /// `apps/v1 ControllerRevision`
 pub const CONTROLLER_REVISION: Kind = Kind::namespaced("apps", "v1", "ControllerRevision", "controllerrevisions");
 /// `v1 ConfigMap`

@@ -60,6 +60,14 @@ pub enum Verb {
         /// The subresource to patch.
         subresource: Option<Subresource>,
     },
+    /// A strategic merge patch of metadata, spec or status: lists whose items have names are merged by them. Only for
+    /// Kubernetes' own kinds.
+    Strategic {
+        /// The fields to change; null removes.
+        body: Value,
+        /// The subresource to patch.
+        subresource: Option<Subresource>,
+    },
     /// Delete the object. That it is gone already is a success.
     Delete {
         /// Delete only the object with this uid.

@@ -285,7 +285,9 @@ fn note_plan<S>(plan: &Plan<S>, report: &mut Report) {
         (report.wake, report.decision.wake) = (Some(at), Some(at));
     }
     let status = |write: &&Write| match &write.verb {
-        Verb::Patch { subresource, .. } | Verb::Merge { subresource, .. } => *subresource == Some(Subresource::Status),
+        Verb::Patch { subresource, .. } | Verb::Merge { subresource, .. } | Verb::Strategic { subresource, .. } => {
+            *subresource == Some(Subresource::Status)
+        }
         _ => false,
     };
     report.concerns.extend(plan.writes.iter().filter(status).map(|write| write.target.clone()));
@@ -315,7 +317,7 @@ fn verb(verb: &Verb) -> &'static str {
         Verb::Create { .. } => "create",
         Verb::CopyFrom { .. } => "copy to",
         Verb::Apply { .. } => "apply",
-        Verb::Patch { .. } | Verb::Merge { .. } => "patch",
+        Verb::Patch { .. } | Verb::Merge { .. } | Verb::Strategic { .. } => "patch",
         Verb::Delete { .. } => "delete",
         Verb::Scale { .. } => "scale",
         Verb::Evict => "evict",

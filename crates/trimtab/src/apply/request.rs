@@ -29,6 +29,10 @@ pub(super) fn request(write: &Write, manager: &str) -> Result<Request<Vec<u8>>, 
             let uri = path::object(target, subresource_name(*subresource)) + &query;
             (Method::PATCH, uri, "application/merge-patch+json", body.clone())
         }
+        Verb::Strategic { body, subresource } => {
+            let uri = path::object(target, subresource_name(*subresource)) + &query;
+            (Method::PATCH, uri, "application/strategic-merge-patch+json", body.clone())
+        }
         Verb::Scale { replicas } => {
             let uri = path::object(target, "scale") + &query;
             (Method::PATCH, uri, "application/merge-patch+json", json!({ "spec": { "replicas": replicas } }))

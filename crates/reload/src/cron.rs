@@ -1,0 +1,90 @@
+//! CronJobs. The next run reads what is live by itself; Reloader's users are promised a run at once.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use trimtab_crds::names;
+use trimtab_plan::{Answer, Ask, Plan, Question, Severity, Write};
+
+use crate::decide::{Snapshot, sources, tell};
+use crate::{How, Workload, trigger};
+
+/// The longest name of a Job whose pods can have names.
+const LONGEST_NAME: usize = 63;
+/// On a Job that was started by hand, as `kubectl create job --from` writes it.
+const INSTANTIATE: &str = "cronjob.kubernetes.io/instantiate";
+
+/// Runs a CronJob now, once for each change, if Reloader's annotations ask for it.
+pub(crate) fn run(now: Timestamp, seen: &Snapshot, workload: &Workload, plan: &mut Plan<()>) {
+    let record = trigger::record(now, workload, &seen.survey, true);
+    let note = |why: &str| trigger::note(workload, &record, why);
+    let by_reloader = seen.survey.changes.iter().any(|change| change.how == How::Reloader);
+    if !by_reloader || workload.paused {
+        plan.because("NextRun", "its next run reads the change");
+        plan.writes.push(note("note that its next run reads the change"));
+        return;
+    }
+    let name = job_name(&workload.metadata.name, &record.pins().to_string());
+    if seen.jobs.contains(&name) {
+        plan.because("NextRun", format!("Job {name} was started for the change"));
+        plan.writes.push(note("note that a run was started for the change"));
+        return;
+    }
+    if workload.exclusive_jobs > 0 {
+        plan.because("JobRunning", "a run is under way, and the CronJob wants no second one beside it");
+        return;
+    }
+    let id = format!("cronjob/{}/{}", workload.metadata.uid, name);
+    match seen.answers.get(&id) {
+        Some(Answer::Object(cron_job)) => {
+            let target = names::JOB.object(&workload.metadata.namespace, &name);
+            plan.because("Running", format!("started now for {}", sources(&seen.survey)));
+            plan.writes.push(Write::create(target, job(workload, cron_job), "run it now, as Reloader does"));
+            plan.writes.push(note("note that a run was started for the change"));
+            let note = format!("started Job {name} for {}", sources(&seen.survey));
+            tell(workload, Severity::Normal, "Reloaded", "Run", note, plan);
+        }
+        answer => {
+            plan.because("Reading", answer.map_or("reading the CronJob", |_| "the CronJob could not be read"));
+            plan.asks.push(Ask { id, question: Question::Get(workload.object()), timeout_seconds: 10 });
+        }
+    }
+}
+
+/// The same name for the same revisions: a run that was started already is not started again.
+fn job_name(cron_job: &str, pins: &str) -> String {
+    let digest = Sha256::digest(pins.as_bytes());
+    let suffix: String = digest.iter().take(5).map(|byte| format!("{byte:02x}")).collect();
+    let stem: String = cron_job.chars().take(LONGEST_NAME - suffix.len() - 1).collect();
+    format!("{}-{suffix}", stem.trim_end_matches(['-', '.']))
+}
+
+fn job(workload: &Workload, cron_job: &Value) -> Value {
+    let template = &cron_job["spec"]["jobTemplate"];
+    let mut annotations = template["metadata"]["annotations"].as_object().cloned().unwrap_or_default();
+    annotations.insert(INSTANTIATE.to_owned(), "manual".into());
+    let owner = json!({
+        "apiVersion": workload.kind.api_version(), "kind": workload.kind.kind, "name": workload.metadata.name,
+        "uid": workload.metadata.uid, "controller": true,
+    });
+    json!({
+        "metadata": {
+            "labels": template["metadata"]["labels"], "annotations": annotations, "ownerReferences": [owner],
+        },
+        "spec": template["spec"],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_s_name_follows_from_the_revisions_and_fits() {
+        let name = job_name("backup", "cm/a=1");
+        assert_eq!(name, job_name("backup", "cm/a=1"));
+        assert_ne!(name, job_name("backup", "cm/a=2"));
+        let long = job_name(&"x".repeat(100), "cm/a=1");
+        assert_eq!(long.len(), LONGEST_NAME);
+    }
+}

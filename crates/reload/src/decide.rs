@@ -1,0 +1,209 @@
+//! The decision about one workload: whether it restarts for what has changed, now, later, or not at all. Not what the patch
+//! looks like, nor whose turn it is among many.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use trimtab_config::Source;
+use trimtab_crds::names;
+use trimtab_plan::{Answers, Notice, Plan, Severity, Verb, Write};
+
+use crate::blocked::Blocked;
+use crate::board::{Verdict, quiet_until, verdict};
+use crate::breaker::tripped;
+use crate::hot::Hot;
+use crate::pods::{Fresh, freshness};
+use crate::record::Record;
+use crate::{Change, KeptJob, Member, Options, PodView, Progress, Survey, Workload, blocked, cron, hot, job, trigger};
+
+/// Everything that a decision about one workload sees.
+#[derive(Debug, Clone, Serialize)]
+pub struct Snapshot {
+    /// The workload; gone while its Job is made anew.
+    pub workload: Option<Arc<Workload>>,
+    /// What changed for it.
+    pub survey: Survey,
+    /// The workloads of its namespace that want to restart or are restarting, where their number is limited.
+    pub board: Vec<Member>,
+    /// Its pods.
+    pub pods: Vec<Arc<PodView>>,
+    /// The versions of the sources that changed.
+    pub versions: BTreeMap<Source, String>,
+    /// Of a CronJob, the names of its Jobs.
+    pub jobs: Vec<String>,
+    /// What is kept of a Job that is being made anew.
+    pub kept: Option<Arc<KeptJob>>,
+    /// Answers to questions.
+    #[serde(skip)]
+    pub answers: Answers,
+    /// How reloads are set up.
+    #[serde(skip)]
+    pub options: Arc<Options>,
+}
+
+/// Decides about one workload.
+pub fn decide(now: Timestamp, seen: &Snapshot) -> Plan<()> {
+    let mut plan = Plan::new(());
+    let Some(workload) = seen.workload.as_deref() else {
+        job::make_again(seen, &mut plan);
+        return plan;
+    };
+    if seen.kept.is_some() {
+        job::go_on(seen, workload, &mut plan);
+        return plan;
+    }
+    let problems = seen.options.problems(workload);
+    if let Some(problem) = problems.first() {
+        tell(workload, Severity::Warning, "BadAnnotation", "Ignore", problem.clone(), &mut plan);
+        plan.because("BadAnnotation", problem.clone());
+    }
+    resume(now, &seen.options, workload, &mut plan);
+    let blocked = changed(now, seen, workload, &mut plan);
+    blocked::set(now, workload, blocked, &mut plan);
+    plan
+}
+
+/// Acts on what changed; what stands in the way, if a person has to do something about it.
+fn changed(now: Timestamp, seen: &Snapshot, workload: &Workload, plan: &mut Plan<()>) -> Option<Blocked> {
+    let (options, survey) = (&seen.options, &seen.survey);
+    if survey.changes.is_empty() {
+        if survey.recorded {
+            plan.because("UpToDate", "its pods have the configuration that is live");
+        } else {
+            plan.because("Noting", "what its pods have is noted; nothing is restarted for it");
+            let record = trigger::record(now, workload, survey, false);
+            plan.writes.push(trigger::note(workload, &record, "note the configuration that its pods have"));
+        }
+        return None;
+    }
+    let written = survey.changes.iter().filter_map(Change::written).max();
+    if let Some(until) = quiet_until(now, written, options) {
+        plan.wake_by(until);
+        plan.because("QuietPeriod", "a change was seen; it is acted on once nothing has followed it for a moment");
+        return None;
+    }
+    match freshness(&seen.pods, &survey.changes) {
+        Fresh::All => {
+            plan.because("AlreadyFresh", "its pods started after the change: they have it");
+            let record = trigger::record(now, workload, survey, false);
+            plan.writes.push(trigger::note(workload, &record, "note that its pods have the change already"));
+            return None;
+        }
+        Fresh::Newest if workload.progress == Progress::Rolling => {
+            plan.because("Rolling", "the rollout that is under way starts its pods with the change");
+            return None;
+        }
+        Fresh::Newest | Fresh::No => {}
+    }
+    let record = Record::of(workload);
+    if let Some(tripped) = survey.changes.iter().find_map(|change| tripped(now, &record, change)) {
+        plan.wake_by(tripped.until);
+        plan.because("Flapping", tripped.message.clone());
+        return Some(Blocked { reason: "Flapping", message: tripped.message });
+    }
+    if workload.kind == names::CRON_JOB {
+        cron::run(now, seen, workload, plan);
+        return None;
+    }
+    if workload.kind == names::JOB {
+        job::begin(now, seen, workload, plan);
+        return None;
+    }
+    match hot::reload(seen, workload, plan) {
+        Hot::Waits => return None,
+        Hot::Done => {
+            let record = trigger::record(now, workload, survey, false);
+            plan.writes.push(trigger::note(workload, &record, "note that its pods have read the change"));
+            let note = format!("its pods have read {} without a restart", sources(survey));
+            tell(workload, Severity::Normal, "Reloaded", "Reload", note, plan);
+            return None;
+        }
+        Hot::Failed(why) => tell(workload, Severity::Warning, "HotReloadFailed", "Restart", why, plan),
+        Hot::Restart => {}
+    }
+    in_turn(now, seen, workload, plan)
+}
+
+/// Restarts a workload if it is its turn.
+fn in_turn(now: Timestamp, seen: &Snapshot, workload: &Workload, plan: &mut Plan<()>) -> Option<Blocked> {
+    let options = &seen.options;
+    let (reason, message) = match verdict(now, options, &seen.board, &workload.id()) {
+        Verdict::Go => {
+            plan.because("Restarting", format!("restarted for {}", sources(&seen.survey)));
+            plan.writes.push(trigger::restart(now, options, workload, &seen.survey));
+            let note = format!("restarting for {}", sources(&seen.survey));
+            tell(workload, Severity::Normal, "Reloaded", "Restart", note, plan);
+            return None;
+        }
+        Verdict::Wait(message) => {
+            // If one of those before it gets nowhere, nothing changes that would wake this one.
+            let deadlines = seen.board.iter().filter_map(|member| member.deadline(options));
+            if let Some(deadline) = deadlines.filter(|deadline| now < *deadline).min() {
+                plan.wake_by(deadline);
+            }
+            plan.because("WaitingForTurn", message);
+            return None;
+        }
+        Verdict::After(message) => {
+            plan.because("WaitingForOrder", message);
+            return None;
+        }
+        Verdict::Halted(message) => ("WaveFailed", message),
+        Verdict::Cycle(way) => {
+            ("OrderCycle", format!("{} has no beginning: {way}; take one of them out", names::RELOAD_AFTER))
+        }
+    };
+    let message = match reason {
+        "WaveFailed" => format!(
+            "not restarted for {}, since a workload that was did not become available: {message}; correct the configuration, or \
+             that workload",
+            sources(&seen.survey)
+        ),
+        _ => message,
+    };
+    plan.because(reason, message.clone());
+    Some(Blocked { reason, message })
+}
+
+/// Lets a Deployment roll again that was paused for some time after a change, by us or by Reloader.
+fn resume(now: Timestamp, options: &Options, workload: &Workload, plan: &mut Plan<()>) {
+    let paused_at = workload.annotation(&options.names.paused_at).filter(|_| workload.kind == names::DEPLOYMENT);
+    let Some(paused_at) = paused_at else { return };
+    let period = trigger::pause_period(options, workload).unwrap_or_default();
+    let until = paused_at.parse::<Timestamp>().ok().and_then(|at| at.checked_add(period).ok()).unwrap_or(now);
+    if now < until {
+        plan.wake_by(until);
+        plan.because("Paused", format!("paused after a change until {until}"));
+        return;
+    }
+    let annotations = serde_json::json!({ options.names.paused_at.as_str(): null });
+    let body = serde_json::json!({
+        "metadata": {"uid": workload.metadata.uid, "annotations": annotations}, "spec": {"paused": false},
+    });
+    plan.because("Resuming", "the pause after a change is over");
+    let why = "let it roll again after its pause".to_owned();
+    plan.writes.push(Write { target: workload.object(), verb: Verb::Merge { body, subresource: None }, why });
+}
+
+/// The sources that changed and who changed them, for people: `cm/web (by kubectl-edit)`.
+pub(crate) fn sources(survey: &Survey) -> String {
+    let one = |change: &Change| match &change.by {
+        Some(by) => format!("{} (by {by})", change.source),
+        None => change.source.to_string(),
+    };
+    survey.changes.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+pub(crate) fn tell(
+    workload: &Workload,
+    severity: Severity,
+    reason: &'static str,
+    action: &'static str,
+    note: String,
+    plan: &mut Plan<()>,
+) {
+    let (about, uid) = (workload.object(), workload.metadata.uid.clone());
+    plan.notices.push(Notice { about, uid, severity, reason, action, note });
+}

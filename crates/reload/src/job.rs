@@ -1,0 +1,152 @@
+//! Jobs, whose templates cannot be changed: they are deleted and made anew. What is to be made is kept in a
+//! ControllerRevision first, so that no failure and no crash in between loses the Job.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use trimtab_crds::names;
+use trimtab_plan::{Answer, Ask, Kind, Meta, ObjectRef, Plan, Question, Severity, Watched, Write};
+
+use crate::decide::{Snapshot, sources, tell};
+use crate::{Workload, trigger};
+
+/// On what is kept: the uid of the Job that is replaced.
+const REPLACES: &str = "trimtab.dev/replaces";
+/// Start of the names of what is kept.
+const PREFIX: &str = "reloaded-job-";
+
+/// What is kept of a Job while it is made anew, without the Job itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct KeptJob {
+    /// Metadata.
+    pub metadata: Meta,
+}
+
+impl KeptJob {
+    /// The name of the Job.
+    pub fn job(&self) -> &str {
+        self.metadata.name.strip_prefix(PREFIX).unwrap_or_default()
+    }
+}
+
+impl Watched for KeptJob {
+    const KIND: Kind = names::CONTROLLER_REVISION;
+
+    fn meta(&self) -> &Meta {
+        &self.metadata
+    }
+}
+
+/// Keeps what is to be made, and deletes the Job.
+pub(crate) fn begin(now: Timestamp, seen: &Snapshot, workload: &Workload, plan: &mut Plan<()>) {
+    let id = format!("job/{}/{}", workload.metadata.uid, workload.metadata.resource_version);
+    let Some(Answer::Object(job)) = seen.answers.get(&id) else {
+        plan.because("Reading", "reading the Job, to make it anew");
+        plan.asks.push(Ask { id, question: Question::Get(workload.object()), timeout_seconds: 10 });
+        return;
+    };
+    let record = trigger::record(now, workload, &seen.survey, true);
+    let mut body = cleaned(job);
+    for (name, value) in trigger::annotations(&record) {
+        body["metadata"]["annotations"][name.as_str()] = value;
+    }
+    let kept = kept_object(&workload.metadata.namespace, &workload.metadata.name);
+    let revision = json!({
+        "metadata": {
+            "labels": {names::RELOADED_JOB: "true", "app.kubernetes.io/managed-by": "trimtab"},
+            "annotations": {REPLACES: workload.metadata.uid},
+        },
+        "revision": 1,
+        "data": body,
+    });
+    plan.because("Replacing", format!("made anew for {}", sources(&seen.survey)));
+    plan.writes.push(Write::create(kept, revision, "keep the Job that is to be made"));
+    plan.writes.push(Write::delete(workload.object(), &workload.metadata.uid, "make room for it"));
+    tell(workload, Severity::Normal, "Reloaded", "Replace", format!("made anew for {}", sources(&seen.survey)), plan);
+}
+
+/// The Job is there, and so is what was kept: either the old one is still to go, or all is done.
+pub(crate) fn go_on(seen: &Snapshot, workload: &Workload, plan: &mut Plan<()>) {
+    let Some(kept) = &seen.kept else { return };
+    if kept.metadata.annotation(REPLACES) != Some(workload.metadata.uid.as_str()) {
+        plan.because("Replaced", "the Job was made anew");
+        let what = kept.metadata.object(names::CONTROLLER_REVISION);
+        plan.writes.push(Write::delete(what, &kept.metadata.uid, "forget what was kept of the Job"));
+        return;
+    }
+    plan.because("Replacing", "the Job is deleted, and made anew once it is gone");
+    if workload.metadata.deletion_timestamp.is_none() {
+        plan.writes.push(Write::delete(workload.object(), &workload.metadata.uid, "make room for the new one"));
+    }
+}
+
+/// The Job is gone: makes what was kept.
+pub(crate) fn make_again(seen: &Snapshot, plan: &mut Plan<()>) {
+    let Some(kept) = &seen.kept else { return };
+    let meta = &kept.metadata;
+    let id = format!("kept/{}", meta.uid);
+    let object = meta.object(names::CONTROLLER_REVISION);
+    plan.because("Replacing", "the Job is gone, and is made anew from what was kept of it");
+    match seen.answers.get(&id) {
+        Some(Answer::Object(revision)) => {
+            let target = names::JOB.object(&meta.namespace, kept.job());
+            plan.writes.push(Write::create(target, revision["data"].clone(), "make the Job anew"));
+        }
+        _ => plan.asks.push(Ask { id, question: Question::Get(object), timeout_seconds: 10 }),
+    }
+}
+
+fn kept_object(namespace: &str, job: &str) -> ObjectRef {
+    names::CONTROLLER_REVISION.object(namespace, &format!("{PREFIX}{job}"))
+}
+
+/// The Job as somebody would write it: without what the API server and the Job controller added.
+fn cleaned(job: &Value) -> Value {
+    const ADDED: [&str; 4] =
+        ["controller-uid", "batch.kubernetes.io/controller-uid", "job-name", "batch.kubernetes.io/job-name"];
+    let mut spec = job["spec"].clone();
+    let meta = &job["metadata"];
+    let mut labels = [meta["labels"].clone(), spec["template"]["metadata"]["labels"].clone()];
+    if spec["manualSelector"] != true {
+        if let Some(spec) = spec.as_object_mut() {
+            spec.remove("selector");
+        }
+        for map in labels.iter_mut().filter_map(Value::as_object_mut) {
+            ADDED.iter().for_each(|label| _ = map.remove(*label));
+        }
+    }
+    let [own, template] = labels;
+    if template.is_object() {
+        spec["template"]["metadata"]["labels"] = template;
+    }
+    let mut annotations = meta["annotations"].as_object().cloned().unwrap_or_default();
+    annotations.remove("batch.kubernetes.io/job-tracking");
+    json!({
+        "apiVersion": names::JOB.api_version(), "kind": names::JOB.kind,
+        "metadata": {
+            "labels": own, "annotations": annotations, "ownerReferences": meta["ownerReferences"],
+            "finalizers": Value::Null,
+        },
+        "spec": spec,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_is_kept_as_it_was_written() {
+        let job = json!({
+            "metadata": {"name": "j", "uid": "u", "resourceVersion": "1", "labels": {"a": "b", "job-name": "j"},
+                "annotations": {"x": "y"}},
+            "spec": {"selector": {"matchLabels": {"controller-uid": "u"}}, "backoffLimit": 3,
+                "template": {"metadata": {"labels": {"controller-uid": "u", "app": "j"}}, "spec": {}}},
+            "status": {"active": 1}
+        });
+        let kept = cleaned(&job);
+        assert_eq!(kept["spec"], json!({"backoffLimit": 3, "template": {"metadata": {"labels": {"app": "j"}}, "spec": {}}}));
+        assert_eq!(kept["metadata"]["labels"], json!({"a": "b"}));
+        assert!(kept.get("status").is_none() && kept["metadata"].get("uid").is_none());
+    }
+}

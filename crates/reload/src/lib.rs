@@ -1,0 +1,39 @@
+//! Reloads: workloads without a plan restart, or read their files anew, when configuration that they read has changed.
+//!
+//! Everything is told from what is there now: the revisions that are live, against those that a workload's annotations
+//! say its pods have. So a change made while nobody watched is found once, and nothing is done twice. There is no client,
+//! no clock and no random number.
+
+mod blocked;
+mod board;
+mod breaker;
+mod cron;
+mod decide;
+mod hot;
+mod job;
+mod labels;
+mod opt_in;
+mod options;
+mod pods;
+mod progress;
+mod record;
+mod survey;
+mod trigger;
+mod workload;
+
+pub use blocked::BLOCKED;
+pub use board::{Last, Member};
+pub use decide::{Snapshot, decide};
+pub use hot::{Action, Files, HOT_RELOAD, HotReload, Verify};
+pub use job::KeptJob;
+pub use labels::{LabelSelector, NoSelector};
+pub use opt_in::How;
+pub use options::{Options, ReloaderNames, Strategy};
+pub use pods::PodView;
+pub use progress::Progress;
+pub use record::{Applied, Record, Reload};
+pub use survey::{Change, Is, Survey, survey};
+pub use workload::{
+    Container, CronJobView, DaemonSetView, DeploymentView, JobView, Mount, RolloutView, StatefulSetView, Template, Use,
+    Workload, trigger_variable,
+};

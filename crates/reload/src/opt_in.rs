@@ -1,0 +1,213 @@
+//! Which changes of which sources reload a workload: by our annotation, or by Reloader's in Reloader's order. Not whether
+//! anything has changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use regex::{Regex, RegexBuilder};
+use serde::Serialize;
+use trimtab_config::{Object, Source, SourceKind};
+use trimtab_crds::names;
+
+use crate::options::{EXCLUDE_CONFIG_MAPS, EXCLUDE_SECRETS};
+use crate::{Options, Workload};
+
+/// Whose annotation a reload follows from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum How {
+    /// Ours.
+    Native,
+    /// Reloader's, or its flag that reloads everything.
+    Reloader,
+}
+
+/// An expression from an annotation gets no more memory than this.
+const LARGEST_PATTERN: usize = 1 << 16;
+
+impl Options {
+    /// Whether a workload is looked at at all.
+    pub fn participates(&self, workload: &Workload) -> bool {
+        let meta = &workload.metadata;
+        let managed = workload.annotation(names::PLAN).is_some_and(|plan| !plan.is_empty())
+            || workload.annotation(names::CONFIG_TRACK) == Some("Referenced");
+        let by_cron_job = workload.kind == names::JOB && meta.controller().is_some();
+        let ignored = (self.ignore_jobs && workload.kind == names::JOB)
+            || (self.ignore_cron_jobs && workload.kind == names::CRON_JOB)
+            || self.ignored_namespaces.contains(&meta.namespace);
+        meta.deletion_timestamp.is_none() && !managed && !by_cron_job && !ignored
+    }
+
+    /// Whether, and by whose rules, changes of a source reload a workload. `object` is the source, if it is there.
+    pub fn how(&self, workload: &Workload, source: &Source, object: Option<&Object>) -> Option<How> {
+        if let Some(object) = object {
+            let says = |name: &str| object.metadata.annotation(name);
+            let off = says(names::RELOAD).is_some_and(is_off) || says(&self.names.ignore) == Some("true");
+            if off || !self.source_labels.matches(&object.metadata.labels) {
+                return None;
+            }
+        }
+        let ignored = self.ignored_sources.contains(&source.kind);
+        match workload.annotation(names::RELOAD) {
+            Some(_) if ignored => None,
+            Some(wish) => native(workload, wish, source).then_some(How::Native),
+            None => (!ignored && self.reloader(workload, source, object)).then_some(How::Reloader),
+        }
+    }
+
+    /// Reloader's own order of rules.
+    fn reloader(&self, workload: &Workload, source: &Source, object: Option<&Object>) -> bool {
+        let exclude = if source.kind == SourceKind::ConfigMap { EXCLUDE_CONFIG_MAPS } else { EXCLUDE_SECRETS };
+        let from = [&workload.metadata.annotations, &workload.template.annotations];
+        let mut excluded = from.iter().filter_map(|annotations| annotations.get(exclude)).flat_map(|v| entries(v));
+        if excluded.any(|name| name == source.name) {
+            return false;
+        }
+        let annotations = self.reloader_annotations(workload);
+        let says = |name: &String| annotations.get(name).map(String::as_str);
+        let (typed, named) = match source.kind {
+            SourceKind::ConfigMap => (&self.names.config_map_auto, &self.names.config_map),
+            SourceKind::Secret => (&self.names.secret_auto, &self.names.secret),
+        };
+        if says(named).is_some_and(|list| entries(list).any(|entry| is_named(entry, &source.name))) {
+            return true;
+        }
+        if !workload.template.uses.contains_key(source) {
+            return false;
+        }
+        let tagged = object.is_some_and(|o| o.metadata.annotation(&self.names.matching) == Some("true"));
+        if says(&self.names.search) == Some("true") && tagged {
+            return true;
+        }
+        let (auto, typed) = (says(&self.names.auto), says(typed));
+        let unset = auto.is_none_or(str::is_empty) && typed.is_none_or(str::is_empty);
+        auto.is_some_and(is_true) || typed.is_some_and(is_true) || (unset && self.auto_reload_all)
+    }
+
+    /// The workload's own annotations where any of them opts in or out, else those of its template.
+    fn reloader_annotations<'w>(&self, workload: &'w Workload) -> &'w BTreeMap<String, String> {
+        let names = &self.names;
+        let all = [&names.auto, &names.config_map_auto, &names.secret_auto, &names.config_map, &names.secret];
+        let own = &workload.metadata.annotations;
+        let there = all.into_iter().chain([&names.search]).any(|name| own.contains_key(name));
+        if there { own } else { &workload.template.annotations }
+    }
+
+    /// What a workload may be reloaded for: all that it reads, and what annotations name. `matching` gives the sources of
+    /// its namespace whose names an expression fits.
+    pub fn candidates(
+        &self,
+        workload: &Workload,
+        matching: impl Fn(SourceKind, &Regex) -> Vec<String>,
+    ) -> BTreeSet<Source> {
+        let mut found: BTreeSet<Source> = workload.template.uses.keys().cloned().collect();
+        for (kind, entry) in self.named(workload) {
+            match pattern(&entry) {
+                None => found.extend([Source { kind, name: entry }]),
+                Some(Ok(regex)) => {
+                    found.extend(matching(kind, &regex).into_iter().map(|name| Source { kind, name }));
+                }
+                // Said by `problems`.
+                Some(Err(_)) => {}
+            }
+        }
+        found
+    }
+
+    /// The sources that annotations name, by kind; expressions among them.
+    fn named(&self, workload: &Workload) -> Vec<(SourceKind, String)> {
+        if let Some(wish) = workload.annotation(names::RELOAD) {
+            let named = entries(wish).filter_map(|entry| entry.parse::<Source>().ok());
+            return named.map(|source| (source.kind, source.name)).collect();
+        }
+        let annotations = self.reloader_annotations(workload);
+        let of = |kind, name: &String| {
+            let list = annotations.get(name).map(String::as_str).unwrap_or_default();
+            entries(list).map(|entry| (kind, entry.to_owned())).collect::<Vec<_>>()
+        };
+        let maps = of(SourceKind::ConfigMap, &self.names.config_map);
+        maps.into_iter().chain(of(SourceKind::Secret, &self.names.secret)).collect()
+    }
+
+    /// The sources that are named in so many letters, to look a workload up by.
+    pub fn literals(&self, workload: &Workload) -> BTreeSet<Source> {
+        let named = self.named(workload).into_iter().filter(|(_, entry)| pattern(entry).is_none());
+        let named = named.map(|(kind, name)| Source { kind, name });
+        workload.template.uses.keys().cloned().chain(named).collect()
+    }
+
+    /// Whether expressions name some of a workload's sources.
+    pub fn has_patterns(&self, workload: &Workload) -> bool {
+        self.named(workload).iter().any(|(_, entry)| matches!(pattern(entry), Some(Ok(_))))
+    }
+
+    /// What is wrong with a workload's annotations; for people.
+    pub fn problems(&self, workload: &Workload) -> Vec<String> {
+        let mut problems = vec![];
+        if let Some(wish) = workload.annotation(names::RELOAD) {
+            let odd = entries(wish).filter(|entry| !is_word(entry) && entry.parse::<Source>().is_err());
+            problems.extend(odd.map(|entry| {
+                let entry: String = entry.chars().take(80).collect();
+                format!("{}: {entry:?} is unknown: write auto, configmaps, secrets, off, cm/NAME or secret/NAME", names::RELOAD)
+            }));
+        }
+        for (_, entry) in self.named(workload) {
+            if let Some(Err(_)) = pattern(&entry) {
+                let entry: String = entry.chars().take(80).collect();
+                problems.push(format!("{entry:?} is no name and no regular expression: correct the annotation"));
+            }
+        }
+        problems
+    }
+}
+
+/// The entries of a list in an annotation.
+fn entries(list: &str) -> impl Iterator<Item = &str> {
+    list.split(',').map(str::trim).filter(|entry| !entry.is_empty())
+}
+
+fn is_true(value: &str) -> bool {
+    matches!(value.trim(), "1" | "t" | "T" | "TRUE" | "true" | "True")
+}
+
+fn is_off(value: &str) -> bool {
+    matches!(value.trim(), "off" | "false" | "none")
+}
+
+fn is_word(entry: &str) -> bool {
+    is_off(entry) || matches!(entry, "auto" | "true") || kind_word(entry).is_some()
+}
+
+fn kind_word(entry: &str) -> Option<SourceKind> {
+    match entry {
+        "configmaps" | "configmap" => Some(SourceKind::ConfigMap),
+        "secrets" | "secret" => Some(SourceKind::Secret),
+        _ => None,
+    }
+}
+
+fn native(workload: &Workload, wish: &str, source: &Source) -> bool {
+    let excluded = workload.annotation(names::RELOAD_EXCLUDE).unwrap_or_default();
+    let names = |entry: &str| kind_word(entry) == Some(source.kind) || entry.parse().is_ok_and(|named: Source| named == *source);
+    if is_off(wish) || entries(excluded).any(names) {
+        return false;
+    }
+    let read = workload.template.uses.contains_key(source);
+    let all = |entry: &str| matches!(entry, "auto" | "true") || kind_word(entry) == Some(source.kind);
+    entries(wish).any(|entry| (read && all(entry)) || entry.parse().is_ok_and(|named: Source| named == *source))
+}
+
+/// The expression that an entry is; `None` if it is a plain name.
+fn pattern(entry: &str) -> Option<Result<Regex, regex::Error>> {
+    // A dot is an expression to Reloader, and part of a name to everybody else.
+    if entry.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.')) {
+        return None;
+    }
+    Some(RegexBuilder::new(&format!("^(?:{entry})$")).size_limit(LARGEST_PATTERN).build())
+}
+
+fn is_named(entry: &str, name: &str) -> bool {
+    match pattern(entry) {
+        None => entry == name,
+        Some(Ok(regex)) => regex.is_match(name),
+        Some(Err(_)) => false,
+    }
+}

@@ -1,0 +1,273 @@
+//! Pods as reloads see them: whose they are, when they were made, and whether they can be asked to read their files anew.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize};
+use trimtab_crds::names;
+use trimtab_plan::{Kind, Meta, OwnerRef, Watched};
+
+use crate::Change;
+
+/// A pod, without what no decision here reads.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodView {
+    /// Metadata; of labels and annotations those that count here.
+    pub metadata: Meta,
+    /// Its address, once it has one.
+    pub ip: Box<str>,
+    /// Whether its containers run and are ready.
+    pub ready: bool,
+    /// Why a container does not start, if one does not: `CrashLoopBackOff`.
+    pub stuck: Option<Box<str>>,
+}
+
+/// Labels by which controllers tell the revisions of their pods apart.
+const REVISIONS: [&str; 3] = [names::POD_TEMPLATE_HASH, "controller-revision-hash", ROLLOUT_HASH];
+const ROLLOUT_HASH: &str = "rollouts-pod-template-hash";
+/// States of a waiting container that do not pass by themselves.
+const STUCK: [&str; 6] = [
+    "CrashLoopBackOff",
+    "ImagePullBackOff",
+    "ErrImagePull",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "RunContainerError",
+];
+
+impl PodView {
+    /// The workload that a pod belongs to.
+    pub fn workload(&self) -> Option<(Kind, &str)> {
+        let owner = self.metadata.controller()?;
+        let stem = |label| owner.name.strip_suffix(self.metadata.labels.get(label)?.as_str())?.strip_suffix('-');
+        if owner.is(&names::REPLICA_SET) {
+            let rollout = stem(ROLLOUT_HASH).map(|name| (names::ROLLOUT, name));
+            return rollout.or_else(|| stem(names::POD_TEMPLATE_HASH).map(|name| (names::DEPLOYMENT, name)));
+        }
+        let kinds = [names::STATEFUL_SET, names::DAEMON_SET];
+        kinds.into_iter().find(|kind| owner.is(kind)).map(|kind| (kind, owner.name.as_str()))
+    }
+
+    /// Whether it is there to stay.
+    pub fn stays(&self) -> bool {
+        self.metadata.deletion_timestamp.is_none()
+    }
+
+    /// Whether it was certainly made after a change, and so started on the new data. Times are of whole seconds: in a tie
+    /// it may have been made before.
+    pub fn is_after(&self, change: &Change) -> bool {
+        let (Some(made), Some(written)) = (self.metadata.creation_timestamp, change.written()) else { return false };
+        change.dated && made.as_second() > written.as_second()
+    }
+
+    fn revision(&self) -> Option<&str> {
+        REVISIONS.iter().find_map(|label| self.metadata.labels.get(*label)).map(String::as_str)
+    }
+}
+
+/// What pods say of changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fresh {
+    /// Every pod started after the changes.
+    All,
+    /// The newest revision's did; those of older ones are still there.
+    Newest,
+    /// Some did not.
+    No,
+}
+
+/// Whether a workload's pods started after its changes.
+pub(crate) fn freshness<P: AsRef<PodView>>(pods: &[P], changes: &[Change]) -> Fresh {
+    let pods: Vec<&PodView> = pods.iter().map(AsRef::as_ref).filter(|pod| pod.stays()).collect();
+    let fresh = |pod: &&PodView| changes.iter().all(|change| pod.is_after(change));
+    if pods.is_empty() {
+        return Fresh::No;
+    }
+    if pods.iter().all(fresh) {
+        return Fresh::All;
+    }
+    let made = |pod: &PodView| pod.metadata.creation_timestamp.unwrap_or(Timestamp::MIN);
+    let newest = pods.iter().max_by_key(|pod| made(pod)).and_then(|pod| pod.revision());
+    let of_newest = pods.iter().filter(|pod| newest.is_some() && pod.revision() == newest);
+    if of_newest.clone().all(fresh) && newest.is_some() { Fresh::Newest } else { Fresh::No }
+}
+
+#[derive(Deserialize)]
+struct Raw {
+    metadata: RawMeta,
+    #[serde(default)]
+    status: RawStatus,
+}
+
+/// [`Meta`] as far as it is kept.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawMeta {
+    name: String,
+    #[serde(default)]
+    namespace: String,
+    #[serde(default)]
+    uid: String,
+    #[serde(default)]
+    resource_version: String,
+    creation_timestamp: Option<Timestamp>,
+    deletion_timestamp: Option<Timestamp>,
+    #[serde(default)]
+    labels: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    annotations: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    owner_references: Option<Vec<OwnerRef>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct RawStatus {
+    #[serde(rename = "podIP")]
+    pod_ip: Option<Box<str>>,
+    conditions: Option<Vec<RawCondition>>,
+    container_statuses: Option<Vec<RawContainer>>,
+    init_container_statuses: Option<Vec<RawContainer>>,
+}
+
+#[derive(Deserialize)]
+struct RawCondition {
+    #[serde(rename = "type")]
+    type_: Box<str>,
+    status: Box<str>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RawContainer {
+    state: RawState,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RawState {
+    waiting: Option<RawWaiting>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RawWaiting {
+    reason: Box<str>,
+}
+
+impl From<Raw> for PodView {
+    fn from(Raw { metadata: meta, status }: Raw) -> Self {
+        let ready = |c: &RawCondition| &*c.type_ == "Ready" && &*c.status == "True";
+        let containers = status.container_statuses.into_iter().chain(status.init_container_statuses).flatten();
+        let mut reasons = containers.filter_map(|container| container.state.waiting).map(|waiting| waiting.reason);
+        let kept = |all: Option<BTreeMap<String, String>>, keep: &[&str]| -> BTreeMap<String, String> {
+            all.into_iter().flatten().filter(|(name, _)| keep.contains(&name.as_str())).collect()
+        };
+        Self {
+            ip: status.pod_ip.unwrap_or_default(),
+            ready: status.conditions.iter().flatten().any(ready),
+            stuck: reasons.find(|reason| STUCK.contains(&&**reason)),
+            metadata: Meta {
+                name: meta.name,
+                namespace: meta.namespace,
+                uid: meta.uid,
+                resource_version: meta.resource_version,
+                generation: 0,
+                creation_timestamp: meta.creation_timestamp,
+                deletion_timestamp: meta.deletion_timestamp,
+                labels: kept(meta.labels, &REVISIONS),
+                annotations: kept(meta.annotations, &[names::RELOADED]),
+                owner_references: meta.owner_references.unwrap_or_default(),
+            },
+        }
+    }
+}
+
+impl Watched for PodView {
+    const KIND: Kind = names::POD;
+
+    fn meta(&self) -> &Meta {
+        &self.metadata
+    }
+}
+
+impl<'de> Deserialize<'de> for PodView {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Raw::deserialize(deserializer).map(Into::into)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use trimtab_config::{Pin, Source};
+
+    use super::*;
+    use crate::record::Applied;
+    use crate::{How, Is};
+
+    fn pod(value: Value) -> PodView {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn owned(owner: Value, labels: Value) -> PodView {
+        pod(json!({"metadata": {"name": "p", "labels": labels, "ownerReferences": [owner]}}))
+    }
+
+    #[test]
+    fn a_pod_s_workload_is_found() {
+        let set = |kind: &str, name: &str| json!({"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": "u", "controller": true});
+        let web = owned(set("ReplicaSet", "web-7d4"), json!({"pod-template-hash": "7d4", "app": "x"}));
+        assert_eq!(web.workload(), Some((names::DEPLOYMENT, "web")));
+        assert_eq!(web.metadata.labels.len(), 1);
+        let rollout = owned(set("ReplicaSet", "web-7d4"), json!({"rollouts-pod-template-hash": "7d4"}));
+        assert_eq!(rollout.workload(), Some((names::ROLLOUT, "web")));
+        assert_eq!(owned(set("DaemonSet", "log"), json!({})).workload(), Some((names::DAEMON_SET, "log")));
+        assert_eq!(owned(set("ReplicaSet", "own"), json!({})).workload(), None);
+    }
+
+    fn made(at: &str, revision: &str) -> PodView {
+        let labels = json!({"pod-template-hash": revision});
+        pod(json!({"metadata": {"name": "p", "creationTimestamp": at, "labels": labels}}))
+    }
+
+    fn change(written: &str) -> Change {
+        Change {
+            source: Source::config_map("a"),
+            how: How::Native,
+            is: Is::Changed,
+            to: Applied { pin: Pin::Absent, written: written.parse().ok() },
+            by: None,
+            dated: true,
+            trigger: None,
+        }
+    }
+
+    #[test]
+    fn pods_that_started_after_a_change_are_told_from_those_before() {
+        let changed = [change("2026-01-01T00:00:10Z")];
+        let of = |pods: &[(&str, &str)], changed: &[Change]| {
+            let pods: Vec<_> = pods.iter().map(|(s, r)| std::sync::Arc::new(made(&format!("2026-01-01T00:00:{s}Z"), r))).collect();
+            freshness(&pods, changed)
+        };
+        assert_eq!(of(&[("11", "a"), ("12", "a")], &changed), Fresh::All);
+        assert_eq!(of(&[("10", "a"), ("12", "a")], &changed), Fresh::No);
+        assert_eq!(of(&[("05", "a"), ("12", "b")], &changed), Fresh::Newest);
+        assert_eq!(of(&[("05", "a")], &changed), Fresh::No);
+        assert_eq!(of(&[], &changed), Fresh::No);
+        // The time of a change that nobody dated is that of the one before.
+        assert_eq!(of(&[("12", "a")], &[Change { dated: false, ..change("2026-01-01T00:00:10Z") }]), Fresh::No);
+    }
+
+    #[test]
+    fn readiness_and_stuck_containers_are_read() {
+        let seen = pod(json!({"metadata": {"name": "p"}, "status": {"podIP": "10.0.0.1",
+            "conditions": [{"type": "Ready", "status": "True"}],
+            "containerStatuses": [{"state": {"waiting": {"reason": "CrashLoopBackOff"}}}, {"state": {"running": {}}}]}}));
+        assert!(seen.ready && seen.stuck.as_deref() == Some("CrashLoopBackOff") && &*seen.ip == "10.0.0.1");
+        let starting = pod(json!({"metadata": {"name": "p"}, "status": {
+            "containerStatuses": [{"state": {"waiting": {"reason": "ContainerCreating"}}}]}}));
+        assert!(!starting.ready && starting.stuck.is_none());
+    }
+}

@@ -1,0 +1,153 @@
+//! What has changed for a workload: the revisions that its pods have against those that are live. Not what is done about it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::Value;
+use trimtab_config::{Object, Pin, Source, SourceKind};
+
+use crate::options::LAST_RELOADED_FROM;
+use crate::record::{Applied, Record, revision};
+use crate::workload::{Template, trigger_variable};
+use crate::{How, Options, Workload};
+
+/// What has changed for a workload.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Survey {
+    /// Sources whose live revision its pods do not have.
+    pub changes: Vec<Change>,
+    /// What its record is to say of everything else.
+    #[serde(skip)]
+    pub kept: BTreeMap<Source, Applied>,
+    /// Whether the record says so already.
+    pub recorded: bool,
+}
+
+/// A source that changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// The source.
+    pub source: Source,
+    /// Whose rules it is reloaded by.
+    pub how: How,
+    /// Whether it is new, gone, or has other data.
+    pub is: Is,
+    /// The live revision.
+    #[serde(skip)]
+    pub to: Applied,
+    /// Who wrote it last, as the API server recorded it.
+    pub by: Option<Box<str>>,
+    /// Whether its time is that of this change: some writes leave the time of the one before.
+    pub dated: bool,
+    /// The digest to write where Reloader writes one.
+    #[serde(skip)]
+    pub trigger: Option<String>,
+}
+
+/// What became of a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Is {
+    /// It was not there before.
+    Created,
+    /// It has other data.
+    Changed,
+    /// It is gone.
+    Deleted,
+}
+
+/// Compares what is live with what a workload's pods have.
+pub fn survey<'o>(
+    options: &Options,
+    workload: &Workload,
+    candidates: &BTreeSet<Source>,
+    live: impl Fn(&Source) -> Option<&'o Object>,
+) -> Survey {
+    let record = Record::of(workload);
+    let mut survey = Survey::default();
+    let key = options.digest_key.bytes();
+    let mut concerned = BTreeSet::new();
+    for source in candidates {
+        let object = live(source);
+        let Some(how) = options.how(workload, source, object) else { continue };
+        concerned.insert(source);
+        let to = Applied { pin: revision(object, key), written: object.and_then(|o| o.author.as_ref()?.at) };
+        let known = record.applied.get(source);
+        match compare(options, how, &workload.template, source, object, known, &to.pin) {
+            Some(is) => survey.changes.push(Change {
+                source: source.clone(),
+                how,
+                is,
+                by: object.and_then(|o| Some(o.author.as_ref()?.manager.clone())),
+                dated: known.is_some_and(|known| known.written.is_some() && known.written < to.written),
+                trigger: object.map(|o| o.trigger_hash(key)),
+                to,
+            }),
+            // A source that is gone keeps its last revision: if it comes back as it was, nothing has changed.
+            None => {
+                let gone = to.pin == Pin::Absent;
+                let kept = known.filter(|known| gone || known.pin == to.pin).cloned().unwrap_or(to);
+                survey.kept.insert(source.clone(), kept);
+            }
+        }
+    }
+    let forgotten = record.applied.keys().any(|source| !concerned.contains(source));
+    survey.recorded = !forgotten && survey.kept.iter().all(|(source, kept)| record.applied.get(source) == Some(kept));
+    survey
+}
+
+/// What became of a source since the pods were made; `None` if nothing did, or nobody knows.
+fn compare(
+    options: &Options,
+    how: How,
+    template: &Template,
+    source: &Source,
+    object: Option<&Object>,
+    known: Option<&Applied>,
+    to: &Pin,
+) -> Option<Is> {
+    if known.is_some_and(|known| known.pin == *to) {
+        return None;
+    }
+    let noted = noted(template, source);
+    let Some(object) = object else {
+        let had = known.is_some_and(|known| known.pin != Pin::Absent) || noted.is_some();
+        return (had && how == How::Reloader && options.on_delete).then_some(Is::Deleted);
+    };
+    if let Some(noted) = noted {
+        let same = noted == object.reloader_hash() || noted == object.trigger_hash(options.digest_key.bytes());
+        return (!same).then_some(Is::Changed);
+    }
+    match known.map(|known| &known.pin) {
+        // Seen for the first time: what the pods have is what there is, as far as anybody can tell.
+        None => None,
+        Some(Pin::Absent) => (how == How::Native || options.on_create).then_some(Is::Created),
+        Some(Pin::Revision(_)) => Some(Is::Changed),
+    }
+}
+
+/// The digest of a source that Reloader, or we in its place, noted in a template.
+fn noted<'t>(template: &'t Template, source: &Source) -> Option<std::borrow::Cow<'t, str>> {
+    let variable = trigger_variable(source);
+    // Two names can make one variable: then its value is of either.
+    let shared = template.uses.keys().any(|other| other != source && trigger_variable(other) == variable);
+    let mut values = template.containers.iter().filter_map(|container| container.triggers.get(variable.as_str()));
+    if let Some(value) = values.next().filter(|_| !shared) {
+        return Some(value.as_ref().into());
+    }
+    let note: Value = serde_json::from_str(template.annotations.get(LAST_RELOADED_FROM)?).ok()?;
+    let kind = note["type"].as_str().or(note["kind"].as_str())?;
+    let same = match source.kind {
+        SourceKind::ConfigMap => kind.eq_ignore_ascii_case("configmap"),
+        SourceKind::Secret => kind.eq_ignore_ascii_case("secret"),
+    };
+    let hash = note["hash"].as_str().filter(|_| same && note["name"] == *source.name)?;
+    Some(hash.to_owned().into())
+}
+
+impl Change {
+    /// When its data was written, if that can be told.
+    pub fn written(&self) -> Option<Timestamp> {
+        self.to.written.filter(|_| self.is != Is::Deleted)
+    }
+}
