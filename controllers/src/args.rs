@@ -10,7 +10,7 @@ use trimtab::{ManagerOptions, lease};
 #[command(name = "trimtab-manager", version)]
 pub struct Args {
     /// The controllers to run.
-    #[arg(long, value_delimiter = ',', default_value = "release,config", value_name = "A,B")]
+    #[arg(long, value_delimiter = ',', default_value = "release,config,reload", value_name = "A,B")]
     pub controllers: Vec<String>,
 
     /// Take a lease first, so that of several replicas one works and the others stand by.
@@ -45,6 +45,18 @@ pub struct Args {
     /// Work in these namespaces only.
     #[arg(long, value_delimiter = ',', value_name = "A,B")]
     pub namespaces: Vec<String>,
+
+    /// How logs are written: text or json. By default text on a terminal, else JSON.
+    #[arg(long, default_value = "", value_name = "FORMAT")]
+    pub log_format: String,
+
+    /// Which logs are written: error, warn, info, debug, trace.
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc here would become the text of the first group of flags")]
+    pub reload: crate::reload::args::ReloadArgs,
 }
 
 /// An address to listen at, if any.
@@ -62,7 +74,7 @@ fn address(text: &str) -> Result<Address, String> {
         .map_err(|_| format!("{text:?} is no address: write HOST:PORT, :PORT or 0"))
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     trimtab_crds::parse_duration(text).ok_or_else(|| format!("{text:?} is no duration: write for example 15s"))
 }
 

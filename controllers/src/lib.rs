@@ -4,7 +4,9 @@
 pub mod args;
 pub mod digest_key;
 pub mod manager;
+pub mod reload;
 pub mod rollout;
 pub mod sources;
 pub mod tracking;
 pub mod validation;
+pub mod workload;

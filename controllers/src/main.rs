@@ -8,9 +8,11 @@ use trimtab_controllers::{args::Args, manager};
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let level = || EnvFilter::new(args.log_level.as_deref().unwrap_or("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| level());
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if std::io::stderr().is_terminal() {
+    let text = args.log_format == "text" || (args.log_format.is_empty() && std::io::stderr().is_terminal());
+    if text {
         logs.init();
     } else {
         logs.json().init();

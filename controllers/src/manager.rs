@@ -1,18 +1,21 @@
 //! Wiring: which controllers a process runs, one row each.
 
 use anyhow::{Context, bail};
+use kube::Client;
 use trimtab::{ControllerOptions, Manager};
+use trimtab_crds::names;
 
 use crate::{
     args::Args,
     digest_key,
+    reload::Reloading,
     rollout::{self, Rollout},
     tracking::{self, Tracking},
     validation,
 };
 
 /// The names that `--controllers` takes.
-pub const CONTROLLERS: [&str; 2] = ["release", "config"];
+pub const CONTROLLERS: [&str; 3] = ["release", "config", "reload"];
 
 /// Runs the manager until it is asked to end.
 ///
@@ -30,7 +33,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let namespace = args.lease_namespace.clone().unwrap_or(namespace);
     let (quiet_period, digest_key) = (args.config_quiet_period, digest_key::read_or_make(&client, &namespace).await?);
     let rollout = rollout::Options { quiet_period, digest_key: digest_key.clone() };
-    let tracking = tracking::Options { quiet_period, digest_key };
+    let tracking = tracking::Options { quiet_period, digest_key: digest_key.clone() };
+    let reload = args.reload.setup(quiet_period, digest_key, has_rollouts(&client).await);
     let mut manager = Manager::new(client, options);
     for name in &args.controllers {
         match name.as_str() {
@@ -43,8 +47,24 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             "config" => {
                 manager.controller(ControllerOptions::default(), |watches| Tracking::new(watches, tracking.clone()))
             }
+            "reload" => {
+                let options = ControllerOptions { workers: 16, ..ControllerOptions::default() };
+                manager.controller(options, |watches| Reloading::new(watches, reload.clone()))
+            }
             other => bail!("there is no controller {other:?}: use one of {}", CONTROLLERS.join(", ")),
         };
     }
     manager.run(shutdown).await.context("the manager ended")
+}
+
+/// Whether the cluster has Rollouts of Argo Rollouts.
+async fn has_rollouts(client: &Client) -> bool {
+    let version = format!("{}/{}", names::ROLLOUT.group, names::ROLLOUT.version);
+    match client.list_api_group_resources(&version).await {
+        Ok(list) => list.resources.iter().any(|resource| resource.name == names::ROLLOUT.plural),
+        Err(error) => {
+            tracing::debug!(%error, "no Rollouts of Argo Rollouts are found; once their CRD is there, start anew");
+            false
+        }
+    }
 }

@@ -9,7 +9,7 @@ use trimtab_config::{
 };
 
 /// Helm keeps its releases in Secrets, large ones and many. No pod reads them.
-const NOT_HELM: &str = "type!=helm.sh/release.v1";
+pub const NOT_HELM: &str = "type!=helm.sh/release.v1";
 
 /// The stores of ConfigMaps and Secrets.
 #[derive(Debug)]

@@ -6,6 +6,7 @@ mod app;
 mod configured;
 mod fleet;
 mod manager;
+mod reloads;
 mod watcher;
 
 pub use account::{Account, Requests};
@@ -13,6 +14,7 @@ pub use app::{App, Shape};
 pub use configured::Configured;
 pub use fleet::{Fleet, is_stable};
 pub use manager::ManagerProcess;
+pub use reloads::{Reading, Reloads};
 pub use watcher::{PodHistory, PodWatch};
 
 use std::{path::PathBuf, sync::Arc};

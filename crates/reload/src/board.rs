@@ -108,7 +108,7 @@ impl Member {
         let late = last.at.checked_add(options.deadline).is_ok_and(|deadline| now >= deadline);
         match &last.progress {
             Progress::Settled => None,
-            Progress::Failed(why) => Some(format!("{}: {why}", self.id)),
+            Progress::Failed(why) => Some(format!("{}: {}", self.id, why.trim_end_matches('.'))),
             Progress::Rolling if late => {
                 Some(format!("{} is not available {} min after it", self.id, options.deadline.as_secs() / 60))
             }

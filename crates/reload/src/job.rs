@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use trimtab_crds::names;
-use trimtab_plan::{Answer, Ask, Kind, Meta, ObjectRef, Plan, Question, Severity, Watched, Write};
+use trimtab_plan::{Answer, Ask, Kind, Meta, Plan, Question, Severity, Watched, Write};
 
 use crate::decide::{Snapshot, sources, tell};
 use crate::{Workload, trigger};
@@ -23,6 +23,11 @@ pub struct KeptJob {
 }
 
 impl KeptJob {
+    /// The name of what is kept of a Job.
+    pub fn name_of(job: &str) -> String {
+        format!("{PREFIX}{job}")
+    }
+
     /// The name of the Job.
     pub fn job(&self) -> &str {
         self.metadata.name.strip_prefix(PREFIX).unwrap_or_default()
@@ -50,7 +55,8 @@ pub(crate) fn begin(now: Timestamp, seen: &Snapshot, workload: &Workload, plan: 
     for (name, value) in trigger::annotations(&record) {
         body["metadata"]["annotations"][name.as_str()] = value;
     }
-    let kept = kept_object(&workload.metadata.namespace, &workload.metadata.name);
+    let kept = names::CONTROLLER_REVISION
+        .object(&workload.metadata.namespace, &KeptJob::name_of(&workload.metadata.name));
     let revision = json!({
         "metadata": {
             "labels": {names::RELOADED_JOB: "true", "app.kubernetes.io/managed-by": "trimtab"},
@@ -94,10 +100,6 @@ pub(crate) fn make_again(seen: &Snapshot, plan: &mut Plan<()>) {
         }
         _ => plan.asks.push(Ask { id, question: Question::Get(object), timeout_seconds: 10 }),
     }
-}
-
-fn kept_object(namespace: &str, job: &str) -> ObjectRef {
-    names::CONTROLLER_REVISION.object(namespace, &format!("{PREFIX}{job}"))
 }
 
 /// The Job as somebody would write it: without what the API server and the Job controller added.

@@ -36,6 +36,21 @@ impl Options {
         meta.deletion_timestamp.is_none() && !managed && !by_cron_job && !ignored
     }
 
+    /// Whether there is anything to say about a workload: it may be reloaded, or was.
+    pub fn opted_in(&self, workload: &Workload) -> bool {
+        let own = &workload.metadata.annotations;
+        let ours = [names::RELOAD, names::RELOAD_APPLIED, names::RELOAD_BLOCKED, &self.names.paused_at];
+        let reloader = self.reloader_annotations(workload);
+        let by_reloader = self.reloader_names().into_iter().any(|name| reloader.contains_key(name));
+        self.participates(workload)
+            && (self.auto_reload_all || by_reloader || ours.iter().any(|name| own.contains_key(*name)))
+    }
+
+    fn reloader_names(&self) -> [&String; 6] {
+        let names = &self.names;
+        [&names.auto, &names.config_map_auto, &names.secret_auto, &names.config_map, &names.secret, &names.search]
+    }
+
     /// Whether, and by whose rules, changes of a source reload a workload. `object` is the source, if it is there.
     pub fn how(&self, workload: &Workload, source: &Source, object: Option<&Object>) -> Option<How> {
         if let Some(object) = object {
@@ -84,10 +99,8 @@ impl Options {
 
     /// The workload's own annotations where any of them opts in or out, else those of its template.
     fn reloader_annotations<'w>(&self, workload: &'w Workload) -> &'w BTreeMap<String, String> {
-        let names = &self.names;
-        let all = [&names.auto, &names.config_map_auto, &names.secret_auto, &names.config_map, &names.secret];
         let own = &workload.metadata.annotations;
-        let there = all.into_iter().chain([&names.search]).any(|name| own.contains_key(name));
+        let there = self.reloader_names().into_iter().any(|name| own.contains_key(name));
         if there { own } else { &workload.template.annotations }
     }
 
@@ -96,14 +109,15 @@ impl Options {
     pub fn candidates(
         &self,
         workload: &Workload,
-        matching: impl Fn(SourceKind, &Regex) -> Vec<String>,
+        matching: impl Fn(SourceKind, &dyn Fn(&str) -> bool) -> Vec<String>,
     ) -> BTreeSet<Source> {
         let mut found: BTreeSet<Source> = workload.template.uses.keys().cloned().collect();
         for (kind, entry) in self.named(workload) {
             match pattern(&entry) {
                 None => found.extend([Source { kind, name: entry }]),
                 Some(Ok(regex)) => {
-                    found.extend(matching(kind, &regex).into_iter().map(|name| Source { kind, name }));
+                    let names = matching(kind, &|name| regex.is_match(name));
+                    found.extend(names.into_iter().map(|name| Source { kind, name }));
                 }
                 // Said by `problems`.
                 Some(Err(_)) => {}

@@ -1,45 +1,16 @@
 //! The controller of frozen configuration without steps: wakes StatefulSets and DaemonSets that opted in, gathers what they
 //! read, and leaves every decision to `trimtab-config`.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use trimtab::{Controller, Permission, Selector, Store, Watches};
 use trimtab_config::{DaemonSetView, DigestKey, RevisionView, StatefulSetView, Tracked, TrackedSnapshot, track};
 use trimtab_crds::names;
-use trimtab_plan::{Answers, Kind, ObjectRef, Outcome, OwnerRef, Plan, StatusWrite};
+use trimtab_plan::{Answers, Kind, Outcome, OwnerRef, Plan, StatusWrite};
 
 use crate::sources::{self, Sources};
-
-/// A StatefulSet or a DaemonSet.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Workload {
-    kind: Kind,
-    namespace: String,
-    name: String,
-}
-
-impl Workload {
-    fn of(kind: Kind, tracked: &Tracked) -> Self {
-        Self { kind, namespace: tracked.metadata.namespace.clone(), name: tracked.metadata.name.clone() }
-    }
-}
-
-impl fmt::Display for Workload {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}/{}", self.kind.kind, self.namespace, self.name)
-    }
-}
-
-impl trimtab::Key for Workload {
-    fn namespace(&self) -> &str {
-        &self.namespace
-    }
-
-    fn object(&self) -> ObjectRef {
-        self.kind.object(&self.namespace, &self.name)
-    }
-}
+use crate::workload::Workload;
 
 /// How the controller is set up.
 #[derive(Debug, Clone)]
@@ -62,7 +33,7 @@ pub struct Tracking {
 
 /// The key of a workload that opted in.
 fn key(kind: Kind, tracked: &Tracked) -> Vec<Workload> {
-    tracked.opted_in().then(|| Workload::of(kind, tracked)).into_iter().collect()
+    tracked.opted_in().then(|| Workload::of(kind, &tracked.metadata)).into_iter().collect()
 }
 
 /// The workload that a revision with pins belongs to.
@@ -97,8 +68,8 @@ impl Tracking {
         let (stateful, daemon) = (stateful_sets.clone(), daemon_sets.clone());
         let sources = Sources::new(watches, move |source| {
             let (stateful, daemon) = (stateful.by_index("source", source), daemon.by_index("source", source));
-            let stateful = stateful.iter().map(|set| Workload::of(names::STATEFUL_SET, &set.0));
-            stateful.chain(daemon.iter().map(|set| Workload::of(names::DAEMON_SET, &set.0))).collect()
+            let stateful = stateful.iter().map(|set| Workload::of(names::STATEFUL_SET, &set.0.metadata));
+            stateful.chain(daemon.iter().map(|set| Workload::of(names::DAEMON_SET, &set.0.metadata))).collect()
         });
         Self { stateful_sets, daemon_sets, revisions, sources, options }
     }

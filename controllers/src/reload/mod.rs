@@ -1,0 +1,261 @@
+//! The controller of reloads: wakes workloads without a plan whose configuration changed, gathers what their pods have and
+//! what is live, and leaves every decision to `trimtab-reload`.
+
+pub mod args;
+mod workloads;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use trimtab::{Controller, Permission, Selector, Store, Watches};
+use trimtab_config::{ConfigMapView, SecretView, Source, SourceKind, SourceView};
+use trimtab_crds::names;
+use trimtab_plan::{Answers, Kind, Meta, Outcome, Plan, StatusWrite, Watched};
+use trimtab_reload::{
+    CronJobView, DaemonSetView, DeploymentView, JobView, KeptJob, LabelSelector, Member, Options, PodView, RolloutView,
+    Snapshot, StatefulSetView, Survey, Workload as View, decide, survey,
+};
+
+use crate::sources::{self, NOT_HELM};
+use crate::workload::Workload;
+use workloads::{Busy, Workloads};
+
+/// What the controller is told beside the options of its decisions.
+#[derive(Debug, Clone, Default)]
+pub struct Setup {
+    /// The options of its decisions.
+    pub options: Options,
+    /// Whether the cluster has Rollouts of Argo Rollouts.
+    pub rollouts: bool,
+    /// Namespaces without these labels are left alone.
+    pub namespaces: Option<LabelSelector>,
+}
+
+/// The controller.
+pub struct Reloading {
+    workloads: Workloads,
+    jobs: Store<JobView>,
+    pods: Store<PodView>,
+    kept: Store<KeptJob>,
+    sources: Live,
+    namespaces: Option<(Store<NamespaceView>, LabelSelector)>,
+    busy: Busy,
+    options: Arc<Options>,
+}
+
+/// A namespace.
+#[derive(Debug, serde::Deserialize)]
+struct NamespaceView {
+    metadata: Meta,
+}
+
+impl Watched for NamespaceView {
+    const KIND: Kind = Kind::cluster("", "v1", "Namespace", "namespaces");
+
+    fn meta(&self) -> &Meta {
+        &self.metadata
+    }
+}
+
+/// The sources as they are.
+#[derive(Clone)]
+struct Live {
+    config_maps: Store<ConfigMapView>,
+    secrets: Store<SecretView>,
+}
+
+impl Live {
+    /// Watches both. `readers` gives the workloads that a source concerns.
+    fn new(
+        watches: &mut Watches<Workload>,
+        readers: impl Fn(&str, &Source) -> Vec<Workload> + Clone + Send + Sync + 'static,
+    ) -> Self {
+        let of_maps = readers.clone();
+        let config_maps = watches
+            .watch::<ConfigMapView>(Selector::default())
+            .wakes(move |map| of_maps(&map.0.metadata.namespace, &map.0.source()))
+            .store();
+        let secrets = watches
+            .watch::<SecretView>(Selector::all().fields(NOT_HELM))
+            .wakes(move |secret| readers(&secret.0.metadata.namespace, &secret.0.source()))
+            .store();
+        Self { config_maps, secrets }
+    }
+
+    fn get(&self, namespace: &str, source: &Source) -> Option<SourceView> {
+        match source.kind {
+            SourceKind::ConfigMap => self.config_maps.get(namespace, &source.name).map(SourceView::ConfigMap),
+            SourceKind::Secret => self.secrets.get(namespace, &source.name).map(SourceView::Secret),
+        }
+    }
+
+    /// The names of a namespace's sources that an expression fits.
+    fn matching(&self, namespace: &str, kind: SourceKind, fits: &dyn Fn(&str) -> bool) -> Vec<String> {
+        let names: Vec<String> = match kind {
+            SourceKind::ConfigMap => {
+                self.config_maps.list_namespace(namespace).iter().map(|map| map.0.metadata.name.clone()).collect()
+            }
+            SourceKind::Secret => {
+                self.secrets.list_namespace(namespace).iter().map(|secret| secret.0.metadata.name.clone()).collect()
+            }
+        };
+        names.into_iter().filter(|name| fits(name)).collect()
+    }
+}
+
+impl Reloading {
+    /// Declares what is watched.
+    pub fn new(watches: &mut Watches<Workload>, setup: Setup) -> Self {
+        let (options, busy) = (Arc::new(setup.options), Busy::default());
+        let mut workloads = Workloads::default();
+        workloads.watch::<DeploymentView>(watches, &options, &busy);
+        workloads.watch::<StatefulSetView>(watches, &options, &busy);
+        workloads.watch::<DaemonSetView>(watches, &options, &busy);
+        workloads.watch::<CronJobView>(watches, &options, &busy);
+        workloads.watch::<JobView>(watches, &options, &busy);
+        if setup.rollouts {
+            workloads.watch::<RolloutView>(watches, &options, &busy);
+        }
+        let jobs = watches
+            .watch::<JobView>(Selector::default())
+            .index("owner", |job| job.0.metadata.controller().map(|owner| owner.uid.clone()).into_iter().collect())
+            .store();
+        let pods = watches
+            .watch::<PodView>(Selector::default())
+            .index("workload", |pod| pod_of(pod).map(|key| key.to_string()).into_iter().collect())
+            .wakes({
+                // Only what waits for its pods is woken by them.
+                let busy = busy.clone();
+                move |pod| pod_of(pod).filter(|key| busy.has(key)).into_iter().collect()
+            })
+            .store();
+        let kept = watches
+            .watch::<KeptJob>(Selector::labels(names::RELOADED_JOB))
+            .wakes(|kept| {
+                let (namespace, name) = (kept.metadata.namespace.clone(), kept.job().to_owned());
+                vec![Workload { kind: names::JOB, namespace, name }]
+            })
+            .store();
+        let (read, reading, noted) = (workloads.clone(), options.clone(), busy.clone());
+        let sources = Live::new(watches, move |namespace, source| {
+            let readers = readers(&read, &reading, namespace, source);
+            noted.add(&readers);
+            readers
+        });
+        let listed = workloads.clone();
+        let namespaces = setup.namespaces.map(|selector| {
+            let store = watches
+                .watch::<NamespaceView>(Selector::default())
+                .wakes(move |namespace| {
+                    let all = listed.by_index("namespace", &namespace.metadata.name);
+                    all.into_iter().map(|(key, _)| key).collect()
+                })
+                .store();
+            (store, selector)
+        });
+        Self { workloads, jobs, pods, kept, sources, namespaces, busy, options }
+    }
+
+    fn is_selected(&self, namespace: &str) -> bool {
+        self.namespaces.as_ref().is_none_or(|(store, selector)| {
+            store.get("", namespace).is_some_and(|found| selector.matches(&found.metadata.labels))
+        })
+    }
+
+    fn survey(&self, workload: &View) -> (Survey, BTreeMap<Source, String>) {
+        let namespace = &workload.metadata.namespace;
+        let matching = |kind, fits: &dyn Fn(&str) -> bool| self.sources.matching(namespace, kind, fits);
+        let candidates = self.options.candidates(workload, matching);
+        let live: BTreeMap<&Source, SourceView> =
+            candidates.iter().filter_map(|source| Some((source, self.sources.get(namespace, source)?))).collect();
+        let found = survey(&self.options, workload, &candidates, |source| live.get(source).map(AsRef::as_ref));
+        let version = |source: &Source| Some(live.get(source)?.as_ref().metadata.resource_version.clone());
+        let changed = found.changes.iter().map(|change| &change.source);
+        let versions = changed.filter_map(|source| Some((source.clone(), version(source)?))).collect();
+        (found, versions)
+    }
+
+    /// All of the namespace that want to restart or are restarting, where their number or order is limited.
+    fn board(&self, key: &Workload, view: &View, own: &Survey) -> Vec<Member> {
+        let me = Member::new(view, own.clone());
+        if self.options.max_per_source == 0 && self.options.max_per_namespace == 0 && me.after.is_empty() {
+            return vec![];
+        }
+        let others = self.busy.of(&key.namespace).into_iter().filter(|other| other != key);
+        let others = others.filter_map(|other| self.workloads.get(&other)).filter(|other| self.options.opted_in(other));
+        let others = others.map(|other| Member::new(&other, self.survey(&other).0)).filter(Member::counts);
+        others.chain([me]).collect()
+    }
+}
+
+/// The workloads of its namespace that a source concerns.
+fn readers(workloads: &Workloads, options: &Options, namespace: &str, source: &Source) -> Vec<Workload> {
+    let reading = workloads.by_index("source", &sources::id(namespace, source));
+    let by_pattern = workloads.by_index("pattern", namespace).into_iter();
+    let by_pattern = by_pattern.filter(|(_, view)| options.how(view, source, None).is_some());
+    reading.into_iter().chain(by_pattern).map(|(key, _)| key).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+fn pod_of(pod: &PodView) -> Option<Workload> {
+    let (kind, name) = pod.workload()?;
+    Some(Workload { kind, namespace: pod.metadata.namespace.clone(), name: name.to_owned() })
+}
+
+impl Controller for Reloading {
+    const NAME: &'static str = "reload";
+    type Key = Workload;
+    type Snapshot = Snapshot;
+    type Status = ();
+
+    fn permissions() -> Vec<Permission> {
+        let patched = ["deployments", "statefulsets", "daemonsets", "deployments/status", "daemonsets/status"];
+        let patched = patched.map(|resource| Permission { group: "apps", resource, verbs: &["patch"] });
+        let others = [
+            Permission { group: "apps", resource: "controllerrevisions", verbs: &["create", "delete"] },
+            Permission { group: "batch", resource: "cronjobs", verbs: &["patch"] },
+            Permission { group: "batch", resource: "jobs", verbs: &["create", "patch", "delete"] },
+        ];
+        patched.into_iter().chain(others).collect()
+    }
+
+    fn gather(&self, key: &Workload, answers: &Answers) -> Option<Snapshot> {
+        let view = self.workloads.get(key).filter(|view| self.options.opted_in(view));
+        let view = view.filter(|_| self.is_selected(&key.namespace));
+        let kept = if key.kind == names::JOB { self.kept.get(&key.namespace, &KeptJob::name_of(&key.name)) } else { None };
+        let (survey, versions) = view.as_ref().map(|view| self.survey(view)).unwrap_or_default();
+        let member = view.as_ref().map(|view| Member::new(view, survey.clone()));
+        if !member.is_some_and(|member| member.counts()) {
+            self.busy.remove(key);
+        }
+        if view.is_none() && kept.is_none() {
+            return None;
+        }
+        let board = match &view {
+            Some(view) if !survey.changes.is_empty() => self.board(key, view, &survey),
+            _ => vec![],
+        };
+        let pods = if survey.changes.is_empty() { vec![] } else { self.pods.by_index("workload", &key.to_string()) };
+        let owned = view.as_ref().filter(|_| key.kind == names::CRON_JOB && !survey.changes.is_empty());
+        let jobs = owned.map(|view| self.jobs.by_index("owner", &view.metadata.uid)).unwrap_or_default();
+        Some(Snapshot {
+            workload: view,
+            survey,
+            board,
+            pods,
+            versions,
+            jobs: jobs.iter().map(|job| job.0.metadata.name.clone()).collect(),
+            kept,
+            answers: answers.clone(),
+            options: self.options.clone(),
+        })
+    }
+
+    fn decide(now: Timestamp, seen: &Snapshot) -> Plan<()> {
+        decide(now, seen)
+    }
+
+    fn conclude(_: Timestamp, _: &Snapshot, _: &Plan<()>, _: &Outcome) -> Option<StatusWrite> {
+        None
+    }
+}
