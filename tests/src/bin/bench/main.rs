@@ -1,13 +1,17 @@
-//! `make bench`: measures releases, the idle manager and the framework on a cluster of their own, and prints each figure
-//! beside its goal and what the nearest peer needs. Words after it choose parts: `releases`, `idle`, `framework`.
+//! `make bench`: measures releases, the idle manager, reloads and the framework on a cluster of their own, and prints each
+//! figure beside its goal and what the nearest peer needs. Words after it choose parts: `releases`, `idle`, `reloads`,
+//! `framework`.
 //!
 //! A wrong count fails it. A slow one does not: how fast a machine is is for the reader to judge.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a benchmark that cannot go on fails")]
 
 mod framework;
+mod maps;
+mod memory;
 mod process;
 mod releases;
+mod reloads;
 mod sightings;
 mod table;
 
@@ -16,7 +20,7 @@ use trimtab_testkit::with_namespace;
 
 use table::Table;
 
-const PARTS: [&str; 3] = ["releases", "idle", "framework"];
+const PARTS: [&str; 4] = ["releases", "idle", "reloads", "framework"];
 
 #[tokio::main(worker_threads = 2)]
 async fn main() -> Result<()> {
@@ -34,6 +38,15 @@ async fn main() -> Result<()> {
         let kubeconfig = cluster.kubeconfig();
         let measure = async |namespace| releases::measure(namespace, kubeconfig, rounds, idle, &mut table).await;
         with_namespace(&client, "bench", measure).await?;
+    }
+    if wanted("reloads") {
+        let kubeconfig = cluster.kubeconfig();
+        let measure = async |namespace| reloads::measure(namespace, kubeconfig, &mut table).await;
+        with_namespace(&client, "reloads", measure).await?;
+        maps::gone(&client).await?;
+        let measure = async |namespace| memory::measure(namespace, kubeconfig, &mut table).await;
+        with_namespace(&client, "memory", measure).await?;
+        maps::gone(&client).await?;
     }
     if wanted("framework") {
         with_namespace(&client, "maps", async |namespace| framework::measure(namespace.name(), &mut table).await)

@@ -9,7 +9,7 @@ use trimtab_tests::{Account, Fleet, ManagerProcess, PodWatch};
 
 use crate::process;
 use crate::sightings::Sightings;
-use crate::table::{Table, percentile};
+use crate::table::{Table, mib, millis, percentile, seconds};
 
 const PLANS: usize = 300;
 const PACE: Duration = Duration::from_millis(200);
@@ -161,16 +161,4 @@ async fn idle(account: &Account, manager: &ManagerProcess, table: &mut Table) ->
     table.row("  watches begun", (after.watches - before.watches).to_string(), "", "");
     table.row("  processor time of the manager", seconds(cpu), "", "");
     Ok(())
-}
-
-fn mib(mib: f64) -> String {
-    format!("{mib:.1} MiB")
-}
-
-fn seconds(time: Duration) -> String {
-    format!("{:.2} s", time.as_secs_f64())
-}
-
-fn millis(time: Duration) -> String {
-    format!("{:.1} ms", time.as_secs_f64() * 1e3)
 }

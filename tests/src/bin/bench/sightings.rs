@@ -1,4 +1,5 @@
-//! When canary ReplicaSets and finished releases were first seen, by watches that begin before anything is changed.
+//! When something was first seen, by watches that begin before anything is changed: canary ReplicaSets and finished
+//! releases here, and what others look for.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,7 +15,8 @@ use tokio::task::JoinSet;
 use trimtab_crds::{ReleasePlan, names};
 use trimtab_tests::{Fleet, is_stable};
 
-type Times = Arc<Mutex<HashMap<String, Instant>>>;
+/// When something was first seen, by name.
+pub type Times = Arc<Mutex<HashMap<String, Instant>>>;
 
 /// Watches for one tag, until it is dropped.
 pub struct Sightings {
@@ -28,13 +30,16 @@ impl Sightings {
     pub async fn start(fleet: &Fleet, tag: &'static str) -> Result<Self> {
         let (canaries, finished) = (Times::default(), Times::default());
         let mut watches = JoinSet::new();
-        let sets = follow(&mut watches, fleet.api(), canaries.clone(), move |set: &ReplicaSet| {
-            let of = set.annotations().get(names::CANARY_OF)?;
-            let pod = set.spec.as_ref()?.template.as_ref()?.spec.as_ref()?;
-            (pod.containers.first()?.image.as_ref()? == &Fleet::image(tag)).then(|| of.clone())
+        let (first, stable) = (canaries.clone(), finished.clone());
+        let sets = follow(&mut watches, fleet.api(), move |set: &ReplicaSet, now| {
+            if let Some(of) = canary_of(set, tag) {
+                note(&first, of, now);
+            }
         });
-        let plans = follow(&mut watches, fleet.api(), finished.clone(), move |plan: &ReleasePlan| {
-            is_stable(plan, tag).then(|| plan.name_any())
+        let plans = follow(&mut watches, fleet.api(), move |plan: &ReleasePlan, now| {
+            if is_stable(plan, tag) {
+                note(&stable, plan.name_any(), now);
+            }
         });
         sets.await?;
         plans.await?;
@@ -52,12 +57,23 @@ impl Sightings {
     }
 }
 
-/// Notes when an object first is what is looked for, under the name that `is` gives.
-fn follow<K>(
+/// The Deployment whose canary with the image of this tag a ReplicaSet is.
+fn canary_of(set: &ReplicaSet, tag: &str) -> Option<String> {
+    let of = set.annotations().get(names::CANARY_OF)?;
+    let pod = set.spec.as_ref()?.template.as_ref()?.spec.as_ref()?;
+    (pod.containers.first()?.image.as_ref()? == &Fleet::image(tag)).then(|| of.clone())
+}
+
+/// Notes when something was first seen.
+pub fn note(times: &Times, name: String, now: Instant) {
+    times.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_insert(now);
+}
+
+/// Tells of each object as it is seen, with the time. The receiver is told once what exists has been seen.
+pub fn follow<K>(
     watches: &mut JoinSet<()>,
     api: Api<K>,
-    times: Times,
-    is: impl Fn(&K) -> Option<String> + Send + 'static,
+    saw: impl Fn(&K, Instant) + Send + 'static,
 ) -> oneshot::Receiver<()>
 where
     K: kube::Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
@@ -69,11 +85,7 @@ where
         while let Some(event) = events.next().await {
             let now = Instant::now();
             match event {
-                Ok(Event::Apply(object) | Event::InitApply(object)) => {
-                    if let Some(name) = is(&object) {
-                        times.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_insert(now);
-                    }
-                }
+                Ok(Event::Apply(object) | Event::InitApply(object)) => saw(&object, now),
                 Ok(Event::InitDone) => drop(ready.take().map(|ready| ready.send(()))),
                 _ => {}
             }

@@ -1,5 +1,7 @@
 //! The table that a benchmark prints: figure, ours, goal, peer. Not the measuring.
 
+use std::time::Duration;
+
 /// Rows, and which counts were wrong.
 #[derive(Default)]
 pub struct Table {
@@ -52,4 +54,19 @@ pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     let mut sorted: Vec<f64> = values.into_iter().collect();
     sorted.sort_by(f64::total_cmp);
     percentile(&sorted, 50)
+}
+
+/// Memory, as it is printed.
+pub fn mib(mib: f64) -> String {
+    format!("{mib:.1} MiB")
+}
+
+/// A time, as it is printed.
+pub fn seconds(time: Duration) -> String {
+    format!("{:.2} s", time.as_secs_f64())
+}
+
+/// A short time, as it is printed.
+pub fn millis(time: Duration) -> String {
+    format!("{:.1} ms", time.as_secs_f64() * 1e3)
 }
