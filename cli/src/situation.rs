@@ -169,7 +169,7 @@ impl Situation {
         for plan in &mut seen.plans {
             if plan.metadata.name == self.name() {
                 let mut asked = PlanView::clone(plan);
-                asked.metadata.annotations.insert(trimtab_crds::names::REQUEST.to_owned(), request.to_owned());
+                asked.metadata.annotations = asked.metadata.annotations.with(trimtab_crds::names::REQUEST, request);
                 *plan = Arc::new(asked);
             }
         }

@@ -8,6 +8,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use trimtab_plan::TextMap;
 
 use crate::ConfigKind;
 
@@ -132,11 +133,11 @@ pub enum ConfigFormat {
 
 impl ConfigPolicySpec {
     /// Whether the policy is about an object of its namespace.
-    pub fn selects(&self, kind: ConfigKind, name: &str, labels: &BTreeMap<String, String>) -> bool {
+    pub fn selects(&self, kind: ConfigKind, name: &str, labels: &TextMap) -> bool {
         let ConfigSelector { kinds, names, match_labels } = &self.selector;
         kinds.contains(&kind)
             && (names.is_empty() || names.iter().any(|pattern| glob(pattern, name)))
-            && match_labels.iter().all(|(label, value)| labels.get(label) == Some(value))
+            && match_labels.iter().all(|(label, value)| labels.get(label) == Some(value.as_str()))
     }
 }
 
@@ -192,7 +193,7 @@ mod tests {
         let policy = |selector: Value| -> ConfigPolicySpec {
             serde_json::from_value(json!({"selector": selector, "rules": []})).unwrap()
         };
-        let labels = BTreeMap::from([("app".to_owned(), "web".to_owned())]);
+        let labels = TextMap::from([("app", "web")]);
         for (selector, kind, selects) in [
             (json!({}), ConfigKind::ConfigMap, true),
             (json!({}), ConfigKind::Secret, false),

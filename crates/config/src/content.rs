@@ -33,7 +33,8 @@ impl fmt::Debug for Content {
 impl Content {
     /// The digest of an object with these parts. The order of keys does not count; the part that a key stands in does.
     pub(crate) fn of(kind: SourceKind, mut data: Entries, mut binary_data: Entries) -> Self {
-        let plain = [mem::take(&mut data.plain), mem::take(&mut binary_data.plain)].concat();
+        let mut plain = mem::take(&mut data.plain);
+        plain.append(&mut binary_data.plain);
         let mut hash = Sha256::new();
         let mut keys: Vec<u64> = data.keys.into_iter().chain(binary_data.keys).collect();
         keys.sort_unstable();
@@ -110,7 +111,6 @@ pub(crate) struct Entries {
 }
 
 /// `key=value`, and where the value begins.
-#[derive(Clone)]
 struct Entry {
     text: Vec<u8>,
     value: usize,

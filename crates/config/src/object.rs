@@ -1,7 +1,6 @@
 //! ConfigMaps and Secrets as they are watched: metadata, who wrote the data last, and the digest of the data.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
 use jiff::Timestamp;
@@ -9,7 +8,7 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 use trimtab_crds::names;
-use trimtab_plan::{Kind, Meta, OwnerRef, Watched};
+use trimtab_plan::{Kind, Meta, OwnerRef, TextMap, Watched};
 
 use crate::content::{Content, Entries};
 use crate::{Source, SourceKind};
@@ -141,9 +140,9 @@ struct RawMeta {
     resource_version: String,
     creation_timestamp: Option<Timestamp>,
     deletion_timestamp: Option<Timestamp>,
-    labels: Option<BTreeMap<String, String>>,
+    labels: TextMap,
     #[serde(deserialize_with = "trimtab_plan::deserialize_annotations")]
-    annotations: BTreeMap<String, String>,
+    annotations: TextMap,
     owner_references: Option<Vec<OwnerRef>>,
     managed_fields: Option<Vec<Managed>>,
 }
@@ -205,7 +204,7 @@ impl Raw {
             generation: 0,
             creation_timestamp: raw.creation_timestamp,
             deletion_timestamp: raw.deletion_timestamp,
-            labels: raw.labels.unwrap_or_default(),
+            labels: raw.labels,
             annotations: raw.annotations,
             owner_references: raw.owner_references.unwrap_or_default(),
         };

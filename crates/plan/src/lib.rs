@@ -9,6 +9,7 @@ mod identity;
 mod outcome;
 mod plan;
 mod status;
+mod text_map;
 mod watched;
 mod write;
 
@@ -17,5 +18,6 @@ pub use identity::{Kind, ObjectRef, OwnerRef};
 pub use outcome::{Applied, Class, Failure, Outcome};
 pub use plan::{Because, Notice, Plan, Severity, Wake};
 pub use status::{Condition, StatusWrite, set_condition};
+pub use text_map::TextMap;
 pub use watched::{Meta, Watched, deserialize_annotations};
 pub use write::{PatchOp, Propagation, Subresource, Verb, Write};

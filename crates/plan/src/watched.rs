@@ -1,14 +1,9 @@
 //! What a controller watches: projections of kinds, with the metadata that every one has. Not how they are watched.
 
-use std::{collections::BTreeMap, fmt};
-
 use jiff::Timestamp;
-use serde::{
-    Deserialize, Deserializer, Serialize,
-    de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor},
-};
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 
-use crate::{Kind, ObjectRef, OwnerRef};
+use crate::{Kind, ObjectRef, OwnerRef, TextMap, text_map};
 
 /// A projection of a kind: only the fields that a decision reads. It is deserialized straight from the watch stream,
 /// and whatever it does not name is skipped while it streams in.
@@ -41,11 +36,11 @@ pub struct Meta {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deletion_timestamp: Option<Timestamp>,
     /// Labels.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub labels: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "TextMap::is_empty")]
+    pub labels: TextMap,
     /// Annotations, without kubectl's copy of the whole object as it was last applied: large, and never read.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "deserialize_annotations")]
-    pub annotations: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "TextMap::is_empty", deserialize_with = "deserialize_annotations")]
+    pub annotations: TextMap,
     /// Owners.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub owner_references: Vec<OwnerRef>,
@@ -59,7 +54,7 @@ impl Meta {
 
     /// The value of an annotation.
     pub fn annotation(&self, name: &str) -> Option<&str> {
-        self.annotations.get(name).map(String::as_str)
+        self.annotations.get(name)
     }
 
     /// This object of `kind`.
@@ -75,36 +70,8 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// # Errors
 ///
 /// If they are no map of texts.
-pub fn deserialize_annotations<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<BTreeMap<String, String>, D::Error> {
-    struct Annotations;
-
-    impl<'de> Visitor<'de> for Annotations {
-        type Value = BTreeMap<String, String>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a map of annotations")
-        }
-
-        fn visit_unit<E: serde::de::Error>(self) -> Result<Self::Value, E> {
-            Ok(BTreeMap::new())
-        }
-
-        fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
-            let mut kept = BTreeMap::new();
-            while let Some(name) = map.next_key::<String>()? {
-                if name == LAST_APPLIED {
-                    map.next_value::<IgnoredAny>()?;
-                } else {
-                    kept.insert(name, map.next_value()?);
-                }
-            }
-            Ok(kept)
-        }
-    }
-
-    deserializer.deserialize_any(Annotations)
+pub fn deserialize_annotations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<TextMap, D::Error> {
+    text_map::deserialize_without(deserializer, |name| name == LAST_APPLIED)
 }
 
 #[cfg(test)]
@@ -116,7 +83,7 @@ mod tests {
         let json =
             format!(r#"{{"name":"a","annotations":{{"{LAST_APPLIED}":"{{}}","x":"y"}},"managedFields":[{{}}]}}"#);
         let meta: Meta = serde_json::from_str(&json).unwrap();
-        assert_eq!(meta.annotations, BTreeMap::from([("x".to_owned(), "y".to_owned())]));
+        assert_eq!(meta.annotations, TextMap::from([("x", "y")]));
         let none: Meta = serde_json::from_str(r#"{"annotations":null}"#).unwrap();
         assert!(none.annotations.is_empty());
     }

@@ -1,9 +1,11 @@
 //! Label selectors as kubectl writes them, and as older versions of Reloader do: `k:v`, `k=*`. Matched here, since what is
 //! watched is shared with controllers that need the rest.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
+
+use trimtab_plan::TextMap;
 
 /// Which labels an object must have. The default selects everything.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -37,7 +39,7 @@ impl std::error::Error for NoSelector {}
 
 impl LabelSelector {
     /// Whether an object with these labels is selected.
-    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+    pub fn matches(&self, labels: &TextMap) -> bool {
         self.0.iter().all(|requirement| {
             let value = labels.get(&requirement.key);
             match &requirement.is {
@@ -101,7 +103,7 @@ mod tests {
     use super::*;
 
     fn matches(selector: &str, labels: &[(&str, &str)]) -> bool {
-        let labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let labels = labels.iter().copied().collect();
         selector.parse::<LabelSelector>().unwrap().matches(&labels)
     }
 

@@ -1,12 +1,13 @@
 //! Which changes of which sources reload a workload: by our annotation, or by Reloader's in Reloader's order. Not whether
 //! anything has changed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use regex::{Regex, RegexBuilder};
 use serde::Serialize;
 use trimtab_config::{Object, Source, SourceKind};
 use trimtab_crds::names;
+use trimtab_plan::TextMap;
 
 use crate::options::{EXCLUDE_CONFIG_MAPS, EXCLUDE_SECRETS};
 use crate::{Options, Workload};
@@ -72,12 +73,12 @@ impl Options {
     fn reloader(&self, workload: &Workload, source: &Source, object: Option<&Object>) -> bool {
         let exclude = if source.kind == SourceKind::ConfigMap { EXCLUDE_CONFIG_MAPS } else { EXCLUDE_SECRETS };
         let from = [&workload.metadata.annotations, &workload.template.annotations];
-        let mut excluded = from.iter().filter_map(|annotations| annotations.get(exclude)).flat_map(|v| entries(v));
+        let mut excluded = from.iter().filter_map(|annotations| annotations.get(exclude)).flat_map(entries);
         if excluded.any(|name| name == source.name) {
             return false;
         }
         let annotations = self.reloader_annotations(workload);
-        let says = |name: &String| annotations.get(name).map(String::as_str);
+        let says = |name: &String| annotations.get(name);
         let (typed, named) = match source.kind {
             SourceKind::ConfigMap => (&self.names.config_map_auto, &self.names.config_map),
             SourceKind::Secret => (&self.names.secret_auto, &self.names.secret),
@@ -98,7 +99,7 @@ impl Options {
     }
 
     /// The workload's own annotations where any of them opts in or out, else those of its template.
-    fn reloader_annotations<'w>(&self, workload: &'w Workload) -> &'w BTreeMap<String, String> {
+    fn reloader_annotations<'w>(&self, workload: &'w Workload) -> &'w TextMap {
         let own = &workload.metadata.annotations;
         let there = self.reloader_names().into_iter().any(|name| own.contains_key(name));
         if there { own } else { &workload.template.annotations }
@@ -134,7 +135,7 @@ impl Options {
         }
         let annotations = self.reloader_annotations(workload);
         let of = |kind, name: &String| {
-            let list = annotations.get(name).map(String::as_str).unwrap_or_default();
+            let list = annotations.get(name).unwrap_or_default();
             entries(list).map(|entry| (kind, entry.to_owned())).collect::<Vec<_>>()
         };
         let maps = of(SourceKind::ConfigMap, &self.names.config_map);

@@ -1,11 +1,9 @@
 //! Pods as reloads see them: whose they are, when they were made, and whether they can be asked to read their files anew.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 use trimtab_crds::names;
-use trimtab_plan::{Kind, Meta, OwnerRef, Watched};
+use trimtab_plan::{Kind, Meta, OwnerRef, TextMap, Watched};
 
 use crate::Change;
 
@@ -40,7 +38,7 @@ impl PodView {
     /// The workload that a pod belongs to.
     pub fn workload(&self) -> Option<(Kind, &str)> {
         let owner = self.metadata.controller()?;
-        let stem = |label| owner.name.strip_suffix(self.metadata.labels.get(label)?.as_str())?.strip_suffix('-');
+        let stem = |label| owner.name.strip_suffix(self.metadata.labels.get(label)?)?.strip_suffix('-');
         if owner.is(&names::REPLICA_SET) {
             let rollout = stem(ROLLOUT_HASH).map(|name| (names::ROLLOUT, name));
             return rollout.or_else(|| stem(names::POD_TEMPLATE_HASH).map(|name| (names::DEPLOYMENT, name)));
@@ -62,7 +60,7 @@ impl PodView {
     }
 
     fn revision(&self) -> Option<&str> {
-        REVISIONS.iter().find_map(|label| self.metadata.labels.get(*label)).map(String::as_str)
+        REVISIONS.iter().find_map(|label| self.metadata.labels.get(label))
     }
 }
 
@@ -114,9 +112,9 @@ struct RawMeta {
     creation_timestamp: Option<Timestamp>,
     deletion_timestamp: Option<Timestamp>,
     #[serde(default)]
-    labels: Option<BTreeMap<String, String>>,
+    labels: TextMap,
     #[serde(default)]
-    annotations: Option<BTreeMap<String, String>>,
+    annotations: TextMap,
     #[serde(default)]
     owner_references: Option<Vec<OwnerRef>>,
 }
@@ -161,8 +159,8 @@ impl From<Raw> for PodView {
         let ready = |c: &RawCondition| &*c.type_ == "Ready" && &*c.status == "True";
         let containers = status.container_statuses.into_iter().chain(status.init_container_statuses).flatten();
         let mut reasons = containers.filter_map(|container| container.state.waiting).map(|waiting| waiting.reason);
-        let kept = |all: Option<BTreeMap<String, String>>, keep: &[&str]| -> BTreeMap<String, String> {
-            all.into_iter().flatten().filter(|(name, _)| keep.contains(&name.as_str())).collect()
+        let kept = |all: TextMap, keep: &[&str]| -> TextMap {
+            all.iter().filter(|(name, _)| keep.contains(name)).collect()
         };
         Self {
             ip: status.pod_ip.unwrap_or_default(),

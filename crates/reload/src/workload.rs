@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use trimtab_config::{Source, SourceKind};
 use trimtab_crds::names;
-use trimtab_plan::{Kind, Meta, ObjectRef, Watched};
+use trimtab_plan::{Kind, Meta, ObjectRef, TextMap, Watched};
 
 use crate::progress::{Progress, progress};
 
@@ -37,7 +37,7 @@ pub struct Workload {
 #[derive(Debug, Clone, Default)]
 pub struct Template {
     /// Annotations.
-    pub annotations: BTreeMap<String, String>,
+    pub annotations: TextMap,
     /// Containers, without init containers.
     pub containers: Vec<Container>,
     /// What it reads.
@@ -143,7 +143,7 @@ impl Template {
         let spec = &template["spec"];
         let annotations = &template["metadata"]["annotations"];
         let annotations = annotations.as_object().into_iter().flatten();
-        let annotations = annotations.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())));
+        let annotations = annotations.filter_map(|(name, value)| Some((name, value.as_str()?)));
         let volumes = volumes(spec);
         let mut found = Self { annotations: annotations.collect(), ..Self::default() };
         for (index, container) in items(&spec["containers"]).enumerate() {
