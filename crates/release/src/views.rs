@@ -142,7 +142,7 @@ struct AnyReplicaSet {
 impl From<AnyReplicaSet> for ReplicaSetView {
     fn from(any: AnyReplicaSet) -> Self {
         let AnyReplicaSet { metadata, mut spec, status } = any;
-        let guarded = [names::PLAN, names::CANARY_OF].iter().any(|name| metadata.annotations.contains_key(*name));
+        let guarded = [names::PLAN, names::CANARY_OF].iter().any(|name| metadata.annotations.contains_key(name));
         if spec.replicas == 0 && !guarded {
             spec.template.forget_text();
         }

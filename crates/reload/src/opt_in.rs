@@ -44,7 +44,7 @@ impl Options {
         let reloader = self.reloader_annotations(workload);
         let by_reloader = self.reloader_names().into_iter().any(|name| reloader.contains_key(name));
         self.participates(workload)
-            && (self.auto_reload_all || by_reloader || ours.iter().any(|name| own.contains_key(*name)))
+            && (self.auto_reload_all || by_reloader || ours.iter().any(|name| own.contains_key(name)))
     }
 
     fn reloader_names(&self) -> [&String; 6] {
