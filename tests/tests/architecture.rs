@@ -10,10 +10,11 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 /// Crates that decide: no client, no runtime, no clock, no log, no chance.
-const PURE: [(&str, &str); 4] = [
+const PURE: [(&str, &str); 5] = [
     ("trimtab-plan", "crates/plan"),
     ("trimtab-crds", "crds"),
     ("trimtab-config", "crates/config"),
+    ("trimtab-reload", "crates/reload"),
     ("trimtab-release", "crates/release"),
 ];
 
@@ -45,17 +46,26 @@ const IMPURE: [&str; 18] = [
 ];
 
 /// Which crates of the workspace a crate may use. The order is from the bottom up.
-const MAY_USE: [(&str, &[&str]); 10] = [
+const MAY_USE: [(&str, &[&str]); 11] = [
     ("trimtab-plan", &[]),
     ("trimtab-crds", &["trimtab-plan"]),
     ("trimtab-config", &["trimtab-crds", "trimtab-plan"]),
+    ("trimtab-reload", &["trimtab-config", "trimtab-crds", "trimtab-plan"]),
     ("trimtab-release", &["trimtab-config", "trimtab-crds", "trimtab-plan"]),
     ("trimtab-validate", &["trimtab-crds"]),
     ("trimtab", &["trimtab-plan"]),
     ("trimtab-testkit", &[]),
     (
         "trimtab-controllers",
-        &["trimtab", "trimtab-config", "trimtab-crds", "trimtab-plan", "trimtab-release", "trimtab-validate"],
+        &[
+            "trimtab",
+            "trimtab-config",
+            "trimtab-crds",
+            "trimtab-plan",
+            "trimtab-release",
+            "trimtab-reload",
+            "trimtab-validate",
+        ],
     ),
     ("trimtab-cli", &["trimtab-config", "trimtab-crds", "trimtab-plan", "trimtab-release", "trimtab-testkit"]),
     (

@@ -222,7 +222,8 @@ impl Controller for Reloading {
     fn gather(&self, key: &Workload, answers: &Answers) -> Option<Snapshot> {
         let view = self.workloads.get(key).filter(|view| self.options.opted_in(view));
         let view = view.filter(|_| self.is_selected(&key.namespace));
-        let kept = if key.kind == names::JOB { self.kept.get(&key.namespace, &KeptJob::name_of(&key.name)) } else { None };
+        let kept =
+            if key.kind == names::JOB { self.kept.get(&key.namespace, &KeptJob::name_of(&key.name)) } else { None };
         let (survey, versions) = view.as_ref().map(|view| self.survey(view)).unwrap_or_default();
         let member = view.as_ref().map(|view| Member::new(view, survey.clone()));
         if !member.is_some_and(|member| member.counts()) {

@@ -206,9 +206,7 @@ impl<'a> Places<'a> {
 
 /// The failure of another workload that was restarted for one of the changes that this one waits for.
 fn failed(now: Timestamp, options: &Options, board: &[Member], my: &Member) -> Option<String> {
-    let same = |last: &Last| {
-        my.survey.changes.iter().any(|change| last.to.get(&change.source) == Some(&change.to.pin))
-    };
+    let same = |last: &Last| my.survey.changes.iter().any(|change| last.to.get(&change.source) == Some(&change.to.pin));
     let others = board.iter().filter(|other| other.id != my.id && other.last.as_ref().is_some_and(same));
     others.filter_map(|other| other.failure(now, options)).next()
 }

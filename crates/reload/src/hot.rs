@@ -134,7 +134,10 @@ pub(crate) fn reload(seen: &Snapshot, workload: &Workload, plan: &mut Plan<()>) 
             Some(Answer::NotFound) => {}
             Some(Answer::Failed(why)) => {
                 plan.asks.clear();
-                return Hot::Failed(format!("pod {} did not read {pins} anew, it is restarted: {why}", pod.metadata.name));
+                return Hot::Failed(format!(
+                    "pod {} did not read {pins} anew, it is restarted: {why}",
+                    pod.metadata.name
+                ));
             }
         }
     }
@@ -247,7 +250,12 @@ fn verify(text: &str) -> Option<Verify> {
     let (source, key) = of.split_once(':')?;
     let source: Source = source.parse().ok()?;
     // A Secret must not be something that a pod answers with.
-    (source.kind == SourceKind::ConfigMap && !key.is_empty()).then(|| Verify { port, path, source, key: key.to_owned() })
+    (source.kind == SourceKind::ConfigMap && !key.is_empty()).then(|| Verify {
+        port,
+        path,
+        source,
+        key: key.to_owned(),
+    })
 }
 
 #[cfg(test)]

@@ -55,8 +55,8 @@ pub(crate) fn begin(now: Timestamp, seen: &Snapshot, workload: &Workload, plan: 
     for (name, value) in trigger::annotations(&record) {
         body["metadata"]["annotations"][name.as_str()] = value;
     }
-    let kept = names::CONTROLLER_REVISION
-        .object(&workload.metadata.namespace, &KeptJob::name_of(&workload.metadata.name));
+    let kept =
+        names::CONTROLLER_REVISION.object(&workload.metadata.namespace, &KeptJob::name_of(&workload.metadata.name));
     let revision = json!({
         "metadata": {
             "labels": {names::RELOADED_JOB: "true", "app.kubernetes.io/managed-by": "trimtab"},
@@ -147,7 +147,10 @@ mod tests {
             "status": {"active": 1}
         });
         let kept = cleaned(&job);
-        assert_eq!(kept["spec"], json!({"backoffLimit": 3, "template": {"metadata": {"labels": {"app": "j"}}, "spec": {}}}));
+        assert_eq!(
+            kept["spec"],
+            json!({"backoffLimit": 3, "template": {"metadata": {"labels": {"app": "j"}}, "spec": {}}})
+        );
         assert_eq!(kept["metadata"]["labels"], json!({"a": "b"}));
         assert!(kept.get("status").is_none() && kept["metadata"].get("uid").is_none());
     }
