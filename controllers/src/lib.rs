@@ -4,6 +4,7 @@
 pub mod args;
 pub mod digest_key;
 pub mod manager;
+pub mod reload;
 pub mod rollout;
 pub mod sources;
 pub mod tracking;
