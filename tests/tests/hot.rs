@@ -74,7 +74,7 @@ impl Told {
     }
 
     async fn version(&self, source: &str) -> Result<String> {
-        Ok(self.app.kubectl(&["get", source, "-o=jsonpath={.metadata.resourceVersion}"]).await?)
+        self.app.kubectl(&["get", source, "-o=jsonpath={.metadata.resourceVersion}"]).await
     }
 
     /// The question as it would be asked now.
@@ -176,7 +176,10 @@ async fn a_pod_reads_its_new_configuration_without_a_restart() {
         told.set("five").await?;
         told.reload(POST, true, "five").await?;
         // Asked a second time, by somebody who did not hear the answer.
-        told.reload(POST, true, "five").await
+        told.reload(POST, true, "five").await?;
+        // What was shown before holds it, too.
+        told.set("fiv").await?;
+        told.reload(HUP, true, "fiv").await
     })
     .await;
 }

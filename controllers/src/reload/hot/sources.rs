@@ -99,7 +99,23 @@ pub(super) fn shown<'a>(job: &'a Job<'_>, verify: &Verify) -> Result<&'a str, En
     Ok(text)
 }
 
-/// Whether an answer holds the text somewhere.
+/// Whether an answer holds the text somewhere, as it is or as part of a JSON string.
 pub(super) fn contains(body: &[u8], text: &str) -> bool {
-    String::from_utf8_lossy(body).contains(text)
+    let body = String::from_utf8_lossy(body);
+    let quoted = serde_json::Value::from(text).to_string();
+    let inside = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    body.contains(text) || inside.is_some_and(|inside| body.contains(inside))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_found_in_text_and_in_json() {
+        let text = "a: \"1\"\nb: 2";
+        assert!(contains(format!("# now\n{text}\n").as_bytes(), text));
+        assert!(contains(serde_json::json!({"config": format!("{text}\n")}).to_string().as_bytes(), text));
+        assert!(!contains(b"a: \"1\" b: 2", text) && !contains(&[255], text));
+    }
 }
