@@ -226,9 +226,30 @@ async fn an_exec_says_why_it_did_not_run() {
         let pod = names::POD.object(app.namespace(), "gone");
         let ran = told.reader.exec(&pod, "web", vec!["cat".to_owned()], 1).await;
         ensure!(ran == Err(ExecError::NoPod), "{ran:?}");
+        check_time_out(&told).await?;
         check_rights(&app, &told).await
     })
     .await;
+}
+
+/// Files that never become new are told by their paths, and the process is left alone.
+async fn check_time_out(told: &Told) -> Result<()> {
+    let mut asked = told.question(HUP, false).await?;
+    asked["timeoutSeconds"] = json!(6);
+    asked["mounts"][0]["path"] = json!("/nowhere");
+    let answer = told.ask(asked.clone()).await;
+    let says =
+        "after 4 s, file /nowhere/app.conf of container web (cm/web) cannot be read: cat ended with code 1: check";
+    ensure!(why(&answer).starts_with(says), "{answer:?}");
+    // A file that another key is in.
+    asked["mounts"][0]["path"] = json!("/etc/web");
+    asked["mounts"][0]["items"] = json!({"extra": "app.conf"});
+    let answer = told.ask(asked).await;
+    let says = "after 4 s, file /etc/web/app.conf of container web (cm/web) is not yet that of the API server: check";
+    ensure!(why(&answer).starts_with(says), "{answer:?}");
+    let log = told.app.kubectl(&["logs", "deployment/web"]).await?;
+    ensure!(!log.contains("read again"), "the process was told");
+    Ok(())
 }
 
 /// Who may read everything, but not run programs, is told what to ask for.
