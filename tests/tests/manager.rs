@@ -93,7 +93,7 @@ rules:
 - {apiGroups: [apps], resources: [deployments, replicasets], verbs: [get, list, watch, patch]}
 - {apiGroups: [apps], resources: [replicasets], verbs: [REPLICASETS]}
 - {apiGroups: [apps], resources: [deployments/finalizers], verbs: [update]}
-- {apiGroups: [""], resources: [pods], verbs: [get, list, watch]}
+- {apiGroups: [""], resources: [pods], verbs: [get, list, watch, patch]}
 - {apiGroups: [""], resources: [configmaps, secrets], verbs: [get, list, watch, create, patch, delete]}
 - {apiGroups: [apps], resources: [statefulsets, daemonsets], verbs: [get, list, watch, patch]}
 - {apiGroups: [apps], resources: [deployments/status, daemonsets/status], verbs: [patch]}

@@ -2,6 +2,7 @@
 //! what is live, and leaves every decision to `trimtab-reload`.
 
 pub mod args;
+mod hot;
 mod workloads;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +20,7 @@ use trimtab_reload::{
 
 use crate::sources::{self, NOT_HELM};
 use crate::workload::Workload;
+pub use hot::answerer;
 use workloads::{Busy, Workloads};
 
 /// What the controller is told beside the options of its decisions.
@@ -213,6 +215,8 @@ impl Controller for Reloading {
         let patched = patched.map(|resource| Permission { group: "apps", resource, verbs: &["patch"] });
         let others = [
             Permission { group: "apps", resource: "controllerrevisions", verbs: &["create", "delete"] },
+            // Where a pod is reloaded without a restart, an annotation lets its kubelet bring the files at once.
+            Permission { group: "", resource: "pods", verbs: &["patch"] },
             Permission { group: "batch", resource: "cronjobs", verbs: &["patch"] },
             Permission { group: "batch", resource: "jobs", verbs: &["create", "patch", "delete"] },
         ];
