@@ -276,3 +276,52 @@ async fn check_rights(app: &App, told: &Told) -> Result<()> {
     ensure!(why(&answer).starts_with(&says), "{answer:?}");
     Ok(())
 }
+
+/// The whole way: annotations, a change, and a process that has read it; no pod is made anew.
+#[tokio::test]
+async fn an_annotated_workload_reads_a_change_without_a_restart_and_is_restarted_where_that_fails() {
+    with_app("hot-whole", shape(), |app| async move {
+        if !app.real {
+            println!("skipped: simulated pods read nothing");
+            return Ok(());
+        }
+        let told = Told::new(&app).await?;
+        let _manager = app.manager_with(None, &["--controllers=reload", "--config-quiet-period=0s"])?;
+        let annotate = async |more: &[&str]| -> Result<()> {
+            let line = ["annotate", "deployment/web", "--overwrite", "trimtab.dev/reload=auto"];
+            app.kubectl(&[line.as_slice(), more].concat()).await?;
+            app.wait_noted("deployment/web").await
+        };
+        annotate(&["trimtab.dev/reload-mode=http", "trimtab.dev/reload-http=:8080/-/reload",
+            "trimtab.dev/reload-verify=:8080/=cm/web:app.conf"]).await?;
+        let pod = told.pod().await?.uid();
+        let reads = async |value: &str| {
+            eventually(&format!("the pod to read {value}"), Duration::from_secs(120), async || {
+                let shown = told.shown().await?;
+                ensure!(shown == value, "it reads {shown}");
+                Ok(Some(()))
+            })
+            .await
+        };
+        told.set("two").await?;
+        reads("two").await?;
+        ensure!(told.pod().await?.uid() == pod, "the pod was made anew");
+        annotate(&["trimtab.dev/reload-mode=signal", "trimtab.dev/reload-signal=web:HUP"]).await?;
+        told.set("three").await?;
+        reads("three").await?;
+        ensure!(told.pod().await?.uid() == pod, "the pod was made anew");
+        // It answers 404 here, so it is restarted.
+        annotate(&["trimtab.dev/reload-mode=http", "trimtab.dev/reload-http=:8080/nothing"]).await?;
+        told.set("four").await?;
+        eventually("the workload to be restarted", Duration::from_secs(120), async || {
+            Ok((told.pod().await?.uid() != pod).then_some(()))
+        })
+        .await?;
+        app.kubectl(&["rollout", "status", "deployment/web", "--timeout=90s"]).await?;
+        let events = app.kubectl(&["get", "events.events.k8s.io", "-o=jsonpath={.items[*].note}"]).await?;
+        ensure!(events.contains("has read") || events.contains("have read"), "{events}");
+        ensure!(events.contains("status 404") || events.contains("404"), "{events}");
+        Ok(())
+    })
+    .await;
+}
