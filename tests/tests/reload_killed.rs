@@ -47,7 +47,8 @@ async fn end(app: &App, reloads: &Reloads, old: &str) -> Result<End> {
     Ok(End {
         restarts: vec![reloads.restarts("first").await?, reloads.restarts("second").await?],
         jobs: jobs.len(),
-        made_anew: job.is_some_and(|job| job.metadata.deletion_timestamp.is_none() && job.uid().unwrap_or_default() != old),
+        made_anew: job
+            .is_some_and(|job| job.metadata.deletion_timestamp.is_none() && job.uid().unwrap_or_default() != old),
         kept: !kept.trim().is_empty(),
     })
 }
