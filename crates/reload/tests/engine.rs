@@ -1,5 +1,7 @@
 //! Decisions of reloads on workloads and sources as the API server has them: for each case, what is patched and why.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "this is how a test fails")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
