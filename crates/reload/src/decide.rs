@@ -12,7 +12,7 @@ use trimtab_plan::{Answers, Notice, Plan, Severity, Verb, Write};
 
 use crate::blocked::Blocked;
 use crate::board::{Verdict, quiet_until, verdict};
-use crate::breaker::tripped;
+use crate::breaker::{Tripped, tripped};
 use crate::hot::Hot;
 use crate::pods::{Fresh, freshness};
 use crate::record::Record;
@@ -78,7 +78,11 @@ fn changed(now: Timestamp, seen: &Snapshot, workload: &Workload, plan: &mut Plan
         }
         return None;
     }
-    let written = survey.changes.iter().filter_map(Change::written).max();
+    let record = Record::of(workload);
+    let trips: Vec<Option<Tripped>> = survey.changes.iter().map(|change| tripped(now, &record, change)).collect();
+    // What changes again and again must not hold up what does not.
+    let calm = survey.changes.iter().zip(&trips).filter(|(_, tripped)| tripped.is_none()).map(|(change, _)| change);
+    let written = calm.filter_map(Change::written).max();
     if let Some(until) = quiet_until(now, written, options) {
         plan.wake_by(until);
         plan.because("QuietPeriod", "a change was seen; it is acted on once nothing has followed it for a moment");
@@ -97,11 +101,10 @@ fn changed(now: Timestamp, seen: &Snapshot, workload: &Workload, plan: &mut Plan
         }
         Fresh::Newest | Fresh::No => {}
     }
-    let record = Record::of(workload);
-    if let Some(tripped) = survey.changes.iter().find_map(|change| tripped(now, &record, change)) {
+    if let Some(tripped) = trips.iter().flatten().next().filter(|_| trips.iter().all(Option::is_some)) {
         plan.wake_by(tripped.until);
         plan.because("Flapping", tripped.message.clone());
-        return Some(Blocked { reason: "Flapping", message: tripped.message });
+        return Some(Blocked { reason: "Flapping", message: tripped.message.clone() });
     }
     if workload.kind == names::CRON_JOB {
         cron::run(now, seen, workload, plan);
