@@ -56,7 +56,7 @@ fn verb(write: &Write) -> String {
         Verb::Apply { .. } => ("apply", None),
         Verb::Patch { subresource, .. } | Verb::Merge { subresource, .. } | Verb::Strategic { subresource, .. } => {
             ("patch", *subresource)
-        },
+        }
         Verb::Delete { .. } => ("delete", None),
         Verb::Scale { .. } => ("scale", None),
         Verb::Evict => ("evict", None),

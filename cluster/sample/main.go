@@ -3,6 +3,7 @@
 //
 // VERSION is what it answers with, FAIL how it fails: `crash` exits at once, `unready` never becomes ready, `errors` answers 500.
 // CONFIG_FILE is a file that it reads once, when it starts, and answers with too; `crash` in it does what FAIL=crash does.
+// With RELOAD=manual it reads it again on SIGHUP, which `crash` ends it by, and on POST /-/reload, which `crash` makes a 500.
 package main
 
 import (
@@ -12,7 +13,6 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -26,19 +26,13 @@ func env(name, otherwise string) string {
 }
 
 func main() {
+	runProgram()
 	version, fail := env("VERSION", "dev"), os.Getenv("FAIL")
 	pod, _ := os.Hostname()
 	pod = env("POD_NAME", pod)
-	config := ""
-	if file := os.Getenv("CONFIG_FILE"); file != "" {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			log.Fatal(err)
-		}
-		config = string(text)
-	}
-	if strings.Contains(config, "crash") {
-		log.Fatal("the configuration says crash: this version exits as soon as it has read it")
+	configuration := &config{file: os.Getenv("CONFIG_FILE")}
+	if err := configuration.read(); err != nil {
+		log.Fatal(err)
 	}
 	if fail == "crash" {
 		log.Fatal("FAIL=crash: this version exits as soon as it has started")
@@ -53,7 +47,7 @@ func main() {
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(map[string]string{"version": version, "pod": pod, "config": config})
+		_ = json.NewEncoder(w).Encode(map[string]string{"version": version, "pod": pod, "config": configuration.get()})
 	})
 	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) {
 		if !ready.Load() {
@@ -64,6 +58,13 @@ func main() {
 	})
 	mux.HandleFunc("POST /ready", func(http.ResponseWriter, *http.Request) { ready.Store(fail != "unready") })
 	mux.HandleFunc("POST /unready", func(http.ResponseWriter, *http.Request) { ready.Store(false) })
+
+	if os.Getenv("RELOAD") == "manual" {
+		configuration.reloadBySignal()
+		mux.HandleFunc("POST /-/reload", configuration.reloadByRequest)
+	} else {
+		mux.HandleFunc("POST /-/reload", http.NotFound)
+	}
 
 	server := &http.Server{Addr: ":" + env("PORT", "8080"), Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)

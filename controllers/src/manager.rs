@@ -8,7 +8,7 @@ use trimtab_crds::names;
 use crate::{
     args::Args,
     digest_key,
-    reload::Reloading,
+    reload::{self, Reloading},
     rollout::{self, Rollout},
     tracking::{self, Tracking},
     validation,
@@ -34,7 +34,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let (quiet_period, digest_key) = (args.config_quiet_period, digest_key::read_or_make(&client, &namespace).await?);
     let rollout = rollout::Options { quiet_period, digest_key: digest_key.clone() };
     let tracking = tracking::Options { quiet_period, digest_key: digest_key.clone() };
-    let reload = args.reload.setup(quiet_period, digest_key, has_rollouts(&client).await);
+    let reloading = args.reload.setup(quiet_period, digest_key, has_rollouts(&client).await);
     let mut manager = Manager::new(client, options);
     for name in &args.controllers {
         match name.as_str() {
@@ -48,8 +48,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
                 manager.controller(ControllerOptions::default(), |watches| Tracking::new(watches, tracking.clone()))
             }
             "reload" => {
-                let options = ControllerOptions { workers: 16, ..ControllerOptions::default() };
-                manager.controller(options, |watches| Reloading::new(watches, reload.clone()))
+                let answerer = Some(reload::answerer());
+                // Each answer about a pod takes as long as its kubelet does.
+                let options = ControllerOptions { workers: 16, asks: 64, answerer, ..ControllerOptions::default() };
+                manager.controller(options, |watches| Reloading::new(watches, reloading.clone()))
             }
             other => bail!("there is no controller {other:?}: use one of {}", CONTROLLERS.join(", ")),
         };

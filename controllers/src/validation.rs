@@ -79,9 +79,9 @@ fn judgement(judged: &Judgement) -> Result<Answer, Answer> {
 }
 
 /// An object as it was read.
-struct Body {
-    version: String,
-    data: SourceData,
+pub(crate) struct Body {
+    pub(crate) version: String,
+    pub(crate) data: SourceData,
 }
 
 async fn read(reader: &Reader, asked: &Validate, source: &Source) -> Result<Body, Answer> {
@@ -108,7 +108,8 @@ struct RawMeta {
     resource_version: String,
 }
 
-fn body(source: &Source, object: Value) -> Option<Body> {
+/// What a ConfigMap or a Secret holds, decoded; `None` if it is neither.
+pub(crate) fn body(source: &Source, object: Value) -> Option<Body> {
     let raw: Raw = serde_json::from_value(object).ok()?;
     let secret = source.kind == SourceKind::Secret;
     let plain = |value: Value| match value {

@@ -337,6 +337,19 @@ impl App {
         .await
     }
 
+    /// Waits until the reloader has noted what a workload's pods have.
+    ///
+    /// # Errors
+    ///
+    /// If it does not.
+    pub async fn wait_noted(&self, object: &str) -> Result<()> {
+        eventually(&format!("{object} to be noted"), LONG, async || {
+            let record = "-o=jsonpath={.metadata.annotations.trimtab\\.dev/reload-applied}";
+            Ok((!self.kubectl(&["get", object, record]).await?.is_empty()).then_some(()))
+        })
+        .await
+    }
+
     /// Whether the Deployment says that a change of it is held.
     ///
     /// # Errors

@@ -168,7 +168,8 @@ impl Reloads {
     ///
     /// If kubectl fails.
     pub async fn set(&self, name: &str, value: &str) -> Result<()> {
-        let yaml = format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{VALUE: \"{value}\"}}\n");
+        let yaml =
+            format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{VALUE: \"{value}\"}}\n");
         self.app.apply(&yaml).await.map(drop)
     }
 
@@ -207,7 +208,8 @@ impl Reloads {
     /// If there is no such workload.
     pub async fn variable(&self, object: &str, name: &str) -> Result<Option<String>> {
         let found = self.get(object).await?;
-        let variables = found["spec"]["template"]["spec"]["containers"][0]["env"].as_array().cloned().unwrap_or_default();
+        let variables =
+            found["spec"]["template"]["spec"]["containers"][0]["env"].as_array().cloned().unwrap_or_default();
         let variable = variables.into_iter().find(|variable| variable["name"] == name);
         Ok(variable.and_then(|variable| variable["value"].as_str().map(str::to_owned)))
     }

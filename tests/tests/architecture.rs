@@ -10,10 +10,11 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 /// Crates that decide: no client, no runtime, no clock, no log, no chance.
-const PURE: [(&str, &str); 4] = [
+const PURE: [(&str, &str); 5] = [
     ("trimtab-plan", "crates/plan"),
     ("trimtab-crds", "crds"),
     ("trimtab-config", "crates/config"),
+    ("trimtab-reload", "crates/reload"),
     ("trimtab-release", "crates/release"),
 ];
 
@@ -45,17 +46,26 @@ const IMPURE: [&str; 18] = [
 ];
 
 /// Which crates of the workspace a crate may use. The order is from the bottom up.
-const MAY_USE: [(&str, &[&str]); 10] = [
+const MAY_USE: [(&str, &[&str]); 11] = [
     ("trimtab-plan", &[]),
     ("trimtab-crds", &["trimtab-plan"]),
     ("trimtab-config", &["trimtab-crds", "trimtab-plan"]),
+    ("trimtab-reload", &["trimtab-config", "trimtab-crds", "trimtab-plan"]),
     ("trimtab-release", &["trimtab-config", "trimtab-crds", "trimtab-plan"]),
     ("trimtab-validate", &["trimtab-crds"]),
     ("trimtab", &["trimtab-plan"]),
     ("trimtab-testkit", &[]),
     (
         "trimtab-controllers",
-        &["trimtab", "trimtab-config", "trimtab-crds", "trimtab-plan", "trimtab-release", "trimtab-validate"],
+        &[
+            "trimtab",
+            "trimtab-config",
+            "trimtab-crds",
+            "trimtab-plan",
+            "trimtab-release",
+            "trimtab-reload",
+            "trimtab-validate",
+        ],
     ),
     ("trimtab-cli", &["trimtab-config", "trimtab-crds", "trimtab-plan", "trimtab-release", "trimtab-testkit"]),
     (
@@ -65,11 +75,12 @@ const MAY_USE: [(&str, &[&str]); 10] = [
 ];
 
 /// Where requests that change something may be made, and why there.
-const MAY_WRITE: [(&str, &str); 10] = [
+const MAY_WRITE: [(&str, &str); 11] = [
     ("crates/trimtab/src/apply/", "the one place that all writes of controllers go through"),
     ("crates/trimtab/src/lease/", "the Lease: what the fence before all other writes rests on"),
     ("crates/trimtab/src/events/", "events: beside the reconciles, and allowed to be lost"),
     ("controllers/src/digest_key.rs", "the key for digests of Secrets: made once, before any controller runs"),
+    ("controllers/src/reload/hot/http.rs", "what a pod is told to reload by: sent to the pod, not to the API server"),
     ("crates/trimtab/src/permissions.rs", "access reviews: created, never stored"),
     ("crates/trimtab/examples/", "benchmarks fill the namespace that they measure"),
     ("crates/trimtab/tests/", "what the framework's tests do to a stub"),
@@ -243,21 +254,62 @@ fn the_map_of_the_code_names_every_crate() -> Result<()> {
     Ok(())
 }
 
+/// Words in the sources of reloads that look like reasons and are none.
+const NO_RELOAD_REASONS: [&str; 27] = [
+    "Annotations",
+    "Available",
+    "CrashLoopBackOff",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "Degraded",
+    "ErrImagePull",
+    "False",
+    "Forbid",
+    "Healthy",
+    "HotReloadFailed",
+    "Ignore",
+    "ImagePullBackOff",
+    "NotBlocked",
+    "OnDelete",
+    "ProgressDeadlineExceeded",
+    "Progressing",
+    "Ready",
+    "Referenced",
+    "Reload",
+    "ReloadBlocked",
+    "Reloaded",
+    "Replace",
+    "Restart",
+    "RunContainerError",
+    "True",
+    "Wait",
+];
+
 #[test]
 fn every_reason_is_documented_and_every_documented_reason_exists() -> Result<()> {
+    let releases = sources(&["crates/release/src", "crates/config/src"])?;
+    let releases = releases.iter().filter(|(path, _)| !path.contains("/config/") || path.ends_with("want.rs"));
+    check_reasons("docs/reference/releaseplan.md", releases, &NO_REASONS)?;
+    let reloads = sources(&["crates/reload/src"])?;
+    check_reasons("docs/reference/reload.md", reloads.iter(), &NO_RELOAD_REASONS)
+}
+
+fn check_reasons<'s>(
+    page: &str,
+    sources: impl Iterator<Item = (&'s String, &'s String)>,
+    no_reasons: &[&str],
+) -> Result<()> {
     let mut words = BTreeSet::new();
-    let all = sources(&["crates/release/src", "crates/config/src"])?;
-    for (_, source) in all.iter().filter(|(path, _)| !path.contains("/config/") || path.ends_with("want.rs")) {
+    for (_, source) in sources {
         let code: Vec<&str> = code_lines(before_tests(source)).map(|(_, line)| line).collect();
         words.extend(literals(&code.join("\n")).into_iter().filter(|word| is_code(word)));
     }
-    let page = "docs/reference/releaseplan.md";
     let documented = table_codes(&fs::read_to_string(root().join(page))?);
-    for word in words.iter().filter(|word| !NO_REASONS.contains(&word.as_str())) {
+    for word in words.iter().filter(|word| !no_reasons.contains(&word.as_str())) {
         ensure!(documented.contains(word), "{page} does not explain {word}: add a row to its tables");
     }
     for word in &documented {
-        ensure!(words.contains(word), "{page} explains {word}, which the release engine never says");
+        ensure!(words.contains(word), "{page} explains {word}, which is never said");
     }
     Ok(())
 }

@@ -93,10 +93,12 @@ rules:
 - {apiGroups: [apps], resources: [deployments, replicasets], verbs: [get, list, watch, patch]}
 - {apiGroups: [apps], resources: [replicasets], verbs: [REPLICASETS]}
 - {apiGroups: [apps], resources: [deployments/finalizers], verbs: [update]}
-- {apiGroups: [""], resources: [pods], verbs: [get, list, watch]}
+- {apiGroups: [""], resources: [pods], verbs: [get, list, watch, patch]}
 - {apiGroups: [""], resources: [configmaps, secrets], verbs: [get, list, watch, create, patch, delete]}
 - {apiGroups: [apps], resources: [statefulsets, daemonsets], verbs: [get, list, watch, patch]}
-- {apiGroups: [apps], resources: [controllerrevisions], verbs: [get, list, watch]}
+- {apiGroups: [apps], resources: [deployments/status, daemonsets/status], verbs: [patch]}
+- {apiGroups: [apps], resources: [controllerrevisions], verbs: [get, list, watch, create, delete]}
+- {apiGroups: [batch], resources: [cronjobs, jobs], verbs: [get, list, watch, create, patch, delete]}
 - {apiGroups: [trimtab.dev], resources: [releaseplans, releases], verbs: [get, list, watch, create, delete]}
 - {apiGroups: [trimtab.dev], resources: [configpolicies], verbs: [get, list, watch]}
 - {apiGroups: [trimtab.dev], resources: [releaseplans/status, releases/status], verbs: [patch]}

@@ -186,7 +186,9 @@ async fn no_more_workloads_restart_at_once_than_may_and_in_their_order() {
             let done = |d: &&serde_json::Value| {
                 let (s, wanted) = (&d["status"], 1);
                 s["observedGeneration"] == d["metadata"]["generation"]
-                    && s["updatedReplicas"] == wanted && s["availableReplicas"] == wanted && s["replicas"] == wanted
+                    && s["updatedReplicas"] == wanted
+                    && s["availableReplicas"] == wanted
+                    && s["replicas"] == wanted
             };
             let begun = |d: &&serde_json::Value| {
                 !d["spec"]["template"]["metadata"]["annotations"]["trimtab.dev/reloaded"].is_null()
@@ -273,7 +275,8 @@ async fn two_writers_that_fight_restart_a_workload_three_times_at_most() {
         let mut turn = 0;
         while tokio::time::Instant::now() < until {
             turn += 1;
-            let (manager, value) = if turn % 2 == 0 { ("--field-manager=one", "b") } else { ("--field-manager=two", "c") };
+            let (manager, value) =
+                if turn % 2 == 0 { ("--field-manager=one", "b") } else { ("--field-manager=two", "c") };
             let patch = format!(r#"{{"stringData": {{"password": "{value}{turn}"}}}}"#);
             app.kubectl(&["patch", "secret/db", manager, "-p", &patch]).await?;
         }
@@ -294,7 +297,12 @@ async fn jobs_are_made_anew_and_cron_jobs_run_once_for_a_change() {
         let suspended = Reading { spec: "suspend: true".to_owned(), ..Reading::deployment("sleeping").of("CronJob") };
         let native = Reading::deployment("native").of("CronJob").annotated("trimtab.dev/reload: auto");
         reloads
-            .make(&[Reading::deployment("once").of("Job"), Reading::deployment("nightly").of("CronJob"), suspended, native])
+            .make(&[
+                Reading::deployment("once").of("Job"),
+                Reading::deployment("nightly").of("CronJob"),
+                suspended,
+                native,
+            ])
             .await?;
         let _manager = reloads.manager(&[]).await?;
         for object in ["job/once", "cronjob/nightly", "cronjob/sleeping", "cronjob/native"] {
@@ -313,9 +321,14 @@ async fn jobs_are_made_anew_and_cron_jobs_run_once_for_a_change() {
             Ok((!owned.is_empty()).then_some(owned))
         })
         .await?;
-        ensure!(jobs.len() == 1 && jobs[0].name_any().starts_with("nightly-"), "{:?}", jobs.iter().map(ResourceExt::name_any).collect::<Vec<_>>());
+        ensure!(
+            jobs.len() == 1 && jobs[0].name_any().starts_with("nightly-"),
+            "{:?}",
+            jobs.iter().map(ResourceExt::name_any).collect::<Vec<_>>()
+        );
         eventually("nothing to be kept of the Job", PATIENCE, async || {
-            let kept = app.kubectl(&["get", "controllerrevisions", "-l", "trimtab.dev/reloaded-job", "-o", "name"]).await?;
+            let kept =
+                app.kubectl(&["get", "controllerrevisions", "-l", "trimtab.dev/reloaded-job", "-o", "name"]).await?;
             Ok(kept.trim().is_empty().then_some(()))
         })
         .await?;
@@ -333,7 +346,8 @@ async fn a_pause_after_a_change_ends_also_when_reloader_began_it() {
         let pause = "reloader.stakater.com/auto: \"true\", deployment.reloader.stakater.com/pause-period: 3s";
         let left = format!("{pause}, deployment.reloader.stakater.com/paused-at: \"2026-01-01T00:00:00Z\"");
         reloads.make(&[Reading::deployment("own").annotated(pause)]).await?;
-        app.apply(&Reading { spec: "paused: true".to_owned(), ..Reading::deployment("left").annotated(&left) }.yaml()).await?;
+        app.apply(&Reading { spec: "paused: true".to_owned(), ..Reading::deployment("left").annotated(&left) }.yaml())
+            .await?;
         let _manager = reloads.manager(&[]).await?;
         reloads.settled("deployment", "left").await?;
         reloads.noted("deployment/own").await?;

@@ -164,7 +164,11 @@ impl ReloadArgs {
             },
             on_create: self.reload_on_create,
             on_delete: self.reload_on_delete,
-            ignored_sources: ignored.iter().filter(|(name, _)| sources.contains(*name)).map(|(_, kind)| *kind).collect(),
+            ignored_sources: ignored
+                .iter()
+                .filter(|(name, _)| sources.contains(*name))
+                .map(|(_, kind)| *kind)
+                .collect(),
             ignore_cron_jobs: kinds.contains("cronjobs"),
             ignore_jobs: kinds.contains("jobs"),
             ignored_namespaces: lower(&self.namespaces_to_ignore),

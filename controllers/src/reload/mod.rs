@@ -2,6 +2,7 @@
 //! what is live, and leaves every decision to `trimtab-reload`.
 
 pub mod args;
+mod hot;
 mod workloads;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +20,7 @@ use trimtab_reload::{
 
 use crate::sources::{self, NOT_HELM};
 use crate::workload::Workload;
+pub use hot::answerer;
 use workloads::{Busy, Workloads};
 
 /// What the controller is told beside the options of its decisions.
@@ -213,6 +215,8 @@ impl Controller for Reloading {
         let patched = patched.map(|resource| Permission { group: "apps", resource, verbs: &["patch"] });
         let others = [
             Permission { group: "apps", resource: "controllerrevisions", verbs: &["create", "delete"] },
+            // Where a pod is reloaded without a restart, an annotation lets its kubelet bring the files at once.
+            Permission { group: "", resource: "pods", verbs: &["patch"] },
             Permission { group: "batch", resource: "cronjobs", verbs: &["patch"] },
             Permission { group: "batch", resource: "jobs", verbs: &["create", "patch", "delete"] },
         ];
@@ -222,7 +226,8 @@ impl Controller for Reloading {
     fn gather(&self, key: &Workload, answers: &Answers) -> Option<Snapshot> {
         let view = self.workloads.get(key).filter(|view| self.options.opted_in(view));
         let view = view.filter(|_| self.is_selected(&key.namespace));
-        let kept = if key.kind == names::JOB { self.kept.get(&key.namespace, &KeptJob::name_of(&key.name)) } else { None };
+        let kept =
+            if key.kind == names::JOB { self.kept.get(&key.namespace, &KeptJob::name_of(&key.name)) } else { None };
         let (survey, versions) = view.as_ref().map(|view| self.survey(view)).unwrap_or_default();
         let member = view.as_ref().map(|view| Member::new(view, survey.clone()));
         if !member.is_some_and(|member| member.counts()) {

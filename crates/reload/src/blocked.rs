@@ -46,7 +46,11 @@ fn condition(now: Timestamp, workload: &Workload, blocked: Option<Blocked>, plan
     }
     let body = json!({"metadata": {"uid": workload.metadata.uid}, "status": {"conditions": [condition]}});
     let verb = Verb::Strategic { body, subresource: Some(Subresource::Status) };
-    plan.writes.push(Write { target: workload.object(), verb, why: "say what stands in the way of a reload".to_owned() });
+    plan.writes.push(Write {
+        target: workload.object(),
+        verb,
+        why: "say what stands in the way of a reload".to_owned(),
+    });
 }
 
 fn annotation(workload: &Workload, blocked: Option<Blocked>, plan: &mut Plan<()>) {
@@ -57,5 +61,9 @@ fn annotation(workload: &Workload, blocked: Option<Blocked>, plan: &mut Plan<()>
     let annotations = json!({ names::RELOAD_BLOCKED: text });
     let body = json!({"metadata": {"uid": workload.metadata.uid, "annotations": annotations}});
     let verb = Verb::Merge { body, subresource: None };
-    plan.writes.push(Write { target: workload.object(), verb, why: "say what stands in the way of a reload".to_owned() });
+    plan.writes.push(Write {
+        target: workload.object(),
+        verb,
+        why: "say what stands in the way of a reload".to_owned(),
+    });
 }

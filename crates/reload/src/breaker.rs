@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use crate::Change;
 use crate::record::{MEMORY, Record};
+use jiff::Timestamp;
 
 /// Within this time...
 const WINDOW: Duration = Duration::from_mins(10);
@@ -101,7 +101,11 @@ mod tests {
         assert_eq!(tripped(at(100), &record(&[0, 30]), &change("cc", 100)), None);
         let stopped = tripped(at(100), &record(&[0, 30, 60]), &change("cc", 100)).unwrap();
         assert_eq!(stopped.until, at(160));
-        assert!(stopped.message.contains("3 times within the hour: one and two are changing it in turn"), "{}", stopped.message);
+        assert!(
+            stopped.message.contains("3 times within the hour: one and two are changing it in turn"),
+            "{}",
+            stopped.message
+        );
         assert_eq!(tripped(at(160), &record(&[0, 30, 60]), &change("cc", 100)), None);
     }
 

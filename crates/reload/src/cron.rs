@@ -4,9 +4,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use trimtab_crds::names;
-use trimtab_plan::{Answer, Ask, Plan, Question, Severity, Write};
+use trimtab_plan::{Plan, Severity, Write};
 
-use crate::decide::{Snapshot, sources, tell};
+use crate::decide::{Snapshot, read, sources, tell};
 use crate::{How, Workload, trigger};
 
 /// The longest name of a Job whose pods can have names.
@@ -35,20 +35,13 @@ pub(crate) fn run(now: Timestamp, seen: &Snapshot, workload: &Workload, plan: &m
         return;
     }
     let id = format!("cronjob/{}/{}", workload.metadata.uid, name);
-    match seen.answers.get(&id) {
-        Some(Answer::Object(cron_job)) => {
-            let target = names::JOB.object(&workload.metadata.namespace, &name);
-            plan.because("Running", format!("started now for {}", sources(&seen.survey)));
-            plan.writes.push(Write::create(target, job(workload, cron_job), "run it now, as Reloader does"));
-            plan.writes.push(note("note that a run was started for the change"));
-            let note = format!("started Job {name} for {}", sources(&seen.survey));
-            tell(workload, Severity::Normal, "Reloaded", "Run", note, plan);
-        }
-        answer => {
-            plan.because("Reading", answer.map_or("reading the CronJob", |_| "the CronJob could not be read"));
-            plan.asks.push(Ask { id, question: Question::Get(workload.object()), timeout_seconds: 10 });
-        }
-    }
+    let Some(cron_job) = read(now, seen, id, workload.object(), plan) else { return };
+    let target = names::JOB.object(&workload.metadata.namespace, &name);
+    plan.because("Running", format!("started now for {}", sources(&seen.survey)));
+    plan.writes.push(Write::create(target, job(workload, cron_job), "run it now, as Reloader does"));
+    plan.writes.push(note("note that a run was started for the change"));
+    let note = format!("started Job {name} for {}", sources(&seen.survey));
+    tell(workload, Severity::Normal, "Reloaded", "Run", note, plan);
 }
 
 /// The same name for the same revisions: a run that was started already is not started again.

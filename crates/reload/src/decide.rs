@@ -3,16 +3,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::Value;
 use trimtab_config::Source;
 use trimtab_crds::names;
-use trimtab_plan::{Answers, Notice, Plan, Severity, Verb, Write};
+use trimtab_plan::{Answer, Answers, Ask, Notice, ObjectRef, Plan, Question, Severity, Verb, Write};
 
 use crate::blocked::Blocked;
 use crate::board::{Verdict, quiet_until, verdict};
-use crate::breaker::tripped;
+use crate::breaker::{Tripped, tripped};
 use crate::hot::Hot;
 use crate::pods::{Fresh, freshness};
 use crate::record::Record;
@@ -47,7 +49,7 @@ pub struct Snapshot {
 pub fn decide(now: Timestamp, seen: &Snapshot) -> Plan<()> {
     let mut plan = Plan::new(());
     let Some(workload) = seen.workload.as_deref() else {
-        job::make_again(seen, &mut plan);
+        job::make_again(now, seen, &mut plan);
         return plan;
     };
     if seen.kept.is_some() {
@@ -78,7 +80,11 @@ fn changed(now: Timestamp, seen: &Snapshot, workload: &Workload, plan: &mut Plan
         }
         return None;
     }
-    let written = survey.changes.iter().filter_map(Change::written).max();
+    let record = Record::of(workload);
+    let trips: Vec<Option<Tripped>> = survey.changes.iter().map(|change| tripped(now, &record, change)).collect();
+    // What changes again and again must not hold up what does not.
+    let calm = survey.changes.iter().zip(&trips).filter(|(_, tripped)| tripped.is_none()).map(|(change, _)| change);
+    let written = calm.filter_map(Change::written).max();
     if let Some(until) = quiet_until(now, written, options) {
         plan.wake_by(until);
         plan.because("QuietPeriod", "a change was seen; it is acted on once nothing has followed it for a moment");
@@ -97,11 +103,10 @@ fn changed(now: Timestamp, seen: &Snapshot, workload: &Workload, plan: &mut Plan
         }
         Fresh::Newest | Fresh::No => {}
     }
-    let record = Record::of(workload);
-    if let Some(tripped) = survey.changes.iter().find_map(|change| tripped(now, &record, change)) {
+    if let Some(tripped) = trips.iter().flatten().next().filter(|_| trips.iter().all(Option::is_some)) {
         plan.wake_by(tripped.until);
         plan.because("Flapping", tripped.message.clone());
-        return Some(Blocked { reason: "Flapping", message: tripped.message });
+        return Some(Blocked { reason: "Flapping", message: tripped.message.clone() });
     }
     if workload.kind == names::CRON_JOB {
         cron::run(now, seen, workload, plan);
@@ -185,6 +190,32 @@ fn resume(now: Timestamp, options: &Options, workload: &Workload, plan: &mut Pla
     plan.because("Resuming", "the pause after a change is over");
     let why = "let it roll again after its pause".to_owned();
     plan.writes.push(Write { target: workload.object(), verb: Verb::Merge { body, subresource: None }, why });
+}
+
+/// How long after an object could not be read it is tried again.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// The whole of an object, once it is read.
+pub(crate) fn read<'s>(
+    now: Timestamp,
+    seen: &'s Snapshot,
+    id: String,
+    object: ObjectRef,
+    plan: &mut Plan<()>,
+) -> Option<&'s Value> {
+    match seen.answers.get(&id) {
+        Some(Answer::Object(value)) => return Some(value),
+        // An answer is forgotten once nobody asks: the next decision asks anew.
+        Some(Answer::Failed(_) | Answer::NotFound) => {
+            plan.because("Reading", format!("{object} could not be read; tried again"));
+            plan.wake_by(now.checked_add(AGAIN).unwrap_or(now));
+        }
+        None => {
+            plan.because("Reading", format!("reading {object}"));
+            plan.asks.push(Ask { id, question: Question::Get(object), timeout_seconds: 10 });
+        }
+    }
+    None
 }
 
 /// The sources that changed and who changed them, for people: `cm/web (by kubectl-edit)`.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use trimtab_config::{Pins, Source, SourceKind};
 use trimtab_crds::names;
-use trimtab_plan::{Answer, Ask, Plan, Question, Verb, Write};
+use trimtab_plan::{Answer, Ask, ObjectRef, Plan, Question, Verb, Write};
 
 use crate::decide::Snapshot;
 use crate::{Is, PodView, Workload};
@@ -16,9 +16,11 @@ use crate::{Is, PodView, Workload};
 pub const HOT_RELOAD: &str = "hot-reload";
 /// How long a pod may take: the kubelet brings changed files within a minute, and sooner where it is told to.
 const TIMEOUT_SECONDS: u32 = 75;
+/// What an answer may take beside that, to be given at all.
+const BESIDE: u32 = 15;
 
 /// The question: let one pod read its files anew.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HotReload {
     /// Namespace of the pod.
@@ -32,6 +34,7 @@ pub struct HotReload {
     /// What makes it read them.
     pub action: Action,
     /// How it shows that it has.
+    #[serde(default)]
     pub verify: Option<Verify>,
     /// The files that changed.
     pub mounts: Vec<Files>,
@@ -39,8 +42,15 @@ pub struct HotReload {
     pub timeout_seconds: u32,
 }
 
+impl HotReload {
+    /// The pod.
+    pub fn pod(&self) -> ObjectRef {
+        names::POD.object(&self.namespace, &self.pod)
+    }
+}
+
 /// What makes a pod read its files anew.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Action {
     /// A POST.
@@ -60,7 +70,7 @@ pub enum Action {
 }
 
 /// Where a pod answers with a value that it has read.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verify {
     /// Port of the pod.
     pub port: u16,
@@ -73,7 +83,7 @@ pub struct Verify {
 }
 
 /// Files of one source in one container.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Files {
     /// The source.
@@ -85,6 +95,7 @@ pub struct Files {
     /// The folder.
     pub path: String,
     /// The keys that are files there and their paths, where not all are.
+    #[serde(default)]
     pub items: Option<BTreeMap<String, String>>,
 }
 
@@ -134,7 +145,10 @@ pub(crate) fn reload(seen: &Snapshot, workload: &Workload, plan: &mut Plan<()>) 
             Some(Answer::NotFound) => {}
             Some(Answer::Failed(why)) => {
                 plan.asks.clear();
-                return Hot::Failed(format!("pod {} did not read {pins} anew, it is restarted: {why}", pod.metadata.name));
+                return Hot::Failed(format!(
+                    "pod {} did not read {pins} anew, it is restarted: {why}",
+                    pod.metadata.name
+                ));
             }
         }
     }
@@ -185,7 +199,7 @@ fn ask(id: String, seen: &Snapshot, workload: &Workload, wish: &Wish, pod: &PodV
         timeout_seconds: TIMEOUT_SECONDS,
     };
     let input = serde_json::to_value(&question).unwrap_or_default();
-    Ask { id, question: Question::Custom { name: HOT_RELOAD, input }, timeout_seconds: TIMEOUT_SECONDS + 5 }
+    Ask { id, question: Question::Custom { name: HOT_RELOAD, input }, timeout_seconds: TIMEOUT_SECONDS + BESIDE }
 }
 
 /// Whether pods can read a source anew: from files that follow it.
@@ -247,7 +261,12 @@ fn verify(text: &str) -> Option<Verify> {
     let (source, key) = of.split_once(':')?;
     let source: Source = source.parse().ok()?;
     // A Secret must not be something that a pod answers with.
-    (source.kind == SourceKind::ConfigMap && !key.is_empty()).then(|| Verify { port, path, source, key: key.to_owned() })
+    (source.kind == SourceKind::ConfigMap && !key.is_empty()).then(|| Verify {
+        port,
+        path,
+        source,
+        key: key.to_owned(),
+    })
 }
 
 #[cfg(test)]

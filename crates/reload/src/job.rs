@@ -5,9 +5,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use trimtab_crds::names;
-use trimtab_plan::{Answer, Ask, Kind, Meta, Plan, Question, Severity, Watched, Write};
+use trimtab_plan::{Kind, Meta, Plan, Severity, Watched, Write};
 
-use crate::decide::{Snapshot, sources, tell};
+use crate::decide::{Snapshot, read, sources, tell};
 use crate::{Workload, trigger};
 
 /// On what is kept: the uid of the Job that is replaced.
@@ -45,18 +45,14 @@ impl Watched for KeptJob {
 /// Keeps what is to be made, and deletes the Job.
 pub(crate) fn begin(now: Timestamp, seen: &Snapshot, workload: &Workload, plan: &mut Plan<()>) {
     let id = format!("job/{}/{}", workload.metadata.uid, workload.metadata.resource_version);
-    let Some(Answer::Object(job)) = seen.answers.get(&id) else {
-        plan.because("Reading", "reading the Job, to make it anew");
-        plan.asks.push(Ask { id, question: Question::Get(workload.object()), timeout_seconds: 10 });
-        return;
-    };
+    let Some(job) = read(now, seen, id, workload.object(), plan) else { return };
     let record = trigger::record(now, workload, &seen.survey, true);
     let mut body = cleaned(job);
     for (name, value) in trigger::annotations(&record) {
         body["metadata"]["annotations"][name.as_str()] = value;
     }
-    let kept = names::CONTROLLER_REVISION
-        .object(&workload.metadata.namespace, &KeptJob::name_of(&workload.metadata.name));
+    let kept =
+        names::CONTROLLER_REVISION.object(&workload.metadata.namespace, &KeptJob::name_of(&workload.metadata.name));
     let revision = json!({
         "metadata": {
             "labels": {names::RELOADED_JOB: "true", "app.kubernetes.io/managed-by": "trimtab"},
@@ -87,19 +83,15 @@ pub(crate) fn go_on(seen: &Snapshot, workload: &Workload, plan: &mut Plan<()>) {
 }
 
 /// The Job is gone: makes what was kept.
-pub(crate) fn make_again(seen: &Snapshot, plan: &mut Plan<()>) {
+pub(crate) fn make_again(now: Timestamp, seen: &Snapshot, plan: &mut Plan<()>) {
     let Some(kept) = &seen.kept else { return };
     let meta = &kept.metadata;
     let id = format!("kept/{}", meta.uid);
     let object = meta.object(names::CONTROLLER_REVISION);
     plan.because("Replacing", "the Job is gone, and is made anew from what was kept of it");
-    match seen.answers.get(&id) {
-        Some(Answer::Object(revision)) => {
-            let target = names::JOB.object(&meta.namespace, kept.job());
-            plan.writes.push(Write::create(target, revision["data"].clone(), "make the Job anew"));
-        }
-        _ => plan.asks.push(Ask { id, question: Question::Get(object), timeout_seconds: 10 }),
-    }
+    let Some(revision) = read(now, seen, id, object, plan) else { return };
+    let target = names::JOB.object(&meta.namespace, kept.job());
+    plan.writes.push(Write::create(target, revision["data"].clone(), "make the Job anew"));
 }
 
 /// The Job as somebody would write it: without what the API server and the Job controller added.
@@ -147,7 +139,10 @@ mod tests {
             "status": {"active": 1}
         });
         let kept = cleaned(&job);
-        assert_eq!(kept["spec"], json!({"backoffLimit": 3, "template": {"metadata": {"labels": {"app": "j"}}, "spec": {}}}));
+        assert_eq!(
+            kept["spec"],
+            json!({"backoffLimit": 3, "template": {"metadata": {"labels": {"app": "j"}}, "spec": {}}})
+        );
         assert_eq!(kept["metadata"]["labels"], json!({"a": "b"}));
         assert!(kept.get("status").is_none() && kept["metadata"].get("uid").is_none());
     }

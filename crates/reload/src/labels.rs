@@ -110,7 +110,18 @@ mod tests {
     #[test]
     fn selectors_match_as_kubectl_s_do_and_as_reloader_s_old_ones() {
         let web = [("app", "web"), ("tier", "a")];
-        for yes in ["", "app", "app=web", "app == web", "app!=db", "tier in (a, b),app", "!canary", "x notin (y)", "app:web", "app=*"] {
+        for yes in [
+            "",
+            "app",
+            "app=web",
+            "app == web",
+            "app!=db",
+            "tier in (a, b),app",
+            "!canary",
+            "x notin (y)",
+            "app:web",
+            "app=*",
+        ] {
             assert!(matches(yes, &web), "{yes}");
         }
         for no in ["app=db", "app!=web", "canary", "!app", "tier in (b,c)", "tier notin (a)", "app=web,tier=b", "x=*"] {

@@ -161,7 +161,10 @@ impl Options {
             let odd = entries(wish).filter(|entry| !is_word(entry) && entry.parse::<Source>().is_err());
             problems.extend(odd.map(|entry| {
                 let entry: String = entry.chars().take(80).collect();
-                format!("{}: {entry:?} is unknown: write auto, configmaps, secrets, off, cm/NAME or secret/NAME", names::RELOAD)
+                format!(
+                    "{}: {entry:?} is unknown: write auto, configmaps, secrets, off, cm/NAME or secret/NAME",
+                    names::RELOAD
+                )
             }));
         }
         for (_, entry) in self.named(workload) {
@@ -201,7 +204,9 @@ fn kind_word(entry: &str) -> Option<SourceKind> {
 
 fn native(workload: &Workload, wish: &str, source: &Source) -> bool {
     let excluded = workload.annotation(names::RELOAD_EXCLUDE).unwrap_or_default();
-    let names = |entry: &str| kind_word(entry) == Some(source.kind) || entry.parse().is_ok_and(|named: Source| named == *source);
+    let names = |entry: &str| {
+        kind_word(entry) == Some(source.kind) || entry.parse().is_ok_and(|named: Source| named == *source)
+    };
     if is_off(wish) || entries(excluded).any(names) {
         return false;
     }

@@ -246,7 +246,8 @@ mod tests {
     fn pods_that_started_after_a_change_are_told_from_those_before() {
         let changed = [change("2026-01-01T00:00:10Z")];
         let of = |pods: &[(&str, &str)], changed: &[Change]| {
-            let pods: Vec<_> = pods.iter().map(|(s, r)| std::sync::Arc::new(made(&format!("2026-01-01T00:00:{s}Z"), r))).collect();
+            let pods: Vec<_> =
+                pods.iter().map(|(s, r)| std::sync::Arc::new(made(&format!("2026-01-01T00:00:{s}Z"), r))).collect();
             freshness(&pods, changed)
         };
         assert_eq!(of(&[("11", "a"), ("12", "a")], &changed), Fresh::All);

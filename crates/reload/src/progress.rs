@@ -102,15 +102,16 @@ mod tests {
 
     #[test]
     fn a_deployment_is_settled_when_every_pod_is_new_and_available() {
-        let status = |all, updated, available| {
-            json!({"observedGeneration": 2, "replicas": all, "updatedReplicas": updated, "availableReplicas": available})
-        };
+        let status = |all, updated, available| json!({"observedGeneration": 2, "replicas": all, "updatedReplicas": updated, "availableReplicas": available});
         let of = |status, expected| check(names::DEPLOYMENT, json!({"replicas": 2}), status, &expected);
         of(status(2, 2, 2), Progress::Settled);
         of(status(3, 2, 2), Progress::Rolling);
         of(status(2, 1, 2), Progress::Rolling);
         of(status(2, 2, 1), Progress::Rolling);
-        of(json!({"observedGeneration": 1, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 2}), Progress::Rolling);
+        of(
+            json!({"observedGeneration": 1, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 2}),
+            Progress::Rolling,
+        );
         check(names::DEPLOYMENT, json!({"replicas": 2, "paused": true}), json!({}), &Progress::Settled);
         let failed = json!([{"type": "Progressing", "reason": "ProgressDeadlineExceeded", "message": "too slow"}]);
         of(json!({"conditions": failed}), Progress::Failed("too slow".to_owned()));

@@ -140,7 +140,8 @@ mod tests {
     fn the_log_is_short_and_forgets() {
         let mut record = Record::default();
         let at = |second: i64| Timestamp::from_second(second).unwrap();
-        let reload = |second| Reload { at: at(second), to: Pins::parse("cm/a=1"), by: BTreeSet::new(), unsettled: false };
+        let reload =
+            |second| Reload { at: at(second), to: Pins::parse("cm/a=1"), by: BTreeSet::new(), unsettled: false };
         (0..20).for_each(|second| record.push(reload(second)));
         assert_eq!((record.log.len(), record.log[0].at), (MOST, at(12)));
         record.push(reload(4000));

@@ -73,7 +73,8 @@ pub fn survey<'o>(
         concerned.insert(source);
         let to = Applied { pin: revision(object, key), written: object.and_then(|o| o.author.as_ref()?.at) };
         let known = record.applied.get(source);
-        match compare(options, how, &workload.template, source, object, known, &to.pin) {
+        let compared = Compared { how, source, object, known: known.map(|known| &known.pin), to: &to.pin };
+        match compared.is(options, &workload.template) {
             Some(is) => survey.changes.push(Change {
                 source: source.clone(),
                 how,
@@ -96,33 +97,37 @@ pub fn survey<'o>(
     survey
 }
 
-/// What became of a source since the pods were made; `None` if nothing did, or nobody knows.
-fn compare(
-    options: &Options,
+/// One source, as pods have it and as it is.
+struct Compared<'a> {
     how: How,
-    template: &Template,
-    source: &Source,
-    object: Option<&Object>,
-    known: Option<&Applied>,
-    to: &Pin,
-) -> Option<Is> {
-    if known.is_some_and(|known| known.pin == *to) {
-        return None;
-    }
-    let noted = noted(template, source);
-    let Some(object) = object else {
-        let had = known.is_some_and(|known| known.pin != Pin::Absent) || noted.is_some();
-        return (had && how == How::Reloader && options.on_delete).then_some(Is::Deleted);
-    };
-    if let Some(noted) = noted {
-        let same = noted == object.reloader_hash() || noted == object.trigger_hash(options.digest_key.bytes());
-        return (!same).then_some(Is::Changed);
-    }
-    match known.map(|known| &known.pin) {
-        // Seen for the first time: what the pods have is what there is, as far as anybody can tell.
-        None => None,
-        Some(Pin::Absent) => (how == How::Native || options.on_create).then_some(Is::Created),
-        Some(Pin::Revision(_)) => Some(Is::Changed),
+    source: &'a Source,
+    object: Option<&'a Object>,
+    known: Option<&'a Pin>,
+    to: &'a Pin,
+}
+
+impl Compared<'_> {
+    /// What became of the source since the pods were made; `None` if nothing did, or nobody knows.
+    fn is(&self, options: &Options, template: &Template) -> Option<Is> {
+        if self.known == Some(self.to) {
+            return None;
+        }
+        let Some(object) = self.object else {
+            let had = self.known.is_some_and(|known| *known != Pin::Absent) || noted(template, self.source).is_some();
+            return (had && self.how == How::Reloader && options.on_delete).then_some(Is::Deleted);
+        };
+        match self.known {
+            Some(Pin::Revision(_)) => Some(Is::Changed),
+            Some(Pin::Absent) => (self.how == How::Native || options.on_create).then_some(Is::Created),
+            // Seen for the first time. Reloader's digest is believed where there is one; its collisions are rare, and what
+            // is recorded afterwards has none. Without it, what the pods have is what there is, as far as anybody can tell.
+            None => {
+                let same = |hash: &str| {
+                    hash == object.reloader_hash() || hash == object.trigger_hash(options.digest_key.bytes())
+                };
+                noted(template, self.source).filter(|hash| !same(hash)).map(|_| Is::Changed)
+            }
+        }
     }
 }
 

@@ -93,10 +93,11 @@ fn template(now: Timestamp, options: &Options, workload: &Workload, survey: &Sur
         match style(options, workload, change) {
             Style::Variable(container) => variables.entry(container).or_default().push(variable(change)),
             Style::Reloader => {
-                annotations.insert(LAST_RELOADED_FROM.to_owned(), reloaded_from(now, workload, change).to_string().into());
+                annotations
+                    .insert(LAST_RELOADED_FROM.to_owned(), reloaded_from(now, workload, change).to_string().into());
             }
             Style::Native => {
-                annotations.insert(names::RELOADED.to_owned(), record.pins().to_string().into());
+                annotations.insert(names::RELOADED.to_owned(), reloaded(now, &workload.template, record).into());
             }
         }
     }
@@ -111,6 +112,13 @@ fn template(now: Timestamp, options: &Options, workload: &Workload, survey: &Sur
         template["spec"]["containers"] = containers.into();
     }
     template
+}
+
+/// What our annotation of the template says: another text than before, also where an undo brought an old one back.
+fn reloaded(now: Timestamp, template: &Template, record: &Record) -> String {
+    let text = record.pins().to_string();
+    let same = template.annotations.get(names::RELOADED) == Some(&text);
+    if same { format!("{text}@{now}") } else { text }
 }
 
 /// How one change shows in a template.
@@ -134,11 +142,15 @@ fn style(options: &Options, workload: &Workload, change: &Change) -> Style {
         Strategy::Default | Strategy::EnvVars if custom => Style::Reloader,
         Strategy::Default | Strategy::EnvVars => {
             let name = trigger_variable(&change.source);
-            // A variable that two sources would write in turn tells nothing of either.
-            if shared(&name) || template.containers.is_empty() {
+            let index = container(template, &change.source, &name);
+            let there = template.containers.get(index).and_then(|container| container.triggers.get(name.as_str()));
+            // A variable that two sources would write in turn tells nothing of either; and one that has this value already,
+            // by an undo or since SHA-1 of joined entries has collisions, would restart nothing.
+            let same = there.is_some_and(|value| Some(&**value) == change.trigger.as_deref());
+            if shared(&name) || same || template.containers.is_empty() {
                 return Style::Native;
             }
-            Style::Variable(container(template, &change.source, &name))
+            Style::Variable(index)
         }
     }
 }

@@ -151,7 +151,10 @@ impl Template {
             let variables = items(&container["env"]).filter_map(|e| Some((e["name"].as_str()?, e["value"].as_str()?)));
             found.containers.push(Container {
                 name: container["name"].as_str().unwrap_or_default().into(),
-                triggers: variables.filter(|(n, _)| n.starts_with(TRIGGER)).map(|(n, v)| (n.into(), v.into())).collect(),
+                triggers: variables
+                    .filter(|(n, _)| n.starts_with(TRIGGER))
+                    .map(|(n, v)| (n.into(), v.into()))
+                    .collect(),
             });
         }
         for container in items(&spec["initContainers"]) {
@@ -216,7 +219,8 @@ fn paths(place: &Value) -> Items {
 /// What a container reads into variables.
 fn variables(container: &Value) -> BTreeSet<Source> {
     let from = items(&container["envFrom"]).map(|from| (&from["configMapRef"], &from["secretRef"]));
-    let variables = items(&container["env"]).map(|e| (&e["valueFrom"]["configMapKeyRef"], &e["valueFrom"]["secretKeyRef"]));
+    let variables =
+        items(&container["env"]).map(|e| (&e["valueFrom"]["configMapKeyRef"], &e["valueFrom"]["secretKeyRef"]));
     let both = from.chain(variables);
     both.flat_map(|(map, secret)| {
         let map = name(&map["name"]).map(Source::config_map);

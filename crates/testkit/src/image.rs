@@ -1,7 +1,7 @@
-//! Container images out of static binaries, as OCI archives, with no container engine. One layer with one file; no base, no shell.
+//! Container images out of static binaries, as OCI archives, with no container engine. One layer with one file and other names of it; no base, no shell.
 //! Not a registry client: an archive goes onto a node with `Cluster::load_image`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -23,13 +23,16 @@ pub struct Image {
     pub env: BTreeMap<String, String>,
     /// The user and group that it runs as, by number.
     pub user: String,
+    /// Other names of the binary, in `/bin`: what it is called by there is up to it.
+    pub programs: Vec<String>,
 }
 
 impl Image {
     /// An image that runs the binary without arguments, as nobody in particular.
     pub fn new(reference: impl Into<String>) -> Self {
         let reference = reference.into();
-        Self { reference, entrypoint: vec!["/app".into()], env: BTreeMap::new(), user: "65532:65532".into() }
+        let (env, user) = (BTreeMap::new(), "65532:65532".into());
+        Self { reference, entrypoint: vec!["/app".into()], env, user, programs: vec![] }
     }
 
     /// Sets an environment variable.
@@ -48,7 +51,9 @@ pub fn sample_images() -> Vec<Image> {
 }
 
 fn sample(tag: &str) -> Image {
-    Image::new(format!("trimtab.local/sample:{tag}")).env("VERSION", tag)
+    let mut image = Image::new(format!("trimtab.local/sample:{tag}")).env("VERSION", tag);
+    image.programs = ["cat", "kill"].map(str::to_owned).into();
+    image
 }
 
 /// The sample application's program, built where it is not yet.
@@ -56,11 +61,14 @@ pub async fn sample_binary() -> Result<PathBuf> {
     Ok(assets::ensure_async(&[source::SAMPLE]).await?.path(source::SAMPLE)?.to_owned())
 }
 
-/// Writes an OCI archive with these images, which share the binary. The same input gives the same bytes.
+/// Writes an OCI archive with these images, which share the binary and all its names. The same input gives the same bytes.
 pub fn oci_archive(binary: &Path, images: &[Image], to: &Path) -> Result<()> {
     let program = std::fs::read(binary).with_context(|| format!("cannot read {}", binary.display()))?;
     let mut layer = Vec::with_capacity(program.len() + 2048);
     append(&mut layer, "app", 0o755, &program)?;
+    for program in images.iter().flat_map(|image| &image.programs).collect::<BTreeSet<_>>() {
+        link(&mut layer, &format!("bin/{program}"), "/app")?;
+    }
     finish(&mut layer)?;
     let layer = Blob::new(layer);
 
@@ -155,24 +163,36 @@ impl Blob {
 
 /// Appends a file to a tar archive, owned by root and dated 1970.
 fn append(out: &mut impl Write, path: &str, mode: u32, content: &[u8]) -> Result<()> {
-    ensure!(path.len() < 100, "{path} is too long for a tar header");
+    out.write_all(&header(path, mode, content.len(), None)?)?;
+    out.write_all(content)?;
+    out.write_all(&vec![0; content.len().next_multiple_of(512) - content.len()])?;
+    Ok(())
+}
+
+/// Appends a symbolic link.
+fn link(out: &mut impl Write, path: &str, to: &str) -> Result<()> {
+    Ok(out.write_all(&header(path, 0o777, 0, Some(to))?)?)
+}
+
+fn header(path: &str, mode: u32, length: usize, link: Option<&str>) -> Result<[u8; 512]> {
+    for text in [Some(path), link].into_iter().flatten() {
+        ensure!(text.len() < 100, "{text} is too long for a tar header");
+    }
     let mut header = [0u8; 512];
     let mut put = |at: usize, field: &[u8]| header[at..at + field.len()].copy_from_slice(field);
     put(0, path.as_bytes());
     put(100, format!("{mode:07o}\0").as_bytes());
     put(108, b"0000000\0");
     put(116, b"0000000\0");
-    put(124, format!("{:011o}\0", content.len()).as_bytes());
+    put(124, format!("{length:011o}\0").as_bytes());
     put(136, b"00000000000\0");
     put(148, b"        ");
-    put(156, b"0");
+    put(156, if link.is_some() { b"2" } else { b"0" });
+    put(157, link.unwrap_or_default().as_bytes());
     put(257, b"ustar\x0000");
     let sum: u32 = header.iter().map(|b| u32::from(*b)).sum();
     header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-    out.write_all(&header)?;
-    out.write_all(content)?;
-    out.write_all(&vec![0; content.len().next_multiple_of(512) - content.len()])?;
-    Ok(())
+    Ok(header)
 }
 
 /// Ends a tar archive.
@@ -214,6 +234,21 @@ mod tests {
         let names = String::from_utf8(out.stdout).unwrap();
         assert!(out.status.success());
         assert_eq!(names.lines().filter(|l| l.starts_with("blobs/sha256/")).count(), 3, "{names}");
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn tar_reads_links() {
+        let dir = folder();
+        let archive = dir.join("a.tar");
+        let mut out = vec![];
+        append(&mut out, "app", 0o755, b"x").unwrap();
+        link(&mut out, "bin/cat", "/app").unwrap();
+        finish(&mut out).unwrap();
+        std::fs::write(&archive, out).unwrap();
+        let out = std::process::Command::new("tar").arg("-tvf").arg(&archive).output().unwrap();
+        let listed = String::from_utf8(out.stdout).unwrap();
+        assert!(out.status.success() && listed.contains("bin/cat -> /app"), "{listed}");
         std::fs::remove_dir_all(dir).unwrap();
     }
 

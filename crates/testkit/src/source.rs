@@ -19,7 +19,9 @@ pub(crate) const FILES: &[(&str, &str)] = &[
     cluster_file!("keeper/main.go"),
     cluster_file!("keeper/wait.go"),
     cluster_file!("pause/main.go"),
+    cluster_file!("sample/config.go"),
     cluster_file!("sample/main.go"),
+    cluster_file!("sample/programs.go"),
 ];
 
 /// What simulated nodes and pods do, in KWOK's terms.

@@ -1,5 +1,5 @@
 //! Answers to questions that the framework has none to: a controller's own, given beside its reconciles. They may read the
-//! API server; they write nothing.
+//! API server and run programs in containers (see `exec`); they write nothing to the API server.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,11 +14,12 @@ use trimtab_plan::{Answer, ObjectRef};
 use crate::metrics::Metrics;
 use crate::path;
 
-/// Reads single objects from the API server, counted in the process's metrics. What it reads is kept nowhere.
+/// Reads single objects from the API server, and what programs in containers say; counted in the process's metrics. What it
+/// reads is kept nowhere.
 #[derive(Clone)]
 pub struct Reader {
-    client: Client,
-    metrics: Metrics,
+    pub(crate) client: Client,
+    pub(crate) metrics: Metrics,
 }
 
 impl fmt::Debug for Reader {

@@ -13,6 +13,7 @@ mod apply;
 mod asks;
 mod controller;
 pub mod events;
+mod exec;
 pub mod faults;
 mod gate;
 mod hot;
@@ -35,6 +36,7 @@ mod worker;
 
 pub use answerer::{Answerer, Reader};
 pub use controller::{Controller, ControllerOptions, Key};
+pub use exec::{ExecError, ExecResult};
 pub use lease::Options as LeaseOptions;
 pub use manager::{Manager, ManagerError, ManagerOptions, client};
 pub use permissions::Permission;
