@@ -117,7 +117,7 @@ fn template(now: Timestamp, options: &Options, workload: &Workload, survey: &Sur
 /// What our annotation of the template says: another text than before, also where an undo brought an old one back.
 fn reloaded(now: Timestamp, template: &Template, record: &Record) -> String {
     let text = record.pins().to_string();
-    let same = template.annotations.get(names::RELOADED) == Some(&text);
+    let same = template.annotations.get(names::RELOADED) == Some(text.as_str());
     if same { format!("{text}@{now}") } else { text }
 }
 
