@@ -159,9 +159,8 @@ impl From<Raw> for PodView {
         let ready = |c: &RawCondition| &*c.type_ == "Ready" && &*c.status == "True";
         let containers = status.container_statuses.into_iter().chain(status.init_container_statuses).flatten();
         let mut reasons = containers.filter_map(|container| container.state.waiting).map(|waiting| waiting.reason);
-        let kept = |all: TextMap, keep: &[&str]| -> TextMap {
-            all.iter().filter(|(name, _)| keep.contains(name)).collect()
-        };
+        let kept =
+            |all: TextMap, keep: &[&str]| -> TextMap { all.iter().filter(|(name, _)| keep.contains(name)).collect() };
         Self {
             ip: status.pod_ip.unwrap_or_default(),
             ready: status.conditions.iter().flatten().any(ready),

@@ -16,8 +16,7 @@ pub enum Progress {
     Failed(String),
 }
 
-pub(crate) fn progress(kind: Kind, meta: &Meta, object: &Value) -> Progress {
-    let (spec, status) = (&object["spec"], &object["status"]);
+pub(crate) fn progress(kind: Kind, meta: &Meta, spec: &Value, status: &Value) -> Progress {
     let rolling = if kind == names::DEPLOYMENT {
         if let Some(reason) = given_up(status) {
             return Progress::Failed(reason);
@@ -96,8 +95,7 @@ mod tests {
 
     fn check(kind: Kind, spec: Value, status: Value, expected: &Progress) {
         let meta = Meta { generation: 2, ..Meta::default() };
-        let object = json!({ "spec": spec, "status": status });
-        assert_eq!(progress(kind, &meta, &object), *expected, "{object}");
+        assert_eq!(progress(kind, &meta, &spec, &status), *expected, "{spec} {status}");
     }
 
     #[test]

@@ -114,13 +114,12 @@ impl Workload {
         self.metadata.annotation(name)
     }
 
-    fn of(kind: Kind, object: &Value, metadata: Meta) -> Self {
-        let spec = &object["spec"];
+    fn of(kind: Kind, metadata: Meta, spec: &Value, status: &Value) -> Self {
         let is_cron_job = kind == names::CRON_JOB;
         let template = if is_cron_job { &spec["jobTemplate"]["spec"]["template"] } else { &spec["template"] };
         let exclusive = is_cron_job && matches!(spec["concurrencyPolicy"].as_str(), Some("Forbid" | "Replace"));
-        let active = object["status"]["active"].as_array().map_or(0, Vec::len);
-        let conditions = object["status"]["conditions"].as_array().into_iter().flatten();
+        let active = status["active"].as_array().map_or(0, Vec::len);
+        let conditions = status["conditions"].as_array().into_iter().flatten();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let blocked = conditions
             .filter(|c| c["type"] == crate::BLOCKED && c["status"] == "True")
@@ -129,7 +128,7 @@ impl Workload {
         Self {
             kind,
             template: Template::of(template),
-            progress: progress(kind, &metadata, object),
+            progress: progress(kind, &metadata, spec, status),
             paused: spec["paused"].as_bool().unwrap_or(false) || spec["suspend"].as_bool().unwrap_or(false),
             exclusive_jobs: if exclusive { active } else { 0 },
             blocked,
@@ -270,8 +269,7 @@ macro_rules! workloads {
                         status: Value,
                     }
                     let Raw { metadata, spec, status } = Raw::deserialize(deserializer)?;
-                    let object = serde_json::json!({ "spec": spec, "status": status });
-                    Ok(Self(Arc::new(Workload::of($kind, &object, metadata))))
+                    Ok(Self(Arc::new(Workload::of($kind, metadata, &spec, &status))))
                 }
             }
         )*
