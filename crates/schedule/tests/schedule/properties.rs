@@ -28,7 +28,7 @@ fn field(first: u8, last: u8) -> impl Strategy<Value = String> {
     let value = first..=last;
     prop_oneof![
         3 => Just("*".to_owned()),
-        1 => (2..=last / 2).prop_map(|step| format!("*/{step}")),
+        1 => (2..=(last / 2).max(3)).prop_map(|step| format!("*/{step}")),
         3 => value.clone().prop_map(|v| v.to_string()),
         2 => (value.clone(), value.clone()).prop_map(|(a, b)| format!("{}-{}", a.min(b), a.max(b))),
         1 => (value.clone(), value).prop_map(|(a, b)| format!("{a},{b}")),
