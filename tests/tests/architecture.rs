@@ -10,12 +10,13 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 /// Crates that decide: no client, no runtime, no clock, no log, no chance.
-const PURE: [(&str, &str); 5] = [
+const PURE: [(&str, &str); 6] = [
     ("trimtab-plan", "crates/plan"),
     ("trimtab-crds", "crds"),
     ("trimtab-config", "crates/config"),
     ("trimtab-reload", "crates/reload"),
     ("trimtab-release", "crates/release"),
+    ("trimtab-schedule", "crates/schedule"),
 ];
 
 /// Crates that have no client, no log and no clock either, but use a thread or chance inside; and what they may have.
@@ -46,8 +47,9 @@ const IMPURE: [&str; 18] = [
 ];
 
 /// Which crates of the workspace a crate may use. The order is from the bottom up.
-const MAY_USE: [(&str, &[&str]); 11] = [
+const MAY_USE: [(&str, &[&str]); 12] = [
     ("trimtab-plan", &[]),
+    ("trimtab-schedule", &[]),
     ("trimtab-crds", &["trimtab-plan"]),
     ("trimtab-config", &["trimtab-crds", "trimtab-plan"]),
     ("trimtab-reload", &["trimtab-config", "trimtab-crds", "trimtab-plan"]),
