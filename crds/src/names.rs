@@ -105,3 +105,5 @@ pub const RELEASE_PLAN: Kind = Kind::namespaced(GROUP, VERSION, "ReleasePlan", "
 pub const RELEASE: Kind = Kind::namespaced(GROUP, VERSION, "Release", "releases");
 /// `trimtab.dev/v1alpha1 ConfigPolicy`
 pub const CONFIG_POLICY: Kind = Kind::namespaced(GROUP, VERSION, "ConfigPolicy", "configpolicies");
+/// `trimtab.dev/v1alpha1 Autoscaler`
+pub const AUTOSCALER: Kind = Kind::namespaced(GROUP, VERSION, "Autoscaler", "autoscalers");

@@ -1,0 +1,22 @@
+//! How many pods a workload has: what each metric asks for, what they ask for together, and what past recommendations,
+//! limits of speed, and the smallest and largest size leave of it.
+//!
+//! The arithmetic is that of Kubernetes' HorizontalPodAutoscaler, to the integer; where it deliberately differs, an option of
+//! the spec says so. Whatever is not known never makes a workload smaller. There is no client, no clock and no random number:
+//! who asks the servers, and who writes the size, is the controller.
+
+mod bounds;
+mod decide;
+mod groups;
+mod history;
+mod metric;
+mod next;
+mod ratio;
+mod requests;
+mod snapshot;
+mod stabilise;
+
+pub use decide::{Decision, Verdict, decide_scale};
+pub use snapshot::{
+    ContainerView, Missing, Observation, Options, Phase, PodSample, PodView, Readiness, ScaleSnapshot, TargetView,
+};

@@ -1,0 +1,334 @@
+//! What one metric asks for: from what was measured to a number of pods, or why there is none. Not what several ask for
+//! together.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use trimtab_crds::{
+    Improvement, LeftOut, LeftOutPod, MetricSpec, MetricStage, MetricTarget, MetricType, Milli, PodCounts, Quantity,
+};
+
+use crate::groups::{Groups, Startup, after, group};
+use crate::ratio::{Scale, Tolerance, pods as whole};
+use crate::requests::requests;
+use crate::{Missing, Observation, Phase, PodSample, PodView, ScaleSnapshot};
+
+/// Why a metric asks for nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unknown {
+    /// A stable code.
+    pub reason: &'static str,
+    /// A sentence.
+    pub message: String,
+}
+
+impl Unknown {
+    pub(crate) fn new(reason: &'static str, message: String) -> Self {
+        Self { reason, message }
+    }
+}
+
+/// The circumstances that all metrics of a decision share.
+#[derive(Debug)]
+pub(crate) struct Setting<'s> {
+    pub now: Timestamp,
+    pub seen: &'s ScaleSnapshot,
+    /// The pods that count.
+    pub pods: Vec<&'s PodView>,
+    pub tolerance: Tolerance,
+    pub startup: Startup,
+}
+
+impl<'s> Setting<'s> {
+    pub(crate) fn of(now: Timestamp, seen: &'s ScaleSnapshot) -> Self {
+        let rules = seen.spec.behavior.as_ref();
+        let own = |rules: Option<&trimtab_crds::ScalingRules>| {
+            rules.and_then(|rules| rules.tolerance.as_ref()).and_then(Quantity::float).filter(|own| *own >= 0.0)
+        };
+        let tolerance = Tolerance {
+            down: own(rules.and_then(|b| b.scale_down.as_ref())).unwrap_or(seen.options.tolerance),
+            up: own(rules.and_then(|b| b.scale_up.as_ref())).unwrap_or(seen.options.tolerance),
+        };
+        let startup = seen.spec.startup.clone().unwrap_or_default();
+        let time = |text: Option<trimtab_crds::DurationText>, seconds: u32| {
+            let own = text.and_then(|text| SignedDuration::try_from(text.get()?).ok());
+            own.unwrap_or(SignedDuration::from_secs(seconds.into()))
+        };
+        let startup = Startup {
+            cpu_initialization: time(startup.cpu_initialization_period, seen.options.cpu_initialization_seconds),
+            initial_readiness_delay: time(startup.initial_readiness_delay, seen.options.initial_readiness_delay_seconds),
+        };
+        let all = !seen.spec.improvements.contains(&Improvement::OwnedPods);
+        let pods = seen.pods.iter().map(AsRef::as_ref).filter(|pod| all || pod.owned).collect();
+        Self { now, seen, pods, tolerance, startup }
+    }
+
+    fn improved(&self, by: Improvement) -> bool {
+        self.seen.spec.improvements.contains(&by)
+    }
+
+    /// When a sample is too old: before this.
+    fn oldest(&self, spec: &MetricSpec) -> Timestamp {
+        let own = spec.stale_after.as_ref().and_then(|text| SignedDuration::try_from(text.get()?).ok());
+        own.map_or(Timestamp::MIN, |age| after(self.now, -age))
+    }
+}
+
+/// What a metric asks for, with all that led to it.
+pub(crate) fn stage(setting: &Setting<'_>, spec: &MetricSpec, observed: Option<&Observation>) -> MetricStage {
+    let mut stage = MetricStage {
+        name: spec.name(),
+        type_: spec.type_,
+        replicas: None,
+        reason: String::new(),
+        message: String::new(),
+        average_utilization: None,
+        average_value: None,
+        value: None,
+        ratio: None,
+        filled_ratio: None,
+        pods: None,
+        left_out: vec![],
+    };
+    match asked(setting, spec, observed, &mut stage) {
+        Ok((replicas, reason, message)) => {
+            (stage.replicas, stage.reason, stage.message) = (Some(replicas), reason.to_owned(), message);
+        }
+        Err(unknown) => (stage.reason, stage.message) = (unknown.reason.to_owned(), unknown.message),
+    }
+    stage
+}
+
+type Asked = Result<(i32, &'static str, String), Unknown>;
+
+fn asked(setting: &Setting<'_>, spec: &MetricSpec, observed: Option<&Observation>, stage: &mut MetricStage) -> Asked {
+    let observed = match observed {
+        None => return Err(Unknown::new(Missing::NotAsked.code(), "nothing was measured yet".to_owned())),
+        Some(Observation::Missing { why, message }) => return Err(Unknown::new(why.code(), message.clone())),
+        Some(observed) => observed,
+    };
+    let source = spec.resource.as_ref().map(|s| (&s.name, None, &s.target));
+    let container = |s: &'_ trimtab_crds::ContainerResourceMetric| s.container.clone();
+    let named = spec.container_resource.as_ref().map(container);
+    let source = source.or(spec.container_resource.as_ref().map(|s| (&s.name, named.as_deref(), &s.target)));
+    match (spec.type_, observed) {
+        (MetricType::Resource | MetricType::ContainerResource, Observation::Pods(samples)) => {
+            let (resource, container, target) = source.ok_or_else(no_source)?;
+            let cpu = (resource == "cpu").then_some(setting.startup);
+            per_pod(setting, stage, (samples, setting.oldest(spec)), cpu, || {
+                let Some(percent) = target.average_utilization.filter(|_| target.average_value.is_none()) else {
+                    return Ok(Scale::Each(positive(target.average_value.as_ref())?));
+                };
+                let percent = Some(percent).filter(|percent| *percent > 0).ok_or_else(no_target)?;
+                Ok(Scale::Requests { percent, of: requests(&setting.pods, container, resource)? })
+            })
+        }
+        (MetricType::Pods, Observation::Pods(samples)) => {
+            let target = &spec.pods.as_ref().ok_or_else(no_source)?.target;
+            per_pod(setting, stage, (samples, setting.oldest(spec)), None, || {
+                Ok(Scale::Each(positive(target.average_value.as_ref())?))
+            })
+        }
+        (_, Observation::Total { values, at }) => {
+            let target = spec.object.as_ref().map(|s| &s.target).or(spec.external.as_ref().map(|s| &s.target));
+            let target = target.or(spec.prometheus.as_ref().map(|s| &s.target)).ok_or_else(no_source)?;
+            if at.is_some_and(|at| at < setting.oldest(spec)) {
+                return Err(Unknown::new(Missing::Stale.code(), "what is known is too old".to_owned()));
+            }
+            total(setting, stage, spec.type_, values, target)
+        }
+        _ => Err(Unknown::new("WrongShape", "the answer is not of the shape that this metric has".to_owned())),
+    }
+}
+
+/// From a sample for each pod.
+fn per_pod<'s>(
+    setting: &Setting<'s>,
+    stage: &mut MetricStage,
+    (samples, oldest): (&'s BTreeMap<String, PodSample>, Timestamp),
+    cpu: Option<Startup>,
+    scale: impl FnOnce() -> Result<Scale<'s>, Unknown>,
+) -> Asked {
+    if setting.pods.is_empty() {
+        return Err(Unknown::new("NoPods", "the target has no pods".to_owned()));
+    }
+    let all = !setting.improved(Improvement::OwnedPods);
+    let known = |name: &str| setting.pods.iter().any(|pod| pod.name == name);
+    let fresh: BTreeMap<&str, PodSample> = samples
+        .iter()
+        .filter(|(name, sample)| sample.at >= oldest && (all || known(name)))
+        .map(|(name, sample)| (name.as_str(), *sample))
+        .collect();
+    let groups = group(setting.now, &setting.pods, &fresh, &|name| samples.contains_key(name), cpu);
+    let mut values: BTreeMap<&str, i64> = fresh.iter().map(|(name, sample)| (*name, sample.value.0)).collect();
+    values.retain(|name, _| !groups.ignored.contains_key(name) && !groups.unready.contains_key(name));
+    stage.pods = Some(counts(&groups, values.len()));
+    stage.left_out = left_out(&groups);
+    if values.is_empty() {
+        let message = "no pod that is ready has a sample".to_owned();
+        return Err(Unknown::new("NoReadySamples", message));
+    }
+    let scale = scale()?;
+    let no_requests = || Unknown::new("NoRequests", "no pod that has a sample requests anything".to_owned());
+    let usage = scale.usage(&values).ok_or_else(no_requests)?;
+    stage.average_utilization = usage.utilization;
+    stage.average_value = Some(Milli(usage.average));
+    stage.ratio = Some(usage.ratio.to_string());
+
+    let size = setting.seen.target.replicas;
+    let fills_unready = !groups.unready.is_empty() && usage.ratio > 1.0;
+    if !fills_unready && groups.missing.is_empty() {
+        return Ok(match setting.tolerance.holds(usage.ratio) {
+            true => within(size),
+            false => beyond(usage.ratio, whole(usage.ratio * groups.ready as f64)),
+        });
+    }
+    fill(&groups, &scale, usage.ratio, &mut values, &mut stage.left_out);
+    let filled = scale.usage(&values).ok_or_else(no_requests)?.ratio;
+    stage.filled_ratio = Some(filled.to_string());
+    let turned = (usage.ratio < 1.0 && filled > 1.0) || (usage.ratio > 1.0 && filled < 1.0);
+    if setting.tolerance.holds(filled) {
+        return Ok(within(size));
+    }
+    let replicas = whole(filled * values.len() as f64);
+    if turned || (filled < 1.0 && replicas > size) || (filled > 1.0 && replicas < size) {
+        let message = "with the pods whose samples do not count the other direction would follow: no change".to_owned();
+        return Ok((size, "DirectionUncertain", message));
+    }
+    Ok(beyond(filled, replicas))
+}
+
+/// Counts pods without a usable sample with an assumed one, against the change: idle where more pods are asked for, at their
+/// target where fewer are.
+fn fill<'s>(
+    groups: &Groups<'s>,
+    scale: &Scale<'_>,
+    ratio: f64,
+    values: &mut BTreeMap<&'s str, i64>,
+    left_out: &mut [LeftOutPod],
+) {
+    let mut assume = |pod: &'s str, value: i64| {
+        values.insert(pod, value);
+        if let Some(one) = left_out.iter_mut().find(|one| one.pod == pod) {
+            one.assumed = Some(Milli(value));
+        }
+    };
+    for pod in groups.missing.keys() {
+        // At exactly 1 nothing is asked for, and nothing is assumed.
+        if ratio < 1.0 {
+            assume(pod, scale.assumed(pod));
+        } else if ratio > 1.0 {
+            assume(pod, 0);
+        }
+    }
+    if ratio > 1.0 {
+        groups.unready.keys().for_each(|pod| assume(pod, 0));
+    }
+}
+
+/// From values that count together.
+fn total(
+    setting: &Setting<'_>,
+    stage: &mut MetricStage,
+    type_: MetricType,
+    values: &[Milli],
+    target: &MetricTarget,
+) -> Asked {
+    if values.is_empty() {
+        return Err(Unknown::new(Missing::NoMetrics.code(), "the answer is empty".to_owned()));
+    }
+    let size = setting.seen.target.replicas;
+    // An External metric with both targets goes by the average, an Object metric by its type.
+    let each = match (&target.value, &target.average_value) {
+        (Some(_), Some(_)) if type_ == MetricType::Object => target.type_ == trimtab_crds::TargetType::AverageValue,
+        (_, average) => average.is_some(),
+    };
+    if !each {
+        let goal = positive(target.value.as_ref())?;
+        let usage = sum(values);
+        let ratio = usage as f64 / goal as f64;
+        (stage.value, stage.ratio) = (Some(Milli(usage)), Some(ratio.to_string()));
+        if setting.tolerance.holds(ratio) {
+            return Ok(within(size));
+        }
+        if setting.pods.is_empty() {
+            return Err(Unknown::new("NoPods", "the target has no pods".to_owned()));
+        }
+        let skips = setting.improved(Improvement::SkipDeleting);
+        let serves = |pod: &&&PodView| {
+            let ready = pod.ready.is_some_and(|ready| ready.is == Some(true));
+            pod.phase == Phase::Running && ready && !(skips && pod.deleting)
+        };
+        let ready = setting.pods.iter().filter(serves).count();
+        stage.pods = Some(PodCounts { ready: int(ready), ..PodCounts::default() });
+        return Ok(beyond(ratio, whole(ratio * ready as f64)));
+    }
+    let goal = positive(target.average_value.as_ref())?;
+    let usage = if type_ == MetricType::Object { sum(values) } else { sum_of_averages(values) };
+    let holds = setting.improved(Improvement::HoldInTolerance);
+    let base = if holds { size } else { setting.seen.target.status_replicas };
+    let ratio = usage as f64 / (goal as f64 * f64::from(base));
+    stage.ratio = Some(ratio.to_string());
+    stage.average_value = match base {
+        0 => None,
+        _ if usage == i64::MAX => Some(Milli(i64::MAX)),
+        _ => Some(Milli((usage as f64 / f64::from(base)).ceil() as i64)),
+    };
+    if setting.tolerance.holds(ratio) {
+        return Ok(within(base));
+    }
+    Ok(beyond(ratio, whole(usage as f64 / goal as f64)))
+}
+
+fn sum(values: &[Milli]) -> i64 {
+    values.iter().fold(0, |sum: i64, value| sum.saturating_add(value.0))
+}
+
+/// The sum as the HPA makes it for an average: it takes a negative sum for one that was too large to count.
+fn sum_of_averages(values: &[Milli]) -> i64 {
+    let add = |sum: i64, value: &Milli| sum.checked_add(value.0).filter(|sum| *sum >= 0);
+    values.iter().try_fold(0, add).unwrap_or(i64::MAX)
+}
+
+fn within(replicas: i32) -> (i32, &'static str, String) {
+    (replicas, "WithinTolerance", "within tolerance of its target".to_owned())
+}
+
+fn beyond(ratio: f64, replicas: i32) -> (i32, &'static str, String) {
+    match ratio > 1.0 {
+        true => (replicas, "AboveTarget", "above its target".to_owned()),
+        false => (replicas, "BelowTarget", "below its target".to_owned()),
+    }
+}
+
+fn positive(target: Option<&Quantity>) -> Result<i64, Unknown> {
+    target.and_then(Quantity::milli).map(|milli| milli.0).filter(|milli| *milli > 0).ok_or_else(no_target)
+}
+
+fn no_target() -> Unknown {
+    Unknown::new("InvalidTarget", "its target is not a number above 0".to_owned())
+}
+
+fn no_source() -> Unknown {
+    Unknown::new("InvalidTarget", "the field that its type names is not set".to_owned())
+}
+
+fn counts(groups: &Groups<'_>, values: usize) -> PodCounts {
+    PodCounts {
+        ready: int(groups.ready),
+        unready: int(groups.unready.len()),
+        missing: int(groups.missing.len()),
+        ignored: int(groups.ignored.len()),
+        stray: int(values.saturating_sub(groups.ready)),
+    }
+}
+
+fn left_out(groups: &Groups<'_>) -> Vec<LeftOutPod> {
+    let all = groups.unready.iter().chain(&groups.missing).chain(&groups.ignored);
+    let one = |(pod, reason): (&&str, &LeftOut)| LeftOutPod { pod: (*pod).to_owned(), reason: *reason, assumed: None };
+    all.map(one).collect()
+}
+
+pub(crate) fn int(count: usize) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}
