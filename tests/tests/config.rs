@@ -340,7 +340,9 @@ async fn read_by_db(app: &App) -> Result<Vec<(String, usize)>> {
         let name =
             spec["containers"][0]["envFrom"][0]["configMapRef"]["name"].as_str().context("no reference")?.to_owned();
         let data = app.api::<ConfigMap>().get(&name).await?.data.unwrap_or_default();
-        *counts.entry(data.get("v").cloned().unwrap_or_default()).or_default() += 1;
+        let value = data.get("v").cloned().unwrap_or_default();
+        // What is live says nothing of what the revision is pinned to.
+        *counts.entry(if name == "web" { format!("live {value}") } else { value }).or_default() += 1;
     }
     Ok(counts.into_iter().collect())
 }
@@ -368,7 +370,7 @@ async fn check_tracked(kind: &'static str, spec: &'static str, pods: impl Fn(&Ap
         let _manager = app.manager()?;
         set_db(&app, "a").await?;
         app.apply(&TRACKED.replace("KIND", kind).replace("SPEC", spec)).await?;
-        wait_db(&app, &[("a", pods)]).await?;
+        wait_db(&app, &[("live a", pods)]).await?;
         let resource = format!("{}/db", kind.to_ascii_lowercase());
         app.kubectl(&["rollout", "status", &resource, "--timeout=90s"]).await?;
         eventually("the note of what is live", PATIENCE, async || {

@@ -109,9 +109,20 @@ pub(crate) fn hand_over(world: &World<'_>, rs: &ReplicaSetView) -> Write {
     Write::patch(target(rs), ops, "give the canary to the Deployment")
 }
 
+/// Fails if a ReplicaSet does not ask for so many pods any more; changes nothing.
+pub(crate) fn expect_size(rs: &ReplicaSetView, why: impl Into<String>) -> Write {
+    let mut ops = same_object(rs);
+    ops.push(PatchOp::test("/spec/replicas", rs.spec.replicas));
+    Write::patch(target(rs), ops, why)
+}
+
 /// Takes the canary back from the Deployment: the reference is replaced in one write, never removed.
+///
+/// It must be the very version that was judged: one that has become available since lets the Deployment remove the last
+/// stable pod.
 pub(crate) fn take_back(world: &World<'_>, rs: &ReplicaSetView) -> Write {
     let mut ops = same_object(rs);
+    ops.push(PatchOp::test("/metadata/resourceVersion", rs.metadata.resource_version.clone()));
     ops.push(PatchOp::add(annotation(names::CANARY_OF), world.deployment.metadata.name.clone()));
     ops.push(PatchOp::add("/metadata/ownerReferences", owners(&world.plan_owner())));
     Write::patch(target(rs), ops, "take the new revision's ReplicaSet back from the Deployment")

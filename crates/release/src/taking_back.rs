@@ -103,6 +103,10 @@ fn out_of_the_deployment(draft: &mut Draft<'_>, progress: &Progress, rs: &Replic
     } else if too_late {
         write_stable_back(draft, progress);
     } else {
+        // What is known of stable may be older than what is known of the Deployment, which had begun to shrink it.
+        if let Some(stable) = stable.filter(|rs| rs.spec.replicas > 0 && world.owned_by_deployment(rs)) {
+            draft.write(canary::expect_size(stable, "make sure that stable pods are left"));
+        }
         draft.write(canary::take_back(&world, rs));
         draft.say(Phase::TakingBack, "TakingBack", format!("taking the new ReplicaSet out of the Deployment: {why}"));
     }
