@@ -5,6 +5,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use trimtab_schedule::ScheduleWindow;
+
 use crate::{AutoscalerStatus, DurationText, MetricSpec, Quantity};
 
 /// How many pods a workload has, by what is measured.
@@ -55,6 +57,24 @@ pub struct AutoscalerSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]
     pub metrics: Vec<MetricSpec>,
+    /// What the metrics ask for together, as a CEL expression that gives a number of pods; without it the largest number
+    /// counts. `metrics.<name>` has what is known of each: `value` (all pods together), `average` (for each pod),
+    /// `utilization` (percent of requests), `ratio` (measured by target) and `replicas` (what it asks for by itself);
+    /// `replicas` is the size now. `metrics.queue.value / 20.0 + metrics.cpu.replicas`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub formula: Option<String>,
+    /// Times in which other sizes hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50))]
+    pub schedules: Vec<ScheduleWindow>,
+    /// A look ahead that can raise the size before the load comes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forecast: Option<ForecastSpec>,
+    /// For how long nothing must have been active before the size becomes 0, where minReplicas allows that; five minutes if
+    /// left out. Only Object, External and Prometheus metrics tell whether something is active.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cool_down: Option<DurationText>,
     /// How fast the size changes, as HPA v2 says it. Without it the HPA's rule from before `behavior` applies: at most double,
     /// or 4, in one step; down after five minutes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -78,6 +98,30 @@ pub struct AutoscalerSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 3), extend("x-kubernetes-list-type" = "set"))]
     pub improvements: Vec<Improvement>,
+}
+
+/// A look ahead at one metric: what it was at the same time of other days and weeks tells what it will be.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ForecastSpec {
+    /// The name of a Prometheus metric with an averageValue: its history is asked for there.
+    #[schemars(length(min = 1, max = 63))]
+    pub metric: String,
+    /// The lengths of what repeats: `24h`, `168h`; both if left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 3))]
+    pub seasons: Vec<DurationText>,
+    /// How far ahead is looked. If left out, as long as nine of ten pods take to become ready, and an interval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub horizon: Option<DurationText>,
+    /// Which share of what may come is provided for, in percent.
+    #[serde(default = "default_percentile")]
+    #[schemars(range(min = 50, max = 99))]
+    pub percentile: i32,
+}
+
+fn default_percentile() -> i32 {
+    90
 }
 
 fn default_min() -> i32 {

@@ -62,6 +62,15 @@ pub struct MetricSpec {
     /// A query to a Prometheus server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prometheus: Option<PrometheusMetric>,
+    /// What it is called in a formula and where it is explained. If left out: the resource, `container/resource`, or the
+    /// metric's own name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub name: Option<String>,
+    /// The workload is active while the value is above this; 0 if left out. Where minReplicas is 0, a workload of which no
+    /// metric is active goes to sleep. For Object, External and Prometheus metrics.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activation: Option<Quantity>,
     /// A sample that is older counts as missing. As old as the source gives it if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stale_after: Option<DurationText>,
@@ -253,10 +262,16 @@ impl MetricSpec {
         Self { resource, ..Self::default() }
     }
 
-    /// What it is called where it is explained: `cpu`, `c/cpu`, or the metric's name.
+    /// Whether it tells of a workload without pods whether it is needed.
+    pub fn can_wake(&self) -> bool {
+        matches!(self.type_, MetricType::Object | MetricType::External | MetricType::Prometheus)
+    }
+
+    /// What it is called where it is explained: its own name, or `cpu`, `c/cpu`, or the metric's name.
     pub fn name(&self) -> String {
-        let named = self.resource.as_ref().map(|source| source.name.clone());
-        named
+        let named = || self.resource.as_ref().map(|source| source.name.clone());
+        let own = self.name.clone();
+        own.or_else(named)
             .or_else(|| self.container_resource.as_ref().map(|source| format!("{}/{}", source.container, source.name)))
             .or_else(|| self.pods.as_ref().map(|source| source.metric.name.clone()))
             .or_else(|| self.object.as_ref().map(|source| source.metric.name.clone()))

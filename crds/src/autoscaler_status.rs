@@ -59,6 +59,28 @@ pub struct ScaleDecision {
     /// The next moment at which the size can change although everything measured stays as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<NextChange>,
+    /// How a canary of the target fares beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<CanaryLoad>,
+}
+
+/// How a canary fares beside the pods that are scaled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CanaryLoad {
+    /// The release.
+    pub release: String,
+    /// Its ready pods.
+    pub pods: i32,
+    /// The metric by which it is loaded most, by what it should be: a number, as text. None if no metric is measured by pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ratio: Option<String>,
+    /// That metric.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metric: Option<String>,
+    /// Whether it is loaded beyond tolerance.
+    #[serde(default)]
+    pub saturated: bool,
 }
 
 /// A stage of a decision.
@@ -66,12 +88,20 @@ pub struct ScaleDecision {
 pub enum ScaleStageName {
     /// What the metrics ask for together.
     Combined,
+    /// After the forecast, which can only raise it.
+    Forecast,
+    /// After what keeps a workload from sleep or wakes it.
+    Activation,
+    /// The sizes between which it is by the schedules; the number stays.
+    Schedule,
     /// What is left of it after recent recommendations.
     Stabilised,
     /// What is left of it after the limits of speed.
     RateLimited,
     /// What is left of it between the smallest and the largest size.
     Bounded,
+    /// What a release under way leaves of it.
+    Release,
 }
 
 /// What one stage made of the number.
@@ -205,6 +235,15 @@ pub struct ScaleHistory {
     /// Changes of size downwards.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub downs: Vec<ScaleEvent>,
+    /// A change of size that was about to be written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<PendingScale>,
+    /// Since when nothing is active; nothing while something is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inactive_since: Option<Timestamp>,
+    /// Whether the size is 0 because this autoscaler made it so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub asleep: bool,
     /// Since when each metric is unknown, by its place in the spec.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unknown: Vec<UnknownSince>,
@@ -213,10 +252,25 @@ pub struct ScaleHistory {
 /// A size that was recommended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Recommendation {
-    /// When.
+    /// When last; of one that still is recommended, since when.
     pub at: Timestamp,
     /// The size.
     pub replicas: i32,
+    /// Whether it was still recommended by the last decision.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lasting: bool,
+}
+
+/// A change of size that was about to be written. It was made if the size is the new one afterwards, so that a process that
+/// was ended right behind the change is not a change forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PendingScale {
+    /// When.
+    pub at: Timestamp,
+    /// From this size.
+    pub from: i32,
+    /// To this size.
+    pub to: i32,
 }
 
 /// A change of size.

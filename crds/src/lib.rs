@@ -16,8 +16,8 @@ mod release_plan;
 mod steps;
 
 pub use autoscaler::{
-    Autoscaler, AutoscalerSpec, Behavior, Compat, Fallback, Improvement, PolicyType, ScaleMode, ScaleTargetRef,
-    ScalingPolicy, ScalingRules, SelectPolicy, Startup,
+    Autoscaler, AutoscalerSpec, Behavior, Compat, Fallback, ForecastSpec, Improvement, PolicyType, ScaleMode,
+    ScaleTargetRef, ScalingPolicy, ScalingRules, SelectPolicy, Startup,
 };
 pub use autoscaler_metrics::{
     ContainerResourceMetric, DescribedObject, ExternalMetric, MetricIdentifier, MetricSelector,
@@ -25,8 +25,8 @@ pub use autoscaler_metrics::{
     ResourceMetric, TargetType,
 };
 pub use autoscaler_status::{
-    AutoscalerStatus, LeftOut, LeftOutPod, MetricStage, NextChange, PodCounts, Recommendation, ScaleDecision,
-    ScaleEvent, ScaleHistory, ScaleStage, ScaleStageName, UnknownSince,
+    AutoscalerStatus, CanaryLoad, LeftOut, LeftOutPod, MetricStage, NextChange, PendingScale, PodCounts,
+    Recommendation, ScaleDecision, ScaleEvent, ScaleHistory, ScaleStage, ScaleStageName, UnknownSince,
 };
 pub use config::{
     Adopt, Config, ConfigKind, ConfigMode, ConfigSource, ConfigStatus, PendingChange, SourceStatus, Track,

@@ -7,6 +7,7 @@
 
 mod bounds;
 mod decide;
+mod formula;
 mod groups;
 mod history;
 mod metric;
@@ -16,7 +17,9 @@ mod requests;
 mod snapshot;
 mod stabilise;
 
-pub use decide::{Decision, Verdict, decide_scale};
+pub use decide::{Decision, Finding, Verdict, decide_scale};
+pub use history::settle;
 pub use snapshot::{
-    ContainerView, Missing, Observation, Options, Phase, PodSample, PodView, Readiness, ScaleSnapshot, TargetView,
+    ContainerView, ForecastView, Missing, Observation, Options, Phase, PodSample, PodView, Readiness, ReleaseView,
+    ScaleSnapshot, TargetView,
 };

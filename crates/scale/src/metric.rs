@@ -56,11 +56,35 @@ impl<'s> Setting<'s> {
         };
         let startup = Startup {
             cpu_initialization: time(startup.cpu_initialization_period, seen.options.cpu_initialization_seconds),
-            initial_readiness_delay: time(startup.initial_readiness_delay, seen.options.initial_readiness_delay_seconds),
+            initial_readiness_delay: time(
+                startup.initial_readiness_delay,
+                seen.options.initial_readiness_delay_seconds,
+            ),
         };
-        let all = !seen.spec.improvements.contains(&Improvement::OwnedPods);
-        let pods = seen.pods.iter().map(AsRef::as_ref).filter(|pod| all || pod.owned).collect();
+        // While a release is under way the HPA's count of whatever its selector fits is no answer: it has no releases.
+        let owned_only = seen.release.is_some() || seen.spec.improvements.contains(&Improvement::OwnedPods);
+        let counts = |pod: &&PodView| !pod.canary && (pod.owned || !owned_only);
+        let pods = seen.pods.iter().map(AsRef::as_ref).filter(counts).collect();
         Self { now, seen, pods, tolerance, startup }
+    }
+
+    /// By how much what the pods do is less than what all do, because a canary has a share. The canary's own load has no
+    /// part in it: a new revision that is slow must not look like more people.
+    fn spread(&self) -> f64 {
+        let is_ready = |pod: &PodView| pod.ready.is_some_and(|ready| ready.is == Some(true)) && !pod.deleting;
+        let own = self.pods.iter().filter(|pod| is_ready(pod)).count();
+        let canary = self.seen.pods.iter().filter(|pod| pod.canary && is_ready(pod)).count();
+        if self.seen.release.is_none() || own == 0 { 1.0 } else { (own + canary) as f64 / own as f64 }
+    }
+
+    /// What a release under way makes of a number of pods: the same total, told by the size that was asked for, so that
+    /// neither surge pods nor the canary's share move it.
+    fn in_release(&self, ratio: f64, counted: usize) -> Option<(i32, &'static str, String)> {
+        self.seen.release.as_ref()?;
+        let size = self.seen.target.replicas;
+        let total = ratio * counted as f64 * self.spread();
+        let ratio = total / f64::from(size);
+        Some(if self.tolerance.holds(ratio) { within(size) } else { beyond(ratio, whole(total)) })
     }
 
     fn improved(&self, by: Improvement) -> bool {
@@ -178,10 +202,11 @@ fn per_pod<'s>(
     let size = setting.seen.target.replicas;
     let fills_unready = !groups.unready.is_empty() && usage.ratio > 1.0;
     if !fills_unready && groups.missing.is_empty() {
-        return Ok(match setting.tolerance.holds(usage.ratio) {
+        let plain = || match setting.tolerance.holds(usage.ratio) {
             true => within(size),
             false => beyond(usage.ratio, whole(usage.ratio * groups.ready as f64)),
-        });
+        };
+        return Ok(setting.in_release(usage.ratio, groups.ready).unwrap_or_else(plain));
     }
     fill(&groups, &scale, usage.ratio, &mut values, &mut stage.left_out);
     let filled = scale.usage(&values).ok_or_else(no_requests)?.ratio;
@@ -189,6 +214,9 @@ fn per_pod<'s>(
     let turned = (usage.ratio < 1.0 && filled > 1.0) || (usage.ratio > 1.0 && filled < 1.0);
     if setting.tolerance.holds(filled) {
         return Ok(within(size));
+    }
+    if let Some(asked) = setting.in_release(filled, values.len()).filter(|_| !turned) {
+        return Ok(asked);
     }
     let replicas = whole(filled * values.len() as f64);
     if turned || (filled < 1.0 && replicas > size) || (filled > 1.0 && replicas < size) {
@@ -248,24 +276,30 @@ fn total(
         let usage = sum(values);
         let ratio = usage as f64 / goal as f64;
         (stage.value, stage.ratio) = (Some(Milli(usage)), Some(ratio.to_string()));
+        if size == 0 {
+            return Ok(beyond(ratio, whole(ratio)));
+        }
         if setting.tolerance.holds(ratio) {
             return Ok(within(size));
         }
         if setting.pods.is_empty() {
             return Err(Unknown::new("NoPods", "the target has no pods".to_owned()));
         }
-        let skips = setting.improved(Improvement::SkipDeleting);
+        let skips = setting.improved(Improvement::SkipDeleting) || setting.seen.release.is_some();
         let serves = |pod: &&&PodView| {
             let ready = pod.ready.is_some_and(|ready| ready.is == Some(true));
             pod.phase == Phase::Running && ready && !(skips && pod.deleting)
         };
         let ready = setting.pods.iter().filter(serves).count();
         stage.pods = Some(PodCounts { ready: int(ready), ..PodCounts::default() });
-        return Ok(beyond(ratio, whole(ratio * ready as f64)));
+        // By the size that was asked for: the pods of a rolling update are more, and the total is the same.
+        let counted =
+            if setting.seen.release.is_some() { ready.min(usize::try_from(size).unwrap_or(0)) } else { ready };
+        return Ok(beyond(ratio, whole(ratio * counted as f64)));
     }
     let goal = positive(target.average_value.as_ref())?;
     let usage = if type_ == MetricType::Object { sum(values) } else { sum_of_averages(values) };
-    let holds = setting.improved(Improvement::HoldInTolerance);
+    let holds = setting.improved(Improvement::HoldInTolerance) || setting.seen.release.is_some();
     let base = if holds { size } else { setting.seen.target.status_replicas };
     let ratio = usage as f64 / (goal as f64 * f64::from(base));
     stage.ratio = Some(ratio.to_string());
@@ -274,10 +308,41 @@ fn total(
         _ if usage == i64::MAX => Some(Milli(i64::MAX)),
         _ => Some(Milli((usage as f64 / f64::from(base)).ceil() as i64)),
     };
+    stage.value = Some(Milli(usage));
     if setting.tolerance.holds(ratio) {
         return Ok(within(base));
     }
     Ok(beyond(ratio, whole(usage as f64 / goal as f64)))
+}
+
+/// How the canary of a release fares by a metric that is measured by pod: what is measured by what it should be.
+pub(crate) fn canary_ratio(setting: &Setting<'_>, spec: &MetricSpec, observed: Option<&Observation>) -> Option<f64> {
+    let Some(Observation::Pods(samples)) = observed else { return None };
+    let canary: Vec<&PodView> = setting.seen.pods.iter().map(AsRef::as_ref).filter(|pod| pod.canary).collect();
+    let sample = |pod: &&PodView| samples.get(&pod.name).map(|sample| sample.value.0);
+    let values: BTreeMap<&str, i64> = canary.iter().filter_map(|pod| Some((pod.name.as_str(), sample(pod)?))).collect();
+    let each = |target: &MetricTarget| positive(target.average_value.as_ref()).ok().map(Scale::Each);
+    let share = |target: &MetricTarget, container: Option<&str>, resource: &str| {
+        let percent = target.average_utilization.filter(|percent| *percent > 0 && target.average_value.is_none());
+        match percent {
+            Some(percent) => Some(Scale::Requests { percent, of: requests(&canary, container, resource).ok()? }),
+            None => each(target),
+        }
+    };
+    let scale = match (&spec.resource, &spec.container_resource, &spec.pods) {
+        (Some(source), ..) => share(&source.target, None, &source.name),
+        (_, Some(source), _) => share(&source.target, Some(&source.container), &source.name),
+        (.., Some(source)) => each(&source.target),
+        _ => None,
+    };
+    Some(scale?.usage(&values)?.ratio)
+}
+
+/// The pods that a value of a metric for all of them together asks for, by its averageValue.
+pub(crate) fn asked_by(spec: &MetricSpec, value: f64) -> Option<i32> {
+    let target = spec.prometheus.as_ref().map(|s| &s.target).or(spec.external.as_ref().map(|s| &s.target))?;
+    let goal = positive(target.average_value.as_ref()).ok()?;
+    Some(whole((value * 1000.0).round() / goal as f64))
 }
 
 fn sum(values: &[Milli]) -> i64 {

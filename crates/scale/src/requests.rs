@@ -36,5 +36,8 @@ fn request(pod: &PodView, container: Option<&str>, resource: &str) -> Result<i64
 }
 
 fn missing(resource: &str, place: &str) -> Unknown {
-    Unknown::new("MissingRequest", format!("{place} has no request for {resource}: set one, or use an averageValue target"))
+    Unknown::new(
+        "MissingRequest",
+        format!("{place} has no request for {resource}: set one, or use an averageValue target"),
+    )
 }

@@ -28,6 +28,48 @@ pub struct ScaleSnapshot {
     /// What holds for the whole cluster.
     #[serde(default)]
     pub options: Options,
+    /// When the decision before this one was made: what lasted until then was recommended then. Now, if it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Timestamp>,
+    /// What is expected of the metric that the spec's forecast names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forecast: Option<ForecastView>,
+    /// The release of the target that is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<ReleaseView>,
+    /// What else sets the size of the target, as people call it: `HorizontalPodAutoscaler web`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<String>,
+    /// The size that the decision before this one wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub desired: Option<i32>,
+    /// The field manager that set the size last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub writer: Option<String>,
+}
+
+/// What is expected of a metric.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ForecastView {
+    /// The largest value within the horizon; none if the forecast is off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak: Option<f64>,
+    /// A stable code: `ForecastActive`, or why it is off.
+    pub reason: String,
+    /// A sentence.
+    #[serde(default)]
+    pub message: String,
+}
+
+/// A release of the target that is under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReleaseView {
+    /// The release.
+    pub name: String,
+    /// Where it stands: `Progressing`, `Promoting`, `TakingBack`, as its plan says.
+    pub phase: String,
 }
 
 /// The target's scale subresource.
@@ -61,6 +103,9 @@ pub struct PodView {
     /// Whether the target owns it; a canary's pods may fit the target's selector and not be its own.
     #[serde(default = "yes")]
     pub owned: bool,
+    /// Whether it is a canary of a release: it is never scaled.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub canary: bool,
     /// Its containers, and the init containers that run beside them.
     #[serde(default)]
     pub containers: Vec<ContainerView>,

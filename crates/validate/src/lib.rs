@@ -17,8 +17,10 @@ mod data;
 mod format;
 mod isolated;
 mod meter;
+mod number;
 mod schema;
 
 pub use compile::{BadRule, Compiled, compile};
 pub use data::{Finding, SourceData};
 pub use isolated::THREAD;
+pub use number::number;

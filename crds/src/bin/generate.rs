@@ -4,7 +4,7 @@
 use std::{fs, path::Path, process::ExitCode};
 
 use serde::Serialize;
-use trimtab_crds::{ConfigPolicy, CustomResourceExt, Release, ReleasePlan, policies};
+use trimtab_crds::{Autoscaler, ConfigPolicy, CustomResourceExt, Release, ReleasePlan, policies};
 
 fn main() -> ExitCode {
     let check = std::env::args().any(|argument| argument == "--check");
@@ -22,7 +22,7 @@ fn main() -> ExitCode {
 
 fn files() -> Result<Vec<(String, String)>, String> {
     let mut files = vec![];
-    for crd in [ReleasePlan::crd(), Release::crd(), ConfigPolicy::crd()] {
+    for crd in [ReleasePlan::crd(), Release::crd(), ConfigPolicy::crd(), Autoscaler::crd()] {
         let name = crd.metadata.name.clone().unwrap_or_default();
         files.push((format!("{name}.yaml"), yaml(&[crd])?));
     }

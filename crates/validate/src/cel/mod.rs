@@ -59,6 +59,31 @@ impl Expression {
     }
 }
 
+impl Expression {
+    /// The number that the expression gives of some variables.
+    pub(crate) fn number(&self, variables: &serde_json::Map<String, serde_json::Value>) -> Result<f64, String> {
+        let mut context = Context::with_env(self.env.clone());
+        metered::functions(&mut context).map_err(|error| error.to_string())?;
+        for (name, value) in variables {
+            context.add_variable_from_value(name.as_str(), value::cel(value));
+        }
+        match Value::resolve(&self.expression, &context) {
+            Ok(Value::Float(number)) => Ok(number),
+            Ok(Value::Int(number)) => Ok(number as f64),
+            Ok(Value::UInt(number)) => Ok(number as f64),
+            Ok(_) => Err(format!("it gives no number: {}", self.source)),
+            Err(ExecutionError::NoSuchOverload(_)) => {
+                Err(format!("numbers of two kinds do not go together: write 20.0 where 20 stands, in: {}", self.source))
+            }
+            Err(ExecutionError::NoSuchKey(key)) => Err(format!(
+                "nothing is known of {key:?} now; has(...) tells whether there is something: {}",
+                self.source
+            )),
+            Err(error) => Err(format!("{}, in: {}", why(&error), self.source)),
+        }
+    }
+}
+
 /// What went wrong, without the values that it went wrong with: those may be long.
 fn why(error: &ExecutionError) -> String {
     match error {

@@ -1,0 +1,457 @@
+//! A whole decision: from what was measured to the size that is to be set, stage by stage. What one metric asks for is in
+//! `metric`, what is left of it in `stabilise` and `bounds`; here is the order of the stages, and what holds a size.
+
+use jiff::{SignedDuration, Timestamp};
+use trimtab_crds::{
+    CanaryLoad, DurationText, MetricSpec, MetricStage, MetricType, NextChange, PendingScale, ScaleDecision,
+    ScaleHistory, ScaleMode, ScaleStage, ScaleStageName, UnknownSince,
+};
+use trimtab_schedule::{Limits, Schedules};
+
+use crate::bounds::{Range, limit};
+use crate::groups::after;
+use crate::metric::{Setting, Unknown, asked_by, canary_ratio, stage};
+use crate::next::{Held, earliest, limit_ends, window_ends};
+use crate::stabilise::{Windows, stabilise};
+use crate::{ScaleSnapshot, formula, history};
+
+/// For how long nothing must have been active before a workload goes to sleep, if the spec does not say it.
+const COOL_DOWN: SignedDuration = SignedDuration::from_mins(5);
+
+/// What is to be done with the size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It stays.
+    Keep,
+    /// It is to be set.
+    Set(i32),
+}
+
+/// A condition that follows from a decision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// `AbleToScale`, `ScalingActive`, …
+    pub type_: &'static str,
+    /// Whether it is true.
+    pub holds: bool,
+    /// A stable code.
+    pub reason: String,
+    /// A sentence.
+    pub message: String,
+}
+
+/// A decision.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decision {
+    /// What is to be done.
+    pub verdict: Verdict,
+    /// The size that is wanted, also where it must not be set.
+    pub desired: i32,
+    /// How it came about.
+    pub decision: ScaleDecision,
+    /// What the next decision must know, with a change that is about to be written as pending.
+    pub history: ScaleHistory,
+    /// What is said of it.
+    pub findings: Vec<Finding>,
+    /// Where things stand, in one sentence.
+    pub message: String,
+}
+
+/// Decides how many pods a workload has.
+pub fn decide_scale(now: Timestamp, seen: &ScaleSnapshot) -> Decision {
+    let windows = Windows::of(seen.spec.behavior.as_ref(), seen.options.downscale_stabilization_seconds);
+    let (schedules, problems) = Schedules::read(&seen.spec.schedules);
+    let own = Limits { min: seen.spec.min_replicas, max: seen.spec.max_replicas };
+    let effect = schedules.effect(now, own);
+    let range = Range { current: seen.target.replicas, min: effect.min.replicas, max: effect.max.replicas };
+    let mut course = Course {
+        now,
+        seen,
+        windows,
+        range,
+        history: history::found(now, seen, windows),
+        setting: Setting::of(now, seen),
+        metrics: vec![],
+        stages: vec![],
+        findings: vec![],
+        next: vec![],
+    };
+    if !problems.is_empty() {
+        let all: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        course.find("SchedulesValid", false, "InvalidSchedule", all.join("; "));
+    }
+    let change = schedules.next_change(now, own).map(|change| NextChange {
+        at: change.at,
+        reason: "Schedule".to_owned(),
+        message: format!("a schedule: {}", change.effect.because),
+    });
+    course.next.push(change);
+    let scheduled = effect.is_scheduled().then(|| effect.because.clone());
+    let desired = course.size(scheduled);
+    course.end(desired)
+}
+
+/// A decision in the making.
+struct Course<'s> {
+    now: Timestamp,
+    seen: &'s ScaleSnapshot,
+    windows: Windows,
+    range: Range,
+    history: ScaleHistory,
+    setting: Setting<'s>,
+    metrics: Vec<MetricStage>,
+    stages: Vec<ScaleStage>,
+    findings: Vec<Finding>,
+    next: Vec<Option<NextChange>>,
+}
+
+impl Course<'_> {
+    fn find(&mut self, type_: &'static str, holds: bool, reason: impl Into<String>, message: impl Into<String>) {
+        self.findings.push(Finding { type_, holds, reason: reason.into(), message: message.into() });
+    }
+
+    fn stage(&mut self, stage: ScaleStageName, replicas: i32, reason: &str, message: impl Into<String>) {
+        self.stages.push(ScaleStage { stage, replicas, reason: reason.to_owned(), message: message.into() });
+    }
+
+    /// The size that is wanted, before what a release leaves of it.
+    fn size(&mut self, scheduled: Option<String>) -> i32 {
+        let Range { current, min, max } = self.range;
+        if let Some(why) = scheduled {
+            self.stage(ScaleStageName::Schedule, current, "ScheduleActive", why);
+        }
+        if current == 0 && min > 0 && !self.history.asleep {
+            let why =
+                "the target has 0 replicas, which somebody set: set its replicas to 1 or more to have it scaled again";
+            self.find("ScalingActive", false, "ScalingDisabled", why);
+            history::interrupt(self.now, self.seen, &mut self.history);
+            return 0;
+        }
+        if current > max {
+            return self.outside(max, "TooManyReplicas", "there are more than the largest size");
+        }
+        if current < min && current > 0 {
+            return self.outside(min, "TooFewReplicas", "there are fewer than the smallest size");
+        }
+        let combined = match self.combined() {
+            Ok(combined) => combined,
+            Err(unknown) => {
+                let reason = self.failed_reason();
+                self.stage(ScaleStageName::Combined, current, unknown.reason, unknown.message.clone());
+                self.find("ScalingActive", false, reason, format!("{}: {}", unknown.reason, unknown.message));
+                history::interrupt(self.now, self.seen, &mut self.history);
+                return if current == 0 { min } else { current };
+            }
+        };
+        self.find("ScalingActive", true, "ValidMetricFound", "the metrics tell how many pods are needed");
+        let wanted = self.forecast(combined);
+        let wanted = self.activation(wanted);
+        self.limited(wanted)
+    }
+
+    /// The size is outside of what is allowed: it goes there at once, without any metric.
+    fn outside(&mut self, bound: i32, reason: &'static str, why: &str) -> i32 {
+        self.stage(ScaleStageName::Bounded, bound, reason, why);
+        self.find("ScalingLimited", true, reason, why);
+        history::interrupt(self.now, self.seen, &mut self.history);
+        bound
+    }
+
+    fn specs(&self) -> Vec<MetricSpec> {
+        let own = &self.seen.spec.metrics;
+        if own.is_empty() { vec![MetricSpec::default_cpu()] } else { own.clone() }
+    }
+
+    /// What the metrics ask for together.
+    fn combined(&mut self) -> Result<i32, Unknown> {
+        let (specs, current) = (self.specs(), self.range.current);
+        for (index, spec) in specs.iter().enumerate() {
+            let mut found = stage(&self.setting, spec, self.seen.observations.get(index));
+            // Without pods only what is measured elsewhere says anything.
+            if current == 0 && !spec.can_wake() {
+                (found.replicas, found.reason) = (None, "Asleep".to_owned());
+                found.message = "there are no pods to measure".to_owned();
+            }
+            self.unknown_since(index, &mut found);
+            self.metrics.push(found);
+        }
+        let waiting = |stage: &&MetricStage| stage.reason != "Asleep";
+        let counting: Vec<&MetricStage> = self.metrics.iter().filter(waiting).collect();
+        if counting.is_empty() {
+            let message = "no metric can tell of a workload without pods whether it is needed: add an Object, External or \
+                           Prometheus metric, or set its replicas by hand";
+            return Err(Unknown::new("NothingWakes", message.to_owned()));
+        }
+        if let Some(formula) = &self.seen.spec.formula {
+            let asked = formula::evaluate(formula, &self.metrics, current)?;
+            self.stage(ScaleStageName::Combined, asked, "Formula", format!("the formula asks for {asked}"));
+            return Ok(asked);
+        }
+        let unknown = counting.iter().find(|stage| stage.replicas.is_none());
+        let largest = counting.iter().filter(|stage| stage.replicas.is_some()).max_by_key(|stage| stage.replicas);
+        let asked = largest.and_then(|stage| Some((stage.replicas?, stage.name.clone())));
+        match (asked, unknown) {
+            (None, unknown) => Err(not_known(unknown.copied(), "no metric is known")),
+            // What is not known never makes a workload smaller.
+            (Some((asked, _)), Some(unknown)) if asked < current => {
+                Err(not_known(Some(unknown), "a metric is not known, and the others ask for less"))
+            }
+            (Some((asked, name)), _) => {
+                self.stage(ScaleStageName::Combined, asked, "LargestMetric", format!("{name} asks for {asked}"));
+                Ok(asked)
+            }
+        }
+    }
+
+    /// Notes since when a metric is unknown, and what is assumed of it after a while.
+    fn unknown_since(&mut self, index: usize, found: &mut MetricStage) {
+        if found.replicas.is_some() || found.reason == "Asleep" {
+            self.history.unknown.retain(|one| one.index != index);
+            return;
+        }
+        let known = self.history.unknown.iter().find(|one| one.index == index && one.name == found.name);
+        let since = known.map_or(self.now, |one| one.since);
+        self.history.unknown.retain(|one| one.index != index);
+        self.history.unknown.push(UnknownSince { name: found.name.clone(), index, since });
+        self.history.unknown.sort_by_key(|one| one.index);
+        let Some(fallback) = &self.seen.spec.fallback else { return };
+        let Some(wait) = duration(&fallback.after) else { return };
+        let from = after(since, wait);
+        if self.now < from {
+            let message = format!("{} is then assumed to ask for {}", found.name, fallback.replicas);
+            self.next.push(Some(NextChange { at: from, reason: "Fallback".to_owned(), message }));
+            return;
+        }
+        let asked = fallback.replicas.max(self.range.current);
+        found.message = format!("assumed after {wait:#}: {}: {}", found.reason, found.message);
+        (found.replicas, found.reason) = (Some(asked), "Fallback".to_owned());
+    }
+
+    /// HPA's reason for a metric that is not known.
+    fn failed_reason(&self) -> &'static str {
+        let first = self.metrics.iter().find(|stage| stage.replicas.is_none());
+        match first.map(|stage| stage.type_) {
+            Some(MetricType::Resource) => "FailedGetResourceMetric",
+            Some(MetricType::ContainerResource) => "FailedGetContainerResourceMetric",
+            Some(MetricType::Pods) => "FailedGetPodsMetric",
+            Some(MetricType::Object) => "FailedGetObjectMetric",
+            Some(MetricType::External) => "FailedGetExternalMetric",
+            Some(MetricType::Prometheus) => "FailedGetPrometheusMetric",
+            None => "InvalidFormula",
+        }
+    }
+
+    /// What the forecast makes of a number: it can only raise it.
+    fn forecast(&mut self, wanted: i32) -> i32 {
+        let (Some(spec), Some(view)) = (&self.seen.spec.forecast, &self.seen.forecast) else { return wanted };
+        let on = view.reason == "ForecastActive";
+        let (reason, message) = (view.reason.clone(), view.message.clone());
+        self.find("ForecastActive", on, reason.clone(), message);
+        let metric = self.specs().into_iter().find(|metric| metric.name() == spec.metric);
+        let floor = metric.zip(view.peak).and_then(|(metric, peak)| asked_by(&metric, peak));
+        let Some(floor) = floor else { return wanted };
+        let raised = wanted.max(floor);
+        self.stage(ScaleStageName::Forecast, raised, &reason, format!("{floor} will be needed soon"));
+        raised
+    }
+
+    /// What keeps a workload from sleep, or wakes it.
+    fn activation(&mut self, wanted: i32) -> i32 {
+        if self.range.min > 0 {
+            self.history.inactive_since = None;
+            return wanted;
+        }
+        let (specs, current) = (self.specs(), self.range.current);
+        let tells: Vec<usize> = (0..specs.len()).filter(|index| specs[*index].can_wake()).collect();
+        if tells.is_empty() {
+            let why = "no metric tells when it is needed again: an Object, External or Prometheus metric would";
+            self.stage(ScaleStageName::Activation, wanted.max(1), "NothingWakes", why);
+            return wanted.max(1);
+        }
+        let active = tells.iter().find(|index| is_active(&specs[**index], &self.metrics[**index]));
+        if let Some(index) = active {
+            let name = self.metrics[*index].name.clone();
+            self.history.inactive_since = None;
+            self.stage(ScaleStageName::Activation, wanted.max(1), "Active", format!("{name} is active"));
+            return wanted.max(1);
+        }
+        let since = *self.history.inactive_since.get_or_insert(self.now);
+        if current == 0 {
+            self.stage(ScaleStageName::Activation, 0, "Asleep", "nothing is active");
+            return 0;
+        }
+        let cool_down = self.seen.spec.cool_down.as_ref().and_then(duration).unwrap_or(COOL_DOWN);
+        let from = after(since, cool_down);
+        if self.now < from {
+            let message = "nothing is active; it goes to sleep then".to_owned();
+            self.next.push(Some(NextChange { at: from, reason: "CoolDown".to_owned(), message: message.clone() }));
+            self.stage(ScaleStageName::Activation, wanted.max(1), "CoolingDown", message);
+            return wanted.max(1);
+        }
+        self.stage(ScaleStageName::Activation, 0, "Inactive", format!("nothing was active for {cool_down:#}"));
+        0
+    }
+
+    /// What recent recommendations, limits of speed, and the smallest and largest size leave of a number.
+    fn limited(&mut self, wanted: i32) -> i32 {
+        let Range { current, min, max } = self.range;
+        let past = history::points(self.seen, self.now, &self.history);
+        history::record(self.now, self.seen, self.windows, &mut self.history, wanted);
+        if current == 0 {
+            // Whoever waits for the first pod waits for all that the backlog needs: no limit of speed begins at nothing.
+            let woken = wanted.clamp(min.min(max), max);
+            let reason = if woken > 0 { "WokenUp" } else { "Asleep" };
+            self.stage(ScaleStageName::Bounded, woken, reason, format!("{woken} of at most {max}"));
+            self.find(
+                "ScalingLimited",
+                woken != wanted,
+                if woken < wanted { "TooManyReplicas" } else { "DesiredWithinRange" },
+                "",
+            );
+            return woken;
+        }
+        let (stabilised, reason) = stabilise(self.now, self.windows, &past, current, wanted);
+        let message = match reason {
+            "ReadyForNewScale" => "recent recommendations agree",
+            "ScaleUpStabilized" => "recent recommendations were lower: the lowest of them counts",
+            _ => "recent recommendations were higher: the highest of them counts",
+        };
+        self.stage(ScaleStageName::Stabilised, stabilised, reason, message);
+        self.find("AbleToScale", true, reason, message);
+        let limited = limit(self.now, self.seen.spec.behavior.as_ref(), &self.history, self.range, stabilised);
+        let message = format!("{stabilised} is wanted, of {current}");
+        self.stage(ScaleStageName::RateLimited, limited.rated, limited.reason, message);
+        self.stage(ScaleStageName::Bounded, limited.bounded, limited.reason, format!("between {min} and {max}"));
+        let is_limited = limited.reason != "DesiredWithinRange";
+        let message = match limited.reason {
+            "TooFewReplicas" => format!("no fewer than {min}"),
+            "TooManyReplicas" => format!("no more than {max}"),
+            "ScaleUpLimit" => format!("no faster than to {}", limited.rated),
+            "ScaleDownLimit" => format!("no faster than down to {}", limited.rated),
+            _ => "within the allowed range".to_owned(),
+        };
+        self.find("ScalingLimited", is_limited, limited.reason, message);
+        let held = Held { current, wanted, stabilised, rated: limited.rated };
+        self.next.push(window_ends(held, self.windows, &past, self.now));
+        self.next.push(limit_ends(held, self.seen, &self.history, self.now));
+        limited.bounded
+    }
+
+    /// What a release under way leaves of a number.
+    fn released(&mut self, desired: i32) -> i32 {
+        let (Some(release), current) = (&self.seen.release, self.range.current) else { return desired };
+        if desired >= current {
+            return desired;
+        }
+        let message = format!("{} is under way ({}): no pods are taken away meanwhile", release.name, release.phase);
+        self.stage(ScaleStageName::Release, current, "ReleaseUnderWay", message);
+        current
+    }
+
+    fn canary(&self) -> Option<CanaryLoad> {
+        let release = self.seen.release.as_ref()?;
+        let pods = self.seen.pods.iter().filter(|pod| pod.canary && pod.ready.is_some_and(|r| r.is == Some(true)));
+        let specs = self.specs();
+        let ratios = specs.iter().enumerate().filter_map(|(index, spec)| {
+            Some((canary_ratio(&self.setting, spec, self.seen.observations.get(index))?, spec.name()))
+        });
+        let worst = ratios.max_by(|a, b| a.0.total_cmp(&b.0));
+        Some(CanaryLoad {
+            release: release.name.clone(),
+            pods: crate::metric::int(pods.count()),
+            saturated: worst.as_ref().is_some_and(|(ratio, _)| *ratio > 1.0 + self.setting.tolerance.up),
+            ratio: worst.as_ref().map(|(ratio, _)| format!("{ratio:.2}")),
+            metric: worst.map(|(_, name)| name),
+        })
+    }
+
+    fn end(mut self, desired: i32) -> Decision {
+        let (current, mode) = (self.range.current, self.seen.spec.mode);
+        let desired = self.released(desired);
+        let mut verdict = if desired == current { Verdict::Keep } else { Verdict::Set(desired) };
+        let mut held = None;
+        if mode != ScaleMode::Auto {
+            verdict = Verdict::Keep;
+            held = Some(if mode == ScaleMode::Recommend { "only recommended" } else { "paused" }.to_owned());
+        }
+        if !self.seen.others.is_empty() {
+            let others = self.seen.others.join(", ");
+            let rest = "two must not set one size: delete it, or set mode: Recommend here";
+            if mode == ScaleMode::Auto {
+                verdict = Verdict::Keep;
+                held = Some(format!("{others} scales the same target: {rest}"));
+            }
+            let message = format!("{others} scales the same target: {rest}");
+            self.find("Contested", true, "OtherAutoscaler", message);
+        } else if let Some(message) = self.overwritten() {
+            self.find("Contested", true, "ReplicasOverwritten", message);
+        }
+        if let Verdict::Set(to) = verdict {
+            self.history.pending = Some(PendingScale { at: self.now, from: current, to });
+        }
+        let next = earliest(std::mem::take(&mut self.next));
+        let message = sentence(current, desired, &self.stages, held.as_deref());
+        let canary = self.canary();
+        Decision {
+            verdict,
+            desired,
+            decision: ScaleDecision {
+                at: self.now,
+                from: current,
+                to: desired,
+                metrics: self.metrics,
+                stages: self.stages,
+                next,
+                canary,
+            },
+            history: self.history,
+            findings: self.findings,
+            message,
+        }
+    }
+
+    /// Whether somebody else has set the size since the last decision.
+    fn overwritten(&self) -> Option<String> {
+        let (desired, writer) = (self.seen.desired?, self.seen.writer.as_ref()?);
+        let current = self.range.current;
+        let ours = writer.starts_with("trimtab-") || self.seen.history.pending.is_some();
+        if ours || desired == current || self.seen.spec.mode != ScaleMode::Auto {
+            return None;
+        }
+        Some(format!(
+            "{writer} set {current} replicas where {desired} were wanted: remove spec.replicas from what it applies, or the \
+             two go on correcting each other"
+        ))
+    }
+}
+
+fn not_known(stage: Option<&MetricStage>, why: &str) -> Unknown {
+    match stage {
+        Some(stage) => {
+            Unknown::new("MetricUnknown", format!("{why}: {}: {}: {}", stage.name, stage.reason, stage.message))
+        }
+        None => Unknown::new("MetricUnknown", why.to_owned()),
+    }
+}
+
+/// Whether a metric says that the workload is needed. One that is not known does not say that it is not.
+fn is_active(spec: &MetricSpec, stage: &MetricStage) -> bool {
+    let Some(value) = stage.value else { return true };
+    let above = spec.activation.as_ref().and_then(trimtab_crds::Quantity::milli).map_or(0, |milli| milli.0);
+    value.0 > above || stage.reason == "Fallback"
+}
+
+fn duration(text: &DurationText) -> Option<SignedDuration> {
+    SignedDuration::try_from(text.get()?).ok()
+}
+
+fn sentence(current: i32, desired: i32, stages: &[ScaleStage], held: Option<&str>) -> String {
+    let why = stages.iter().rev().find(|stage| stage.replicas == desired && stage.reason != "DesiredWithinRange");
+    let why = why.map_or_else(String::new, |stage| format!(": {}", stage.message));
+    let what =
+        if current == desired { format!("{current} pods{why}") } else { format!("{current} to {desired} pods{why}") };
+    match held {
+        Some(held) => format!("{what} ({held})"),
+        None => what,
+    }
+}

@@ -1,0 +1,148 @@
+//! What decisions leave to those after them: recommendations, changes of size, and since when a metric is unknown. Kept as
+//! small as it can be without any later decision becoming another one: of several equal recommendations the last is enough.
+
+use jiff::Timestamp;
+use trimtab_crds::{AutoscalerSpec, Recommendation, ScaleEvent, ScaleHistory};
+
+use crate::ScaleSnapshot;
+use crate::bounds::Rules;
+use crate::groups::after;
+use crate::stabilise::Windows;
+
+/// More are never kept: a metric that asks for another number each second must not fill the object.
+const MOST: usize = 200;
+
+/// Takes into account a change of size that was about to be written: it was made if the size is the new one.
+pub fn settle(mut history: ScaleHistory, spec: &AutoscalerSpec, size: i32) -> ScaleHistory {
+    let Some(pending) = history.pending.take() else { return history };
+    if pending.to != size {
+        return history;
+    }
+    history.asleep = size == 0;
+    if spec.behavior.is_some() {
+        let change = pending.to.saturating_sub(pending.from);
+        let (list, change) = if change > 0 { (&mut history.ups, change) } else { (&mut history.downs, -change) };
+        list.push(ScaleEvent { at: pending.at, change });
+    }
+    history
+}
+
+/// The history as this decision finds it: settled, without what counts for nothing any more, and begun if there is none.
+pub(crate) fn found(now: Timestamp, seen: &ScaleSnapshot, windows: Windows) -> ScaleHistory {
+    let size = seen.target.replicas;
+    let mut history = settle(seen.history.clone(), &seen.spec, size);
+    if size != 0 {
+        history.asleep = false;
+    }
+    if history.recommendations.is_empty() {
+        // What is there counts as recommended: a process that knows nothing yet makes nothing smaller.
+        history.recommendations.push(Recommendation { at: now, replicas: size, lasting: false });
+    }
+    prune(now, &mut history, seen, windows);
+    history
+}
+
+/// The recommendations with the times at which each was made last.
+pub(crate) fn points(seen: &ScaleSnapshot, now: Timestamp, history: &ScaleHistory) -> Vec<Recommendation> {
+    let last = seen.previous.unwrap_or(now).min(now);
+    let point =
+        |one: &Recommendation| Recommendation { at: if one.lasting { one.at.max(last) } else { one.at }, ..*one };
+    history.recommendations.iter().map(point).collect()
+}
+
+/// Ends what was recommended until the decision before this one.
+pub(crate) fn interrupt(now: Timestamp, seen: &ScaleSnapshot, history: &mut ScaleHistory) {
+    let last = seen.previous.unwrap_or(now).min(now);
+    for one in history.recommendations.iter_mut().filter(|one| one.lasting) {
+        (one.at, one.lasting) = (one.at.max(last), false);
+    }
+}
+
+/// Notes what is recommended now.
+pub(crate) fn record(
+    now: Timestamp,
+    seen: &ScaleSnapshot,
+    windows: Windows,
+    history: &mut ScaleHistory,
+    replicas: i32,
+) {
+    if !history.recommendations.last().is_some_and(|last| last.lasting && last.replicas == replicas) {
+        interrupt(now, seen, history);
+        history.recommendations.push(Recommendation { at: now, replicas, lasting: true });
+    }
+    prune(now, history, seen, windows);
+}
+
+fn prune(now: Timestamp, history: &mut ScaleHistory, seen: &ScaleSnapshot, windows: Windows) {
+    let up = !windows.up.is_zero();
+    let all = std::mem::take(&mut history.recommendations);
+    let (mut most, mut least) = (i32::MIN, i32::MAX);
+    let mut kept: Vec<Recommendation> = vec![];
+    // From the newest on: one counts only while no later one is as large, or with an upward window, as small.
+    for one in all.into_iter().rev() {
+        let alive = one.lasting || windows.end(&one, windows.longest()) > now;
+        let counts = one.replicas > most || (up && one.replicas < least);
+        if one.lasting || (alive && counts) {
+            kept.push(one);
+        }
+        // A lasting one is as good as one of this moment.
+        (most, least) = (most.max(one.replicas), least.min(one.replicas));
+    }
+    kept.truncate(MOST);
+    kept.reverse();
+    history.recommendations = kept;
+    let (up, down) = match &seen.spec.behavior {
+        Some(behavior) => (Rules::up(behavior).longest(), Rules::down(behavior).longest()),
+        None => (0, 0),
+    };
+    let recent =
+        |event: &ScaleEvent, period: i32| after(event.at, jiff::SignedDuration::from_secs(period.into())) > now;
+    history.ups.retain(|event| recent(event, up));
+    history.downs.retain(|event| recent(event, down));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn snapshot(behavior: serde_json::Value) -> ScaleSnapshot {
+        serde_json::from_value(serde_json::json!({
+            "spec": {"targetRef": {"kind": "Deployment", "name": "web"}, "maxReplicas": 9, "behavior": behavior},
+            "target": {"replicas": 4, "statusReplicas": 4},
+        }))
+        .unwrap()
+    }
+
+    fn check(sequence: &[(i64, i32)], expected: &[(i64, i32, bool)]) {
+        let mut seen = snapshot(serde_json::json!(null));
+        let windows = Windows::of(None, 300);
+        let mut history = ScaleHistory::default();
+        for (second, replicas) in sequence {
+            record(at(*second), &seen, windows, &mut history, *replicas);
+            seen.previous = Some(at(*second));
+        }
+        let kept: Vec<_> = history.recommendations.iter().map(|r| (r.at.as_second(), r.replicas, r.lasting)).collect();
+        assert_eq!(kept, expected);
+    }
+
+    #[test]
+    fn what_lasts_is_noted_once_and_ends_with_the_decision_that_saw_it_last() {
+        check(&[(0, 5), (15, 5), (30, 5)], &[(0, 5, true)]);
+        check(&[(0, 5), (15, 5), (30, 3)], &[(15, 5, false), (30, 3, true)]);
+        check(&[(0, 5), (15, 3), (30, 7)], &[(30, 7, true)]);
+        check(&[(0, 5), (15, 3), (400, 3)], &[(15, 3, true)]);
+    }
+
+    #[test]
+    fn a_change_that_was_about_to_be_written_counts_if_it_was_made() {
+        let seen = snapshot(serde_json::json!({}));
+        let pending = Some(trimtab_crds::PendingScale { at: at(7), from: 4, to: 6 });
+        let history = ScaleHistory { pending, ..ScaleHistory::default() };
+        assert_eq!(settle(history.clone(), &seen.spec, 6).ups, [ScaleEvent { at: at(7), change: 2 }]);
+        assert!(settle(history, &seen.spec, 4).ups.is_empty());
+    }
+}

@@ -1,0 +1,50 @@
+//! Expressions that give a number: the formulas of autoscalers. As bounded as those that check a configuration.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::cel::Expression;
+use crate::isolated::isolated;
+
+/// The number that a CEL expression gives of some variables. Blocks the calling thread until the deadline at most.
+///
+/// # Errors
+///
+/// If the expression is not CEL, uses what it may not, takes too much work, or gives no number. The text says which.
+pub fn number(source: &str, variables: Value, deadline: Duration) -> Result<f64, String> {
+    let source = source.to_owned();
+    let work = move || {
+        let Value::Object(variables) = variables else { return Err("the variables are no object".to_owned()) };
+        Expression::new(&source)?.number(&variables)
+    };
+    isolated(deadline, work).unwrap_or_else(|failed| Err(failed.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn check(source: &str, expected: Result<f64, &str>) {
+        let variables = json!({"metrics": {"queue": {"value": 90.0}, "cpu": {"replicas": 3.0}}, "replicas": 2.0});
+        let found = number(source, variables, Duration::from_secs(5));
+        match (found, expected) {
+            (Ok(found), Ok(expected)) => assert_eq!(found, expected, "{source}"),
+            (Err(found), Err(expected)) => assert!(found.contains(expected), "{source}: {found}"),
+            (found, expected) => panic!("{source}: {found:?}, not {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn formulas_give_numbers_or_say_why_not() {
+        check("metrics.queue.value / 20.0 + metrics.cpu.replicas", Ok(7.5));
+        check("metrics.queue.value > 50.0 ? 9.0 : replicas", Ok(9.0));
+        check("has(metrics.queue.average) ? 1.0 : 4.0", Ok(4.0));
+        check("metrics.queue.value / 20", Err("write 20.0"));
+        check("metrics.other.value", Err("nothing is known of"));
+        check("metrics.queue", Err("no number"));
+        check("1 +", Err("not CEL"));
+    }
+}
