@@ -10,7 +10,7 @@ use trimtab::{ManagerOptions, lease};
 #[command(name = "trimtab-manager", version)]
 pub struct Args {
     /// The controllers to run.
-    #[arg(long, value_delimiter = ',', default_value = "release,config,reload", value_name = "A,B")]
+    #[arg(long, value_delimiter = ',', default_value = "release,config,reload,scale", value_name = "A,B")]
     pub controllers: Vec<String>,
 
     /// Take a lease first, so that of several replicas one works and the others stand by.
@@ -57,6 +57,10 @@ pub struct Args {
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc here would become the text of the first group of flags")]
     pub reload: crate::reload::args::ReloadArgs,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc here would become the text of the first group of flags")]
+    pub scale: crate::scale::args::ScaleArgs,
 }
 
 /// An address to listen at, if any.

@@ -6,6 +6,7 @@ pub mod digest_key;
 pub mod manager;
 pub mod reload;
 pub mod rollout;
+pub mod scale;
 pub mod sources;
 pub mod tracking;
 pub mod validation;

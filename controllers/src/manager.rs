@@ -10,12 +10,13 @@ use crate::{
     digest_key,
     reload::{self, Reloading},
     rollout::{self, Rollout},
+    scale::{self, Scaling},
     tracking::{self, Tracking},
     validation,
 };
 
 /// The names that `--controllers` takes.
-pub const CONTROLLERS: [&str; 3] = ["release", "config", "reload"];
+pub const CONTROLLERS: [&str; 4] = ["release", "config", "reload", "scale"];
 
 /// Runs the manager until it is asked to end.
 ///
@@ -52,6 +53,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
                 // Each answer about a pod takes as long as its kubelet does.
                 let options = ControllerOptions { workers: 16, asks: 64, answerer, ..ControllerOptions::default() };
                 manager.controller(options, |watches| Reloading::new(watches, reloading.clone()))
+            }
+            "scale" => {
+                // Each metric is a question; the servers have their own limits.
+                let answerer = Some(scale::answerer());
+                let options = ControllerOptions { workers: 16, asks: 20_000, answerer, ..ControllerOptions::default() };
+                manager.controller(options, |watches| Scaling::new(watches, args.scale.options()))
             }
             other => bail!("there is no controller {other:?}: use one of {}", CONTROLLERS.join(", ")),
         };

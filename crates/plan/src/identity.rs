@@ -1,6 +1,8 @@
 //! Names of things on the API server: kinds, objects, owners. Not their contents.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -35,6 +37,12 @@ impl Kind {
         Self { group, version, kind, plural, namespaced: false }
     }
 
+    /// A kind whose name was learnt from a server: the texts are kept for good, each once, so no more kinds may be made so
+    /// than a cluster has.
+    pub fn interned(group: &str, version: &str, kind: &str, plural: &str, namespaced: bool) -> Self {
+        Self { group: kept(group), version: kept(version), kind: kept(kind), plural: kept(plural), namespaced }
+    }
+
     /// `apiVersion` as objects carry it: `v1`, `apps/v1`.
     pub fn api_version(&self) -> String {
         if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
@@ -45,6 +53,18 @@ impl Kind {
         let namespace = if self.namespaced { namespace.to_owned() } else { String::new() };
         ObjectRef { kind: *self, namespace, name: name.to_owned() }
     }
+}
+
+/// The same text, kept for good.
+fn kept(text: &str) -> &'static str {
+    static KEPT: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    let mut all = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = all.get(text) {
+        return known;
+    }
+    let new: &'static str = Box::leak(text.to_owned().into_boxed_str());
+    all.insert(new);
+    new
 }
 
 /// One object on the API server, by name.

@@ -5,6 +5,7 @@
 //! the spec says so. Whatever is not known never makes a workload smaller. There is no client, no clock and no random number:
 //! who asks the servers, and who writes the size, is the controller.
 
+pub mod beat;
 mod bounds;
 mod decide;
 mod formula;
@@ -12,14 +13,22 @@ mod groups;
 mod history;
 mod metric;
 mod next;
+pub mod questions;
 mod ratio;
+mod reconcile;
 mod requests;
 mod snapshot;
 mod stabilise;
+mod views;
 
 pub use decide::{Decision, Finding, Verdict, decide_scale};
 pub use history::settle;
+pub use reconcile::{Seen, conclude, reconcile, snapshot};
 pub use snapshot::{
     ContainerView, ForecastView, Missing, Observation, Options, Phase, PodSample, PodView, Readiness, ReleaseView,
     ScaleSnapshot, TargetView,
+};
+pub use views::{
+    AutoscalerView, GuardView, HpaView, OwnerView, ScalePod, Scaled, ScaledDeployment, ScaledStatefulSet, query_of,
+    selects,
 };

@@ -36,8 +36,25 @@ impl Reader {
 
     /// The whole object, as the API server has it now. An answer of [`Answer::Failed`] holds nothing of it.
     pub async fn get(&self, object: &ObjectRef) -> Answer {
-        let failed = |error: String| Answer::Failed(format!("{object} could not be read: {error}"));
-        let request = match Request::get(path::object(object, "")).body(Body::empty()) {
+        self.read(&object.to_string(), path::object(object, "")).await
+    }
+
+    /// What the API server has at a path, for APIs that are not objects: discovery, metrics. What the path is made of is
+    /// encoded by [`Reader::encoded`]. An answer of [`Answer::Failed`] holds nothing of it.
+    pub async fn get_path(&self, path: &str) -> Answer {
+        self.read(path, path.to_owned()).await
+    }
+
+    /// Text as it stands in a path or a query.
+    pub fn encoded(text: &str) -> String {
+        let mut encoded = String::new();
+        path::push_encoded(&mut encoded, text);
+        encoded
+    }
+
+    async fn read(&self, what: &str, path: String) -> Answer {
+        let failed = |error: String| Answer::Failed(format!("{what} could not be read: {error}"));
+        let request = match Request::get(path).body(Body::empty()) {
             Ok(request) => request,
             Err(error) => return failed(error.to_string()),
         };

@@ -1,0 +1,290 @@
+//! The controller of sizes: wakes autoscalers when their target, its pods, its release or what is measured changes, gathers
+//! what their decisions see, and leaves every decision to `trimtab-scale`.
+
+pub mod args;
+mod discovery;
+mod metrics;
+mod prometheus;
+mod shared;
+mod sources;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use trimtab::{Controller, Permission, Selector, Store, Watches};
+use trimtab_crds::{AutoscalerStatus, MetricSelector, ScaleTargetRef, names};
+use trimtab_plan::{Answer, Answers, Kind, Meta, ObjectRef, Outcome, Plan, StatusWrite};
+use trimtab_reload::LabelSelector;
+use trimtab_scale::questions::FoundScale;
+use trimtab_scale::{
+    AutoscalerView, GuardView, HpaView, Options, OwnerView, PodView, ReleaseView, ScalePod, Scaled, ScaledDeployment,
+    ScaledStatefulSet, Seen, conclude, reconcile, selects,
+};
+
+pub use sources::answerer;
+
+/// The controller.
+#[derive(Debug)]
+pub struct Scaling {
+    autoscalers: Store<AutoscalerView>,
+    deployments: Store<ScaledDeployment>,
+    stateful_sets: Store<ScaledStatefulSet>,
+    owners: Store<OwnerView>,
+    pods: Store<ScalePod>,
+    hpas: Store<HpaView>,
+    plans: Store<GuardView>,
+    options: Options,
+}
+
+/// A target as the stores index it: kinds are told apart by group and kind, whatever their version.
+fn target_id(namespace: &str, target: &ScaleTargetRef) -> String {
+    let group = target.api_version.split_once('/').map_or("", |(group, _)| group);
+    id(namespace, group, &target.kind, &target.name)
+}
+
+fn id(namespace: &str, group: &str, kind: &str, name: &str) -> String {
+    format!("{group}/{kind}/{namespace}/{name}")
+}
+
+fn id_of(kind: Kind, meta: &Meta) -> String {
+    id(&meta.namespace, kind.group, kind.kind, &meta.name)
+}
+
+/// Labels as the store indexes them.
+fn label_id(namespace: &str, name: &str, value: &str) -> String {
+    format!("{namespace}/{name}={value}")
+}
+
+fn keys(autoscalers: &Store<AutoscalerView>, target: &str) -> Vec<ObjectRef> {
+    autoscalers.by_index("target", target).iter().map(|one| one.metadata.object(names::AUTOSCALER)).collect()
+}
+
+impl Scaling {
+    /// Declares what is watched.
+    pub fn new(watches: &mut Watches<ObjectRef>, options: Options) -> Self {
+        let autoscalers = watches
+            .watch::<AutoscalerView>(Selector::default())
+            .index("target", |one| vec![target_id(&one.metadata.namespace, &one.spec.target_ref)])
+            .index("namespace", |one| vec![one.metadata.namespace.clone()])
+            .wakes(|one| vec![one.metadata.object(names::AUTOSCALER)])
+            .store();
+        let scaling = autoscalers.clone();
+        let deployments = watches
+            .watch::<ScaledDeployment>(Selector::default())
+            .wakes(move |one| keys(&scaling, &id_of(names::DEPLOYMENT, &one.0.metadata)))
+            .store();
+        let scaling = autoscalers.clone();
+        let stateful_sets = watches
+            .watch::<ScaledStatefulSet>(Selector::default())
+            .wakes(move |one| keys(&scaling, &id_of(names::STATEFUL_SET, &one.0.metadata)))
+            .store();
+        let owners = watches.watch::<OwnerView>(Selector::default()).wakes(|_| vec![]).store();
+        let (scaling, sets) = (autoscalers.clone(), owners.clone());
+        let pods = watches
+            .watch::<ScalePod>(Selector::default())
+            .index("label", |pod| {
+                let labels = pod.metadata.labels.iter().filter(|(name, _)| !name.ends_with("-template-hash"));
+                labels.map(|(name, value)| label_id(&pod.metadata.namespace, name, value)).collect()
+            })
+            .wakes(move |pod| top_of(&sets, pod).map(|top| keys(&scaling, &top)).unwrap_or_default())
+            .store();
+        let scaling = autoscalers.clone();
+        let hpas = watches
+            .watch::<HpaView>(Selector::default())
+            .index("target", |hpa| vec![target_id(&hpa.metadata.namespace, &hpa.spec.scale_target_ref)])
+            .wakes(move |hpa| keys(&scaling, &target_id(&hpa.metadata.namespace, &hpa.spec.scale_target_ref)))
+            .store();
+        let scaling = autoscalers.clone();
+        let plans = watches
+            .watch::<GuardView>(Selector::default())
+            .index("target", |plan| vec![guarded(plan)])
+            .wakes(move |plan| keys(&scaling, &guarded(plan)))
+            .store();
+        Self { autoscalers, deployments, stateful_sets, owners, pods, hpas, plans, options }
+    }
+
+    /// The target, where its kind is watched.
+    fn target(&self, namespace: &str, target: &ScaleTargetRef) -> (Option<Kind>, Option<Arc<Scaled>>) {
+        let is = |kind: Kind| target.kind == kind.kind && target.api_version.starts_with("apps/");
+        if is(names::DEPLOYMENT) {
+            let found = self.deployments.get(namespace, &target.name);
+            (Some(names::DEPLOYMENT), found.map(|found| found.0.clone()))
+        } else if is(names::STATEFUL_SET) {
+            let found = self.stateful_sets.get(namespace, &target.name);
+            (Some(names::STATEFUL_SET), found.map(|found| found.0.clone()))
+        } else {
+            (None, None)
+        }
+    }
+
+    /// The pods that a selector fits, with whose they are.
+    fn pods(&self, namespace: &str, selected: &Selected, uid: &str, id: &str) -> Vec<Arc<PodView>> {
+        let candidates = match selected.first() {
+            Some((name, value)) => self.pods.by_index("label", &label_id(namespace, &name, &value)),
+            None => self.pods.list_namespace(namespace),
+        };
+        let mut found: Vec<Arc<PodView>> = candidates
+            .iter()
+            .filter(|pod| selected.matches(&pod.metadata.labels))
+            .map(|pod| self.view(pod, uid, id))
+            .collect();
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        found
+    }
+
+    fn view(&self, pod: &ScalePod, uid: &str, id: &str) -> Arc<PodView> {
+        let controller = pod.metadata.controller();
+        let set = controller
+            .filter(|owner| owner.is(&names::REPLICA_SET))
+            .and_then(|owner| self.owners.get(&pod.metadata.namespace, &owner.name));
+        let direct = controller.is_some_and(|owner| owner.uid == uid);
+        let owned =
+            direct || set.as_ref().is_some_and(|set| set.metadata.controller().is_some_and(|owner| owner.uid == uid));
+        // A canary that the Deployment has taken over is its own from then on.
+        let canary = !owned
+            && set.as_ref().and_then(|set| set.canary_of.as_ref()).is_some_and(|name| {
+                id == self::id(&pod.metadata.namespace, names::DEPLOYMENT.group, names::DEPLOYMENT.kind, name)
+            });
+        if owned && !canary {
+            return pod.view.clone();
+        }
+        Arc::new(PodView { owned, canary, ..(*pod.view).clone() })
+    }
+
+    fn release(&self, target: &str) -> Option<ReleaseView> {
+        let plans = self.plans.by_index("target", target);
+        let running = |plan: &Arc<GuardView>| {
+            let release = plan.status.release.as_ref()?;
+            Some(ReleaseView { name: release.name.clone(), phase: plan.status.phase.clone().unwrap_or_default() })
+        };
+        plans.iter().find_map(running)
+    }
+
+    /// What else scales the target: every HorizontalPodAutoscaler, and autoscalers that were there first.
+    fn others(&self, me: &AutoscalerView, target: &str) -> Vec<String> {
+        let hpas = self.hpas.by_index("target", target);
+        let age = |one: &AutoscalerView| (one.metadata.creation_timestamp, one.metadata.name.clone());
+        let autoscalers = self.autoscalers.by_index("target", target);
+        let first = autoscalers.iter().filter(|one| one.metadata.uid != me.metadata.uid && age(one) < age(me));
+        let mut all: Vec<String> = hpas.iter().map(|hpa| hpa.called()).collect();
+        all.extend(first.map(|one| format!("Autoscaler {}", one.metadata.name)));
+        all.sort();
+        all
+    }
+}
+
+/// Which pods are a target's.
+enum Selected {
+    Read(MetricSelector),
+    Asked(String, LabelSelector),
+}
+
+impl Selected {
+    fn matches(&self, labels: &trimtab_plan::TextMap) -> bool {
+        match self {
+            Self::Read(selector) => selects(selector, labels),
+            Self::Asked(_, selector) => selector.matches(labels),
+        }
+    }
+
+    /// A label that all of them have.
+    fn first(&self) -> Option<(String, String)> {
+        match self {
+            Self::Read(selector) => selector.match_labels.iter().next().map(|(n, v)| (n.clone(), v.clone())),
+            Self::Asked(text, _) => {
+                let plain = |term: &str| term.chars().all(|c| c.is_ascii_alphanumeric() || "-_./=".contains(c));
+                let term = text.split(',').map(str::trim).find(|term| plain(term) && term.matches('=').count() == 1)?;
+                term.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))
+            }
+        }
+    }
+}
+
+/// The object that a pod belongs to in the end.
+fn top_of(sets: &Store<OwnerView>, pod: &ScalePod) -> Option<String> {
+    let (namespace, owner) = (&pod.metadata.namespace, pod.metadata.controller()?);
+    if !owner.is(&names::REPLICA_SET) {
+        return Some(id(namespace, &owner.group, &owner.kind, &owner.name));
+    }
+    let set = sets.get(namespace, &owner.name)?;
+    match (&set.canary_of, set.metadata.controller()) {
+        (Some(name), _) => Some(id(namespace, names::DEPLOYMENT.group, names::DEPLOYMENT.kind, name)),
+        (None, Some(top)) => Some(id(namespace, &top.group, &top.kind, &top.name)),
+        (None, None) => Some(id_of(names::REPLICA_SET, &set.metadata)),
+    }
+}
+
+fn guarded(plan: &GuardView) -> String {
+    let (namespace, name) = (&plan.metadata.namespace, &plan.spec.target_ref.name);
+    id(namespace, names::DEPLOYMENT.group, names::DEPLOYMENT.kind, name)
+}
+
+/// The scale that was answered last.
+fn answered(answers: &Answers) -> Option<FoundScale> {
+    let asked = |id: &&String| id.starts_with(trimtab_scale::questions::SCALE);
+    match answers.get(answers.keys().rev().find(asked)?)? {
+        Answer::Object(value) => serde::Deserialize::deserialize(value).ok(),
+        _ => None,
+    }
+}
+
+impl Controller for Scaling {
+    const NAME: &'static str = "scale";
+    type Key = ObjectRef;
+    type Snapshot = Seen;
+    type Status = Option<AutoscalerStatus>;
+
+    fn permissions() -> Vec<Permission> {
+        let get = |group, resource| Permission { group, resource, verbs: &["get", "list"] };
+        vec![
+            Permission { group: names::GROUP, resource: "autoscalers/status", verbs: &["patch"] },
+            // Of other kinds, whoever installs them grants their scale.
+            Permission { group: "apps", resource: "deployments/scale", verbs: &["patch"] },
+            Permission { group: "apps", resource: "statefulsets/scale", verbs: &["patch"] },
+            Permission { group: "apps", resource: "replicasets/scale", verbs: &["get", "patch"] },
+            get("metrics.k8s.io", "pods"),
+            get("custom.metrics.k8s.io", "*"),
+            get("external.metrics.k8s.io", "*"),
+        ]
+    }
+
+    fn gather(&self, key: &ObjectRef, answers: &Answers) -> Option<Seen> {
+        let autoscaler = self.autoscalers.get(&key.namespace, &key.name)?;
+        let target_ref = &autoscaler.spec.target_ref;
+        let target_id = target_id(&key.namespace, target_ref);
+        let (kind, target) = self.target(&key.namespace, target_ref);
+        let (selected, uid) = match (&target, answered(answers)) {
+            (Some(target), _) => (Some(Selected::Read(target.selector.clone())), target.metadata.uid.clone()),
+            (None, Some(found)) if kind.is_none() => {
+                let selector = found.selector.parse().ok().map(|parsed| Selected::Asked(found.selector, parsed));
+                (selector, found.uid)
+            }
+            _ => (None, String::new()),
+        };
+        let pods = selected.map(|selected| self.pods(&key.namespace, &selected, &uid, &target_id)).unwrap_or_default();
+        Some(Seen {
+            release: self.release(&target_id),
+            others: self.others(&autoscaler, &target_id),
+            neighbours: self.autoscalers.by_index("namespace", &key.namespace).len(),
+            autoscaler,
+            kind,
+            target,
+            pods,
+            answers: answers.clone(),
+            options: self.options,
+        })
+    }
+
+    fn decide(now: Timestamp, seen: &Seen) -> Plan<Option<AutoscalerStatus>> {
+        reconcile(now, seen)
+    }
+
+    fn conclude(
+        now: Timestamp,
+        seen: &Seen,
+        plan: &Plan<Option<AutoscalerStatus>>,
+        outcome: &Outcome,
+    ) -> Option<StatusWrite> {
+        conclude(now, seen, plan, outcome)
+    }
+}

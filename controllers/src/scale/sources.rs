@@ -1,0 +1,122 @@
+//! Answers to what decisions ask: scales, metrics and forecasts, each from its own server. Not what follows from them.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use trimtab::{Answerer, Reader};
+use trimtab_plan::{Answer, TextMap};
+use trimtab_reload::LabelSelector;
+use trimtab_scale::questions::{FoundScale, METRIC, MetricQuestion, SCALE, ScaleQuestion, source};
+use trimtab_scale::{Missing, Observation};
+
+use super::discovery::Discovery;
+use super::metrics::{self, missing};
+use super::prometheus::Servers;
+use super::shared::Shared;
+
+/// The name under which the API server's own turns are counted: what it passes on to is behind it.
+const API_SERVER: &str = "metrics";
+
+#[derive(Default)]
+struct Sources {
+    discovery: Discovery,
+    servers: Servers,
+    observations: Shared<Arc<Observation>>,
+    lists: Shared<Arc<Answer>>,
+}
+
+/// Answers the controller's questions.
+pub fn answerer() -> Answerer {
+    let sources = Arc::new(Sources::default());
+    Answerer::new(move |reader, name, input| {
+        let sources = sources.clone();
+        async move { sources.answer(&reader, name, input).await }
+    })
+}
+
+impl Sources {
+    async fn answer(&self, reader: &Reader, name: &str, input: Value) -> Answer {
+        match name {
+            SCALE => match ScaleQuestion::deserialize(&input) {
+                Ok(question) => self.scale(reader, &question).await,
+                Err(error) => Answer::Failed(error.to_string()),
+            },
+            METRIC => match MetricQuestion::deserialize(&input) {
+                Ok(question) => {
+                    let found = self.metric(reader, &question).await;
+                    serde_json::to_value(&*found).map_or_else(|e| Answer::Failed(e.to_string()), Answer::Object)
+                }
+                Err(error) => Answer::Failed(error.to_string()),
+            },
+            other => Answer::Failed(format!("nothing answers {other:?}")),
+        }
+    }
+
+    async fn scale(&self, reader: &Reader, question: &ScaleQuestion) -> Answer {
+        let target = &question.target;
+        let served = match self.discovery.kind(reader, &target.api_version, &target.kind).await {
+            Ok(served) => served,
+            Err(why) => return Answer::Failed(why),
+        };
+        if !served.has_scale {
+            let (kind, version) = (&target.kind, &target.api_version);
+            return Answer::Failed(format!("{kind} of {version} has no scale subresource: it cannot be scaled"));
+        }
+        let path = format!("{}/{}/scale", served.path(&question.namespace), Reader::encoded(&target.name));
+        let scale = match reader.get_path(&path).await {
+            Answer::Object(scale) => scale,
+            other => return other,
+        };
+        let int = |value: &Value| value.as_i64().and_then(|value| i32::try_from(value).ok()).unwrap_or_default();
+        let found = FoundScale {
+            group: served.group,
+            version: served.version,
+            kind: target.kind.clone(),
+            plural: served.plural,
+            uid: scale["metadata"]["uid"].as_str().unwrap_or_default().to_owned(),
+            replicas: int(&scale["spec"]["replicas"]),
+            status_replicas: int(&scale["status"]["replicas"]),
+            selector: scale["status"]["selector"].as_str().unwrap_or_default().to_owned(),
+        };
+        Answer::Object(json!(found))
+    }
+
+    /// What a metric is. Each is measured once in a step, however many ask.
+    async fn metric(&self, reader: &Reader, question: &MetricQuestion) -> Arc<Observation> {
+        let metric = &question.metric;
+        if metric.resource.is_some() || metric.container_resource.is_some() {
+            return Arc::new(self.resource(reader, question).await);
+        }
+        let id = source(metric, &question.namespace, &question.selector);
+        let server = metric.prometheus.as_ref().map_or(API_SERVER, |source| source.address.as_str());
+        let measure = || async {
+            let (namespace, discovery) = (&question.namespace, &self.discovery);
+            Arc::new(match (&metric.pods, &metric.object, &metric.external, &metric.prometheus) {
+                (Some(source), ..) => metrics::of_pods(reader, discovery, question, &source.metric).await,
+                (_, Some(source), ..) => metrics::of_object(reader, discovery, namespace, source).await,
+                (_, _, Some(source), _) => metrics::external(reader, discovery, namespace, &source.metric).await,
+                (.., Some(source)) => self.servers.now(&source.address, &source.query).await,
+                _ => missing(Missing::ServerError, "the metric names no source"),
+            })
+        };
+        self.observations.get(&id, question.since, server, measure).await
+    }
+
+    async fn resource(&self, reader: &Reader, question: &MetricQuestion) -> Observation {
+        let path = metrics::resource_path(question);
+        let measure = || async { Arc::new(reader.get_path(&path).await) };
+        let list = self.lists.get(&path, question.since, API_SERVER, measure).await;
+        if !question.wide {
+            return metrics::resource(&list, &question.metric, |_| true);
+        }
+        let Ok(selector) = question.selector.parse::<LabelSelector>() else {
+            return missing(Missing::ServerError, "the target's selector is not understood");
+        };
+        metrics::resource(&list, &question.metric, |labels| {
+            let labels = labels.as_object().into_iter().flatten();
+            let labels: TextMap = labels.filter_map(|(name, value)| Some((name.as_str(), value.as_str()?))).collect();
+            selector.matches(&labels)
+        })
+    }
+}

@@ -1,0 +1,166 @@
+//! What is to be found out before a decision: the scale of a target that is not watched, each metric, and the forecast.
+//! Questions and the shape of their answers; who asks the servers is the controller.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use trimtab_crds::{ForecastSpec, MetricSpec, ScaleTargetRef};
+use trimtab_plan::{Answer, Ask, Question};
+
+use crate::beat::digest;
+use crate::{ForecastView, Missing, Observation, Scaled};
+
+/// Asks for the scale of a target: [`ScaleQuestion`], answered by a [`FoundScale`].
+pub const SCALE: &str = "scale";
+/// Asks for a metric: [`MetricQuestion`], answered by an [`Observation`].
+pub const METRIC: &str = "metric";
+/// Asks for a forecast: [`ForecastQuestion`], answered by a [`ForecastView`].
+pub const FORECAST: &str = "forecast";
+
+/// How long a metric may take. What takes longer is unknown for this step.
+const TIMEOUT_SECONDS: u32 = 10;
+
+/// Whose scale is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ScaleQuestion {
+    /// The target.
+    pub target: ScaleTargetRef,
+    /// Its namespace.
+    pub namespace: String,
+}
+
+/// The scale of a target, and what its kind is called.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FoundScale {
+    /// API group.
+    pub group: String,
+    /// API version.
+    pub version: String,
+    /// Kind.
+    pub kind: String,
+    /// Plural.
+    pub plural: String,
+    /// Its uid.
+    pub uid: String,
+    /// The size that was asked for.
+    pub replicas: i32,
+    /// The pods that there are.
+    pub status_replicas: i32,
+    /// Its pods, as the API server's queries take it.
+    pub selector: String,
+}
+
+/// Which metric is asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MetricQuestion {
+    /// The metric.
+    pub metric: MetricSpec,
+    /// The autoscaler's namespace.
+    pub namespace: String,
+    /// The pods of the target, as the API server's queries take it.
+    pub selector: String,
+    /// The step for which it is asked: what was measured in it before is as good.
+    pub since: Timestamp,
+    /// Whether so many ask in this namespace that the metrics of all its pods are best read at once.
+    #[serde(default)]
+    pub wide: bool,
+}
+
+/// Which forecast is asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ForecastQuestion {
+    /// The server.
+    pub address: String,
+    /// The query.
+    pub query: String,
+    /// What is asked of the forecast.
+    pub spec: ForecastSpec,
+    /// How far ahead is looked, in seconds.
+    pub horizon_seconds: u32,
+    /// The end of the history that is used.
+    pub until: Timestamp,
+}
+
+/// What a metric is read from: those that name the same are measured once.
+pub fn source(metric: &MetricSpec, namespace: &str, selector: &str) -> String {
+    let plain = MetricSpec { stale_after: None, activation: None, name: None, ..metric.clone() };
+    let mut value = serde_json::to_value(plain).unwrap_or_default();
+    for source in ["resource", "containerResource", "pods", "object", "external", "prometheus"] {
+        if let Some(fields) = value.get_mut(source).and_then(Value::as_object_mut) {
+            // What it should be has no part in what it is.
+            fields.remove("target");
+            if source == "prometheus" {
+                fields.remove("name");
+            }
+        }
+    }
+    let of_pods = metric.resource.is_some() || metric.container_resource.is_some() || metric.pods.is_some();
+    let place = if metric.prometheus.is_some() { "" } else { namespace };
+    format!("{place}/{}/{value}", if of_pods { selector } else { "" })
+}
+
+fn ask(id: String, name: &'static str, input: &impl Serialize) -> Ask {
+    let input = serde_json::to_value(input).unwrap_or_default();
+    Ask { id, question: Question::Custom { name, input }, timeout_seconds: TIMEOUT_SECONDS }
+}
+
+pub(crate) fn ask_scale(question: &ScaleQuestion, step: i64) -> Ask {
+    ask(format!("{SCALE}@{step}"), SCALE, question)
+}
+
+pub(crate) fn ask_metric(index: usize, question: &MetricQuestion, step: i64) -> Ask {
+    let what = digest(&source(&question.metric, &question.namespace, &question.selector));
+    ask(format!("{METRIC}{index}:{what:016x}@{step}"), METRIC, question)
+}
+
+pub(crate) fn ask_forecast(question: &ForecastQuestion, step: i64) -> Ask {
+    let what =
+        digest(&format!("{}{}{:?}{}", question.address, question.query, question.spec, question.horizon_seconds));
+    ask(format!("{FORECAST}:{what:016x}@{step}"), FORECAST, question)
+}
+
+/// What an answer says of a metric.
+pub(crate) fn observation(answer: Option<&Answer>) -> Observation {
+    let missing = |why, message: &str| Observation::Missing { why, message: message.to_owned() };
+    match answer {
+        None => missing(Missing::NotAsked, "there is no answer yet"),
+        Some(Answer::NotFound) => missing(Missing::ServerError, "nobody serves it: install what does, or name another"),
+        Some(Answer::Failed(why)) => missing(Missing::Unreachable, why),
+        Some(Answer::Object(value)) => Observation::deserialize(value)
+            .unwrap_or_else(|error| missing(Missing::ServerError, &format!("the answer is not understood: {error}"))),
+    }
+}
+
+/// What an answer says of the future.
+pub(crate) fn expectation(answer: Option<&Answer>) -> Option<ForecastView> {
+    match answer? {
+        Answer::Object(value) => ForecastView::deserialize(value).ok(),
+        Answer::NotFound => None,
+        Answer::Failed(why) => {
+            Some(ForecastView { peak: None, reason: "ForecastUnknown".to_owned(), message: why.clone() })
+        }
+    }
+}
+
+impl FoundScale {
+    /// The target as what is watched is seen.
+    pub fn scaled(&self, namespace: &str, name: &str) -> Scaled {
+        let metadata = trimtab_plan::Meta {
+            name: name.to_owned(),
+            namespace: namespace.to_owned(),
+            uid: self.uid.clone(),
+            ..trimtab_plan::Meta::default()
+        };
+        Scaled {
+            metadata,
+            replicas: self.replicas,
+            status_replicas: self.status_replicas,
+            selector: trimtab_crds::MetricSelector::default(),
+            writer: None,
+        }
+    }
+}
