@@ -288,7 +288,7 @@ pub struct UnknownSince {
     /// What it is called.
     pub name: String,
     /// Its place among the metrics.
-    pub index: usize,
+    pub index: i32,
     /// Since when.
     pub since: Timestamp,
 }

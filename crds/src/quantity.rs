@@ -10,11 +10,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 /// quantity that no rule caught can still be seen.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, JsonSchema)]
 #[serde(transparent)]
-#[schemars(extend("x-kubernetes-int-or-string" = true))]
+#[schemars(extend("x-kubernetes-int-or-string" = true, "maxLength" = 32))]
 pub struct Quantity(#[schemars(schema_with = "any")] pub String);
 
 fn any(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({"x-kubernetes-int-or-string": true})
+    schemars::json_schema!({"x-kubernetes-int-or-string": true, "maxLength": 32})
 }
 
 impl<'de> Deserialize<'de> for Quantity {

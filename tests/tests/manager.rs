@@ -100,7 +100,12 @@ rules:
 - {apiGroups: [apps], resources: [controllerrevisions], verbs: [get, list, watch, create, delete]}
 - {apiGroups: [batch], resources: [cronjobs, jobs], verbs: [get, list, watch, create, patch, delete]}
 - {apiGroups: [trimtab.dev], resources: [releaseplans, releases], verbs: [get, list, watch, create, delete]}
-- {apiGroups: [trimtab.dev], resources: [configpolicies], verbs: [get, list, watch]}
+- {apiGroups: [trimtab.dev], resources: [configpolicies, autoscalers], verbs: [get, list, watch]}
+- {apiGroups: [trimtab.dev], resources: [autoscalers/status], verbs: [patch]}
+- {apiGroups: [autoscaling], resources: [horizontalpodautoscalers], verbs: [get, list, watch]}
+- {apiGroups: [apps], resources: [deployments/scale, statefulsets/scale, replicasets/scale], verbs: [get, patch]}
+- {apiGroups: [metrics.k8s.io], resources: [pods], verbs: [get, list]}
+- {apiGroups: [custom.metrics.k8s.io, external.metrics.k8s.io], resources: ["*"], verbs: [get, list]}
 - {apiGroups: [trimtab.dev], resources: [releaseplans/status, releases/status], verbs: [patch]}
 - {apiGroups: [trimtab.dev], resources: [releaseplans/finalizers], verbs: [update]}
 - {apiGroups: [events.k8s.io], resources: [events], verbs: [create, patch]}

@@ -20,7 +20,8 @@ use super::{
 use crate::facts::{Facts, Side};
 
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
-const CRDS: [(&str, &str); 7] = [
+const CRDS: [(&str, &str); 8] = [
+    ("autoscalers.trimtab.dev.yaml", include_str!("../../../crds/autoscalers.trimtab.dev.yaml")),
     ("configpolicies.trimtab.dev.yaml", include_str!("../../../crds/configpolicies.trimtab.dev.yaml")),
     ("releaseplans.trimtab.dev.yaml", include_str!("../../../crds/releaseplans.trimtab.dev.yaml")),
     ("releases.trimtab.dev.yaml", include_str!("../../../crds/releases.trimtab.dev.yaml")),

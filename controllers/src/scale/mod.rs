@@ -71,17 +71,21 @@ impl Scaling {
         let scaling = autoscalers.clone();
         let deployments = watches
             .watch::<ScaledDeployment>(Selector::default())
+            .once_any::<AutoscalerView>()
             .wakes(move |one| keys(&scaling, &id_of(names::DEPLOYMENT, &one.0.metadata)))
             .store();
         let scaling = autoscalers.clone();
         let stateful_sets = watches
             .watch::<ScaledStatefulSet>(Selector::default())
+            .once_any::<AutoscalerView>()
             .wakes(move |one| keys(&scaling, &id_of(names::STATEFUL_SET, &one.0.metadata)))
             .store();
-        let owners = watches.watch::<OwnerView>(Selector::default()).wakes(|_| vec![]).store();
+        let owners =
+            watches.watch::<OwnerView>(Selector::default()).once_any::<AutoscalerView>().wakes(|_| vec![]).store();
         let (scaling, sets) = (autoscalers.clone(), owners.clone());
         let pods = watches
             .watch::<ScalePod>(Selector::default())
+            .once_any::<AutoscalerView>()
             .index("label", |pod| {
                 let labels = pod.metadata.labels.iter().filter(|(name, _)| !name.ends_with("-template-hash"));
                 labels.map(|(name, value)| label_id(&pod.metadata.namespace, name, value)).collect()
@@ -91,16 +95,24 @@ impl Scaling {
         let scaling = autoscalers.clone();
         let hpas = watches
             .watch::<HpaView>(Selector::default())
+            .once_any::<AutoscalerView>()
             .index("target", |hpa| vec![target_id(&hpa.metadata.namespace, &hpa.spec.scale_target_ref)])
             .wakes(move |hpa| keys(&scaling, &target_id(&hpa.metadata.namespace, &hpa.spec.scale_target_ref)))
             .store();
         let scaling = autoscalers.clone();
         let plans = watches
             .watch::<GuardView>(Selector::default())
+            .once_any::<AutoscalerView>()
             .index("target", |plan| vec![guarded(plan)])
             .wakes(move |plan| keys(&scaling, &guarded(plan)))
             .store();
         Self { autoscalers, deployments, stateful_sets, owners, pods, hpas, plans, options }
+    }
+
+    /// Whether everything is there that was there when the first autoscaler came.
+    fn is_complete(&self) -> bool {
+        let objects = self.deployments.is_synced() && self.stateful_sets.is_synced() && self.owners.is_synced();
+        objects && self.pods.is_synced() && self.hpas.is_synced() && self.plans.is_synced()
     }
 
     /// The target, where its kind is watched.
@@ -272,6 +284,7 @@ impl Controller for Scaling {
             pods,
             answers: answers.clone(),
             options: self.options,
+            complete: self.is_complete(),
         })
     }
 

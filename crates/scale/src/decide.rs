@@ -205,14 +205,15 @@ impl Course<'_> {
 
     /// Notes since when a metric is unknown, and what is assumed of it after a while.
     fn unknown_since(&mut self, index: usize, found: &mut MetricStage) {
+        let place = crate::metric::int(index);
         if found.replicas.is_some() || found.reason == "Asleep" {
-            self.history.unknown.retain(|one| one.index != index);
+            self.history.unknown.retain(|one| one.index != place);
             return;
         }
-        let known = self.history.unknown.iter().find(|one| one.index == index && one.name == found.name);
+        let known = self.history.unknown.iter().find(|one| one.index == place && one.name == found.name);
         let since = known.map_or(self.now, |one| one.since);
-        self.history.unknown.retain(|one| one.index != index);
-        self.history.unknown.push(UnknownSince { name: found.name.clone(), index, since });
+        self.history.unknown.retain(|one| one.index != place);
+        self.history.unknown.push(UnknownSince { name: found.name.clone(), index: place, since });
         self.history.unknown.sort_by_key(|one| one.index);
         let Some(fallback) = &self.seen.spec.fallback else { return };
         let Some(wait) = duration(&fallback.after) else { return };
@@ -445,13 +446,16 @@ fn duration(text: &DurationText) -> Option<SignedDuration> {
     SignedDuration::try_from(text.get()?).ok()
 }
 
+/// Where things stand: the size, and what had the last word in it.
 fn sentence(current: i32, desired: i32, stages: &[ScaleStage], held: Option<&str>) -> String {
-    let why = stages.iter().rev().find(|stage| stage.replicas == desired && stage.reason != "DesiredWithinRange");
-    let why = why.map_or_else(String::new, |stage| format!(": {}", stage.message));
-    let what =
-        if current == desired { format!("{current} pods{why}") } else { format!("{current} to {desired} pods{why}") };
+    let numbered: Vec<&ScaleStage> = stages.iter().filter(|one| one.stage != ScaleStageName::Schedule).collect();
+    let changed = |index: &usize| *index == 0 || numbered[index - 1].replicas != numbered[*index].replicas;
+    let last = (0..numbered.len()).rfind(changed);
+    let why = last.map_or_else(String::new, |index| format!(": {}", numbered[index].message));
+    let pods = |count: i32| if count == 1 { "1 pod".to_owned() } else { format!("{count} pods") };
+    let what = if current == desired { pods(current) } else { format!("{current} to {}", pods(desired)) };
     match held {
-        Some(held) => format!("{what} ({held})"),
-        None => what,
+        Some(held) => format!("{what}{why} ({held})"),
+        None => what + &why,
     }
 }

@@ -53,6 +53,8 @@ pub struct Seen {
     pub answers: Answers,
     /// What holds for the whole cluster.
     pub options: Options,
+    /// Whether what is watched was read to the end already.
+    pub complete: bool,
 }
 
 /// The target, as far as it is known.
@@ -213,6 +215,11 @@ fn ready_after(pods: &[Arc<PodView>]) -> u64 {
 /// Decides about one autoscaler.
 pub fn reconcile(now: Timestamp, seen: &Seen) -> Plan<Option<AutoscalerStatus>> {
     let mut plan = Plan::new(None);
+    if !seen.complete {
+        plan.because("Starting", "what there is is being read");
+        plan.wake_by(now.checked_add(SignedDuration::from_millis(100)).unwrap_or(now));
+        return plan;
+    }
     let (object, target, selector) = match seen.target(&mut plan, now) {
         Target::Found(object, target, selector) => (object, target, selector),
         Target::Asked => {

@@ -79,6 +79,21 @@ impl<K: Key, T: Watched> Watch<'_, K, T> {
         self
     }
 
+    /// Begins to watch when there is the first object that another watch of the controller, of `U` without a selector,
+    /// shows: a controller that nobody uses costs nothing then. Until the list is complete, [`Store::is_synced`] is false,
+    /// and nothing waits for it: whoever reads the store has to ask. Has no effect on what is watched already.
+    #[must_use]
+    pub fn once_any<U: Watched>(self) -> Self {
+        self.source.rest();
+        let (source, other) = (self.source.clone(), self.watches.registry.source::<U>(Selector::default()));
+        other.subscribe(Subscriber {
+            changed: Box::new(move |_, _| source.begin()),
+            unreadable: Box::new(|_, _| {}),
+            advanced: Box::new(|| {}),
+        });
+        self
+    }
+
     /// Lets the keys that are woken by such a change go before others: somebody is waiting for it, and it is quickly begun.
     /// Says so for what is declared behind it.
     #[must_use]

@@ -44,7 +44,7 @@ impl Health {
         _ = self.synced.subscribe().wait_for(|synced| *synced).await;
     }
 
-    pub(super) fn set_synced(&self) {
+    pub(crate) fn set_synced(&self) {
         _ = self.synced.send_replace(true);
     }
 

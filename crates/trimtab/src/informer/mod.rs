@@ -147,6 +147,7 @@ struct Watch<T> {
 impl<T: Watched> Watch<T> {
     async fn run(mut self) {
         let mut failures: u32 = 0;
+        self.source.wait_needed().await;
         loop {
             self.heard = false;
             let started = Instant::now();

@@ -27,6 +27,8 @@ pub(crate) struct Source<T> {
     pub(crate) selector: Selector,
     pub(crate) health: Vec<Health>,
     pub(super) metrics: Metrics,
+    /// Whether anybody needs it already.
+    needed: tokio::sync::watch::Sender<bool>,
     subscribers: RwLock<Vec<Subscriber<T>>>,
 }
 
@@ -43,7 +45,26 @@ impl<T: Watched> Source<T> {
         let shared = Arc::new(Shared::new(namespaces));
         let health = shared.scopes().map(|_| Health::default()).collect();
         metrics.init_kind(T::KIND.kind);
-        Self { shared, selector, health, metrics, subscribers: RwLock::new(vec![]) }
+        let needed = tokio::sync::watch::Sender::new(true);
+        Self { shared, selector, health, metrics, needed, subscribers: RwLock::new(vec![]) }
+    }
+
+    /// Nobody needs it yet: nothing waits for it, and it begins when it is needed.
+    pub(crate) fn rest(&self) {
+        if self.subscribers.read().unwrap_or_else(PoisonError::into_inner).is_empty() {
+            _ = self.needed.send_replace(false);
+            self.health.iter().for_each(Health::set_synced);
+        }
+    }
+
+    /// Somebody needs it from now on.
+    pub(crate) fn begin(&self) {
+        self.needed.send_if_modified(|needed| !std::mem::replace(needed, true));
+    }
+
+    pub(super) async fn wait_needed(&self) {
+        // The sender lives as long as the source.
+        _ = self.needed.subscribe().wait_for(|needed| *needed).await;
     }
 
     pub(crate) fn subscribe(&self, subscriber: Subscriber<T>) {
