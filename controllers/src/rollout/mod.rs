@@ -7,12 +7,13 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use jiff::Timestamp;
 use trimtab::{Controller, Permission, Selector, Store, Unreadable, Watches};
 use trimtab_config::DigestKey;
-use trimtab_crds::{ReleasePlanStatus, Track, names};
+use trimtab_crds::{CanaryLoad, ReleasePlanStatus, Track, names};
 use trimtab_plan::{Answers, ObjectRef, Outcome, Plan, StatusWrite};
 use trimtab_release::{
     ConfigPolicyView, DeploymentView, PlanView, PodView, ReleaseView, ReplicaSetView, Snapshot, UnreadablePlan,
     pod_failure,
 };
+use trimtab_scale::AutoscalerView;
 
 pub use key::Workload;
 
@@ -27,6 +28,7 @@ pub struct Rollout {
     pods: Store<PodView>,
     releases: Store<ReleaseView>,
     policies: Store<ConfigPolicyView>,
+    autoscalers: Store<AutoscalerView>,
     sources: Sources,
     options: Options,
 }
@@ -86,8 +88,25 @@ impl Rollout {
                 plans.iter().map(|plan| Workload::of_plan(plan)).collect()
             })
             .store();
-        Self { plans, deployments, replica_sets, pods, releases, policies, sources, options }
+        let autoscalers = watches
+            .watch::<AutoscalerView>(Selector::default())
+            .index("deployment", |autoscaler| scaled(autoscaler).iter().map(ToString::to_string).collect())
+            .wakes(|autoscaler| if load_of(autoscaler).is_some() { scaled(autoscaler) } else { vec![] })
+            .store();
+        Self { plans, deployments, replica_sets, pods, releases, policies, autoscalers, sources, options }
     }
+}
+
+/// The Deployment that an autoscaler scales.
+fn scaled(autoscaler: &AutoscalerView) -> Vec<Workload> {
+    let target = &autoscaler.spec.target_ref;
+    let is = target.kind == names::DEPLOYMENT.kind && target.api_version.starts_with("apps/");
+    is.then(|| Workload::new(&autoscaler.metadata.namespace, &target.name)).into_iter().collect()
+}
+
+/// How a canary fares, as an autoscaler measured it last.
+fn load_of(autoscaler: &AutoscalerView) -> Option<&CanaryLoad> {
+    autoscaler.status.as_ref()?.decision.as_ref()?.canary.as_ref()
 }
 
 /// Whether a change is the first of a release: its canary goes before the later steps of others.
@@ -192,6 +211,7 @@ impl Controller for Rollout {
             releases: self.releases.by_index("workload", &id),
             policies: if sources.is_some() { self.policies.list_namespace(&key.namespace) } else { vec![] },
             sources: sources.unwrap_or_default(),
+            canary_load: self.autoscalers.by_index("deployment", &id).iter().find_map(|one| load_of(one)).cloned(),
             quiet_period: self.options.quiet_period,
             digest_key: self.options.digest_key.clone(),
             answers: answers.clone(),

@@ -7,7 +7,7 @@
 use jiff::Timestamp;
 use serde_json::json;
 use trimtab_crds::{Phase, Progress, ReleasePlanStatus, ReleaseResult, Stage, names};
-use trimtab_plan::{Notice, PatchOp, Plan, Severity, Subresource, Verb, Write, set_condition};
+use trimtab_plan::{Because, Notice, PatchOp, Plan, Severity, Subresource, Verb, Write, set_condition};
 
 use crate::{
     Snapshot, canary, configuration,
@@ -57,10 +57,25 @@ fn with_target(world: World<'_>) -> Plan<Option<ReleasePlanStatus>> {
         close_lost(world.now, world.seen, progress, &mut draft.plan);
     }
     advance(&mut draft);
+    tell_load(&mut draft);
     remove_strays(&mut draft, another);
     configuration::keep_owners(&mut draft);
     record::prune(&draft.world, &draft.status, &mut draft.plan);
     report::finish(draft)
+}
+
+/// Says so where the canary has more to do than it can: then its steps tell of too few pods, not of the new revision.
+fn tell_load(draft: &mut Draft<'_>) {
+    let Some(load) = draft.world.seen.canary_load.as_ref().filter(|load| load.saturated) else { return };
+    let stepping = matches!(draft.status.phase, Phase::Releasing | Phase::Paused);
+    if !stepping || draft.progress().is_none_or(|progress| progress.name != load.release) {
+        return;
+    }
+    let (metric, ratio) = (load.metric.as_deref().unwrap_or("its load"), load.ratio.as_deref().unwrap_or("more"));
+    let message = format!("the canary is saturated: {metric} is {ratio} times what it should be");
+    draft.status.message = format!("{}; {message}", draft.status.message);
+    // What the release waits for stays the last word.
+    draft.plan.because.insert(0, Because { reason: "CanarySaturated", message });
 }
 
 /// Closes the record of a release whose Deployment is gone.

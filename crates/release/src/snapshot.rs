@@ -38,6 +38,9 @@ pub struct Snapshot {
     /// The ConfigPolicies of the namespace.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub policies: Vec<Arc<ConfigPolicyView>>,
+    /// How the canary fares, as the autoscaler of the workload measures it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canary_load: Option<trimtab_crds::CanaryLoad>,
     /// How long nothing must have changed before a release with configuration begins.
     #[serde(skip)]
     pub quiet_period: Duration,
