@@ -3,6 +3,7 @@
 
 mod account;
 mod app;
+mod autoscaled;
 mod configured;
 mod fleet;
 mod manager;
@@ -11,6 +12,7 @@ mod watcher;
 
 pub use account::{Account, Requests};
 pub use app::{App, Shape};
+pub use autoscaled::{Feed, Sizes};
 pub use configured::Configured;
 pub use fleet::{Fleet, is_stable};
 pub use manager::ManagerProcess;

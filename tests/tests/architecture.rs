@@ -20,9 +20,12 @@ const PURE: [(&str, &str); 6] = [
 ];
 
 /// Crates that have no client, no log and no clock either, but use a thread or chance inside; and what they may have.
-const NEARLY_PURE: [(&str, &str, &[&str]); 1] =
+const NEARLY_PURE: [(&str, &str, &[&str]); 2] = [
     // Hash maps of its JSON Schema are seeded; nothing that is found depends on it.
-    [("trimtab-validate", "crates/validate", &["getrandom"])];
+    ("trimtab-validate", "crates/validate", &["getrandom"]),
+    // For the formulas of autoscalers.
+    ("trimtab-scale", "crates/scale", &["getrandom"]),
+];
 
 /// What no pure crate has anywhere in its dependency tree.
 const IMPURE: [&str; 18] = [
@@ -47,10 +50,11 @@ const IMPURE: [&str; 18] = [
 ];
 
 /// Which crates of the workspace a crate may use. The order is from the bottom up.
-const MAY_USE: [(&str, &[&str]); 12] = [
+const MAY_USE: [(&str, &[&str]); 13] = [
     ("trimtab-plan", &[]),
     ("trimtab-schedule", &[]),
-    ("trimtab-crds", &["trimtab-plan"]),
+    ("trimtab-crds", &["trimtab-plan", "trimtab-schedule"]),
+    ("trimtab-scale", &["trimtab-crds", "trimtab-plan", "trimtab-schedule", "trimtab-validate"]),
     ("trimtab-config", &["trimtab-crds", "trimtab-plan"]),
     ("trimtab-reload", &["trimtab-config", "trimtab-crds", "trimtab-plan"]),
     ("trimtab-release", &["trimtab-config", "trimtab-crds", "trimtab-plan"]),
@@ -66,6 +70,7 @@ const MAY_USE: [(&str, &[&str]); 12] = [
             "trimtab-plan",
             "trimtab-release",
             "trimtab-reload",
+            "trimtab-scale",
             "trimtab-validate",
         ],
     ),

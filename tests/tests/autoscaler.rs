@@ -1,0 +1,278 @@
+//! Autoscalers on a cluster: sizes follow what a feed says, wake and sleep, hold where nothing is known, stay with what else
+//! scales, and stay through releases. The arithmetic has tests of its own beside it; here the world is what is looked at.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use serde_json::Value;
+use trimtab_testkit::eventually;
+use trimtab_tests::{App, Feed, Shape, Sizes, with_app};
+
+const PATIENCE: Duration = Duration::from_secs(90);
+const ONLY: &str = "--controllers=scale";
+
+fn unplanned(replicas: i32) -> Shape {
+    Shape { with_plan: false, replicas, ..Shape::default() }
+}
+
+/// An autoscaler of Deployment web by a feed, 50 for each pod, that decides each second.
+fn yaml(feed: &Feed, more: &str) -> String {
+    let address = feed.address();
+    let mut text = format!(
+        "apiVersion: trimtab.dev/v1alpha1\nkind: Autoscaler\nmetadata: {{name: web}}\nspec:\n  \
+         targetRef: {{kind: Deployment, name: web}}\n  interval: 1s\n  \
+         metrics:\n  - type: Prometheus\n    prometheus: {{name: rps, address: \"{address}\", query: sum(rps), \
+         target: {{type: AverageValue, averageValue: \"50\"}}}}\n"
+    );
+    for line in more.lines() {
+        text += &format!("  {}\n", line.trim());
+    }
+    text
+}
+
+async fn status(app: &App) -> Result<Value> {
+    let text = app.kubectl(&["get", "autoscaler/web", "-o", "json"]).await?;
+    Ok(serde_json::from_str::<Value>(&text)?["status"].take())
+}
+
+async fn size(app: &App) -> Result<i32> {
+    Ok(app.deployment().await?.spec.and_then(|spec| spec.replicas).unwrap_or(1))
+}
+
+async fn wait_size(app: &App, wanted: i32) -> Result<()> {
+    eventually(&format!("{wanted} replicas"), PATIENCE, async || {
+        let found = size(app).await?;
+        ensure!(found == wanted, "{found} replicas; {}", status(app).await?["message"]);
+        Ok(Some(()))
+    })
+    .await
+}
+
+async fn wait_reason(app: &App, condition: &str, reason: &str) -> Result<String> {
+    eventually(&format!("{condition} to say {reason}"), PATIENCE, async || {
+        let status = status(app).await?;
+        let all = status["conditions"].as_array().cloned().unwrap_or_default();
+        let found = all.iter().find(|c| c["type"] == condition);
+        let told = found.map(|c| (c["reason"].as_str().unwrap_or_default().to_owned(), c["message"].to_string()));
+        match told {
+            Some((found, message)) if found == reason => Ok(Some(message)),
+            other => anyhow::bail!("it says {other:?}"),
+        }
+    })
+    .await
+}
+
+/// Waits until so many decisions were made on answers that came after now.
+async fn decisions(feed: &Feed, count: usize) -> Result<()> {
+    let before = feed.asked();
+    eventually("more questions", PATIENCE, async || Ok((feed.asked() >= before + count).then_some(()))).await
+}
+
+#[tokio::test]
+async fn the_size_follows_the_load_sleeps_and_wakes_in_one_write() {
+    with_app("scale-follow", unplanned(2), |app| async move {
+        let feed = Feed::start("240").await?;
+        let _manager = app.manager_with(None, &[ONLY])?;
+        let sizes = Sizes::watch(app.api(), "web");
+        let more =
+            "minReplicas: 0\nmaxReplicas: 20\ncoolDown: 2s\nbehavior: {scaleDown: {stabilizationWindowSeconds: 2}}";
+        app.apply(&yaml(&feed, more)).await?;
+        wait_size(&app, 5).await?;
+        feed.set("60");
+        wait_size(&app, 2).await?;
+        feed.set("0");
+        wait_size(&app, 0).await?;
+        feed.set("420");
+        wait_size(&app, 9).await?;
+        ensure!(sizes.seen().ends_with(&[0, 9]), "it did not wake in one write: {:?}", sizes.seen());
+        let told = wait_reason(&app, "Ready", "Scaling").await?;
+        ensure!(told.contains("follows"), "{told}");
+        let status = status(&app).await?;
+        ensure!(status["decision"]["stages"].as_array().is_some_and(|stages| stages.len() >= 4), "{status}");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_not_known_takes_no_pod_away() {
+    with_app("scale-unknown", unplanned(4), |app| async move {
+        let feed = Feed::start("none").await?;
+        let _manager = app.manager_with(None, &[ONLY])?;
+        let sizes = Sizes::watch(app.api(), "web");
+        let more = "maxReplicas: 9\nbehavior: {scaleDown: {stabilizationWindowSeconds: 0}}\nfallback: {after: 15s, replicas: 6}";
+        app.apply(&yaml(&feed, more)).await?;
+        for (answer, code) in
+            [("none", "NoMetrics"), ("NaN", "NotANumber"), ("error", "Unreachable"), ("+Inf", "NotANumber")]
+        {
+            feed.set(answer);
+            eventually(&format!("{code} to be told"), PATIENCE, async || {
+                let status = status(&app).await?;
+                let found = status["decision"]["metrics"][0].to_string();
+                ensure!(found.contains(code), "{found}");
+                Ok(Some(()))
+            })
+            .await?;
+        }
+        // After a time of which the clock tells, more are assumed to be needed, and never fewer.
+        wait_size(&app, 6).await?;
+        ensure!(sizes.seen() == [4, 6], "sizes: {:?}", sizes.seen());
+        feed.set("100");
+        wait_size(&app, 2).await
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_change_of_size_counts_once_when_the_process_dies_at_any_write_of_it() {
+    for fault in ["kill-before:1", "kill-after:1", "kill-before:2", "kill-after:2", "kill-before:3", "kill-after:3"] {
+        let name = format!("scale-{}", fault.replace(':', "-"));
+        with_app(&name, unplanned(2), move |app| async move {
+            let feed = Feed::start("200").await?;
+            let more =
+                "maxReplicas: 20\nbehavior: {scaleUp: {policies: [{type: Pods, value: 1, periodSeconds: 1800}]}}";
+            app.apply(&yaml(&feed, more)).await?;
+            let mut doomed = app.manager_with(Some(fault), &[ONLY])?;
+            eventually("the fault, or the change", PATIENCE, async || {
+                Ok((doomed.ended()? || size(&app).await? == 3).then_some(()))
+            })
+            .await?;
+            drop(doomed);
+            let _manager = app.manager_with(None, &[ONLY])?;
+            wait_size(&app, 3).await?;
+            wait_reason(&app, "ScalingLimited", "ScaleUpLimit").await?;
+            decisions(&feed, 3).await?;
+            let status = status(&app).await?;
+            let ups = &status["history"]["ups"];
+            ensure!(ups.as_array().is_some_and(|ups| ups.len() == 1), "changes: {ups}");
+            ensure!(size(&app).await? == 3, "the limit of one pod in half an hour was forgotten");
+            Ok(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn what_else_scales_the_target_is_named_and_left_alone() {
+    with_app("scale-contested", unplanned(3), |app| async move {
+        let feed = Feed::start("500").await?;
+        let _manager = app.manager_with(None, &[ONLY])?;
+        app.kubectl(&["autoscale", "deployment/web", "--min=3", "--max=3", "--cpu=80%"]).await?;
+        app.apply(&yaml(&feed, "maxReplicas: 20")).await?;
+        let told = wait_reason(&app, "Ready", "OtherAutoscaler").await?;
+        ensure!(told.contains("HorizontalPodAutoscaler web"), "{told}");
+        decisions(&feed, 3).await?;
+        ensure!(size(&app).await? == 3, "two set one size");
+        ensure!(status(&app).await?["desiredReplicas"] == 10, "it does not say what it would set");
+        app.kubectl(&["delete", "hpa/web"]).await?;
+        wait_size(&app, 10).await
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn recommending_writes_nothing_but_the_status() {
+    with_app("scale-recommend", unplanned(3), |app| async move {
+        let feed = Feed::start("500").await?;
+        let _manager = app.manager_with(None, &[ONLY])?;
+        let sizes = Sizes::watch(app.api(), "web");
+        app.apply(&yaml(&feed, "maxReplicas: 20\nmode: Recommend")).await?;
+        wait_reason(&app, "Ready", "Recommending").await?;
+        decisions(&feed, 3).await?;
+        ensure!(sizes.seen() == [3], "sizes: {:?}", sizes.seen());
+        let status = status(&app).await?;
+        ensure!(status["desiredReplicas"] == 6, "the HPA's rule allows double: {status}");
+        Ok(())
+    })
+    .await;
+}
+
+/// A release with steps, promoted and taken back, under a load that stays the same: not one write of the size.
+#[tokio::test]
+async fn a_constant_load_moves_no_size_through_releases() {
+    let shape = Shape { replicas: 10, min_ready: 1, ..Shape::default() };
+    with_app("scale-release", shape, |app| async move {
+        let feed = Feed::start("525").await?;
+        let _manager = app.manager_with(None, &["--controllers=release,scale"])?;
+        let more = "maxReplicas: 40\nbehavior: {scaleDown: {stabilizationWindowSeconds: 0}}";
+        app.apply(&yaml(&feed, more)).await?;
+        wait_reason(&app, "Ready", "Scaling").await?;
+        app.wait_stable("v1").await?;
+        let sizes = Sizes::watch(app.api(), "web");
+        app.set_image("v2").await?;
+        app.wait_stable("v2").await?;
+        app.set_image("v3").await?;
+        app.wait_plan("a canary", |plan| plan.status.as_ref().is_some_and(|s| s.release.is_some())).await?;
+        app.request("abort").await?;
+        app.wait_plan("an end", |plan| plan.status.as_ref().is_some_and(|s| s.release.is_none())).await?;
+        decisions(&feed, 3).await?;
+        ensure!(sizes.seen() == [10], "sizes: {:?}", sizes.seen());
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn schedules_set_sizes_without_any_load() {
+    with_app("scale-schedule", unplanned(2), |app| async move {
+        let feed = Feed::start("50").await?;
+        let _manager = app.manager_with(None, &[ONLY])?;
+        let always = "schedules:\n- {name: now, start: \"* * * * *\", duration: 30s, timeZone: Europe/Berlin, replicas: 7}\n\
+                      - {name: bad, start: \"0 0 31 2 *\", duration: 1h, timeZone: Mars/Base, minReplicas: 1}";
+        app.apply(&yaml(&feed, &format!("maxReplicas: 20\n{always}"))).await?;
+        wait_size(&app, 7).await?;
+        let told = wait_reason(&app, "SchedulesValid", "InvalidSchedule").await?;
+        ensure!(told.contains("bad"), "{told}");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn mistakes_are_refused_or_told_with_the_remedy() {
+    with_app("scale-mistakes", unplanned(1), |app| async move {
+        let feed = Feed::start("50").await?;
+        let _manager = app.manager_with(None, &[ONLY])?;
+        let good = yaml(&feed, "maxReplicas: 5");
+        for (wrong, told) in [
+            (good.replace("maxReplicas: 5", "maxReplicas: 5\n  minReplicas: 6"), "minReplicas is above maxReplicas"),
+            (good.replace("averageValue: \"50\"", "averageValue: \"0\""), "a target is above 0"),
+            (good.replace("type: AverageValue, ", "type: Value, "), "a target has the field that its type names"),
+            (good.replace("type: Prometheus", "type: External"), "the source of a metric is the field"),
+            (good.replace("interval: 1s", "interval: soon"), "spec.interval"),
+        ] {
+            let refused = app.apply(&wrong).await;
+            let text = refused.map_or_else(|error| format!("{error:#}"), |_| "taken".to_owned());
+            ensure!(text.contains(told), "{wrong}: {text}");
+        }
+        app.apply(&good.replace("kind: Deployment", "kind: DaemonSet")).await?;
+        let told = wait_reason(&app, "Ready", "FailedGetScale").await?;
+        ensure!(told.contains("no scale subresource"), "{told}");
+        app.kubectl(&["delete", "autoscaler/web"]).await?;
+        app.apply(&good.replace("name: web}\n  interval", "name: gone}\n  interval")).await?;
+        let told = wait_reason(&app, "Ready", "FailedGetScale").await?;
+        ensure!(told.contains("there is no Deployment gone"), "{told}");
+        Ok(())
+    })
+    .await;
+}
+
+/// Identical queries are one question, however many ask.
+#[tokio::test]
+async fn what_many_ask_is_measured_once() {
+    with_app("scale-many", unplanned(1), |app| async move {
+        let feed = Feed::start("100").await?;
+        let one = yaml(&feed, "maxReplicas: 5\nmode: Recommend");
+        let many: Vec<String> =
+            (0..20).map(|i| one.replace("metadata: {name: web}", &format!("metadata: {{name: web-{i}}}"))).collect();
+        app.apply(&many.join("---\n")).await?;
+        let _manager = app.manager_with(None, &[ONLY])?;
+        let started = std::time::Instant::now();
+        decisions(&feed, 5).await?;
+        // One a second, and one for a moment in which two seconds meet.
+        let seconds = usize::try_from(started.elapsed().as_secs())? + 2;
+        ensure!(feed.asked() <= 2 * seconds, "{} questions in {seconds} s", feed.asked());
+        Ok(())
+    })
+    .await;
+}
