@@ -7,9 +7,41 @@ use crate::level::Level;
 use crate::quantile::{Missed, Offsets, pinball};
 use crate::seasons::Seasons;
 
+/// A model at the end of what it has seen.
+#[derive(Debug)]
+pub(crate) struct Model {
+    seasons: Seasons,
+    level: Level,
+    /// How many values it has seen.
+    seen: usize,
+}
+
+impl Model {
+    /// The model of the first values, so many of them.
+    fn learn(series: &Filled, layout: &Layout, leads: &[usize], seen: usize) -> Result<Self, String> {
+        let seasons = Seasons::of(&series.values[..seen], &layout.seasons)?;
+        let level = Level::fitted(&seasons.rest, leads);
+        Ok(Self { seasons, level, seen })
+    }
+
+    /// Takes the next value in. It moves the level only.
+    fn follow(&mut self, value: f64) {
+        self.level.follow(value - self.seasons.at(self.seen));
+        self.seen += 1;
+    }
+
+    /// The forecast of a step ahead; the first is 1.
+    pub fn ahead(&self, lead: usize) -> f64 {
+        self.seasons.at(self.seen + lead - 1) + self.level.ahead(lead)
+    }
+}
+
 /// What a trial shows.
 #[derive(Debug)]
 pub(crate) struct Trial {
+    /// The model at the end of the series. It is the one that was tried last: one that learns the seasons from all there is
+    /// would be a little fresher, but nobody would know how much it misses.
+    pub model: Model,
     /// What the model's forecasts need on top, by the lead up to which it holds.
     pub offsets: Vec<(usize, Offsets)>,
     /// The mean pinball loss of the model.
@@ -28,20 +60,19 @@ impl Trial {
         let leads = layout.leads();
         let mut missed = vec![Vec::new(); leads.len()];
         // The seasons are learnt anew once on the way: a compromise between what they cost and how old they get.
-        for (from, to) in [(layout.tried, layout.learnt), (layout.learnt, layout.length)] {
-            if from < to {
-                try_model(series, layout, &leads, from..to, &mut missed)?;
-            }
+        if layout.tried < layout.learnt {
+            try_model(series, layout, &leads, layout.tried..layout.learnt, &mut missed)?;
         }
+        let model = try_model(series, layout, &leads, layout.learnt..layout.length, &mut missed)?;
         let judge = |missed: &[Missed]| Judged::of(missed, layout.shortest(), quantile);
-        let Some(model) = missed.iter().map(|missed| judge(missed)).collect::<Option<Vec<_>>>() else {
+        let Some(judged) = missed.iter().map(|missed| judge(missed)).collect::<Option<Vec<_>>>() else {
             return Ok(None);
         };
         let naive = layout.seasons.iter().filter_map(|season| judge(&naive(series, layout, *season)));
         let Some(naive_loss) = naive.map(|judged| judged.loss).min_by(f64::total_cmp) else { return Ok(None) };
-        let loss = model.iter().map(|judged| judged.loss).sum::<f64>() / model.len().max(1) as f64;
-        let offsets = leads.into_iter().zip(model.into_iter().map(|judged| judged.offsets)).collect();
-        Ok(Some(Self { offsets, loss, naive_loss }))
+        let loss = judged.iter().map(|judged| judged.loss).sum::<f64>() / judged.len().max(1) as f64;
+        let offsets = leads.into_iter().zip(judged.into_iter().map(|judged| judged.offsets)).collect();
+        Ok(Some(Self { model, offsets, loss, naive_loss }))
     }
 }
 
@@ -53,20 +84,19 @@ fn try_model(
     leads: &[usize],
     tried: std::ops::Range<usize>,
     missed: &mut [Vec<Missed>],
-) -> Result<(), String> {
-    let seasons = Seasons::of(&series.values[..tried.start], &layout.seasons)?;
-    let mut level = Level::fitted(&seasons.rest, leads);
+) -> Result<Model, String> {
+    let mut model = Model::learn(series, layout, leads, tried.start)?;
     // The first forecast is made before the first value of `tried` is seen.
     for next in tried {
         for (lead, missed) in leads.iter().zip(missed.iter_mut()) {
             let at = next + lead - 1;
             if series.measured.get(at) == Some(&true) {
-                missed.push(Missed { at, by: series.values[at] - seasons.at(at) - level.ahead(*lead) });
+                missed.push(Missed { at, by: series.values[at] - model.ahead(*lead) });
             }
         }
-        level.follow(series.values[next] - seasons.at(next));
+        model.follow(series.values[next]);
     }
-    Ok(())
+    Ok(model)
 }
 
 /// How much the seasonal-naive forecast of a season misses: each step is as it was a season ago. As no lead is longer than

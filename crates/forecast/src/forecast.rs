@@ -4,9 +4,7 @@ use crate::backtest::Trial;
 use crate::gaps::{Filled, fill};
 use crate::input::{Series, Settings};
 use crate::layout::{Layout, seasons_asked};
-use crate::level::Level;
 use crate::outcome::{Forecast, State};
-use crate::seasons::Seasons;
 
 /// The most values that are looked at, four weeks of five minutes: what bounds the work.
 const MOST_VALUES: usize = 8192;
@@ -85,11 +83,7 @@ impl Judgement<'_> {
         if self.trial.loss > self.trial.naive_loss + SLACK * mean {
             return outcome(None, State::Degraded, format!("worse than what was a season ago: {losses}"));
         }
-        let seasons = match Seasons::of(&filled.values, &self.layout.seasons) {
-            Ok(seasons) => seasons,
-            Err(why) => return Forecast::none(State::TooLittleData, why),
-        };
-        let peak = self.peak(&seasons) * self.scale;
+        let peak = self.peak() * self.scale;
         if !peak.is_finite() {
             return outcome(None, State::NotANumber, "the forecast would not be a finite number".to_owned());
         }
@@ -99,15 +93,13 @@ impl Judgement<'_> {
     }
 
     /// The highest forecast up to the horizon, at least 0.
-    fn peak(&self, seasons: &Seasons) -> f64 {
-        let leads: Vec<usize> = self.trial.offsets.iter().map(|(lead, _)| *lead).collect();
-        let level = Level::fitted(&seasons.rest, &leads);
+    fn peak(&self) -> f64 {
         let mut peak = 0.0_f64;
         for lead in 1..=self.layout.horizon {
             let at = self.layout.length + lead - 1;
             // The next lead that was tried: further ahead, so its offset is rather too large.
             let offset = self.trial.offsets.iter().find(|(tried, _)| *tried >= lead).map_or(0.0, |(_, o)| o.at(at));
-            let value = seasons.at(at) + level.ahead(lead) + offset;
+            let value = self.trial.model.ahead(lead) + offset;
             // Not max(), which would drop what is not a number.
             peak = if value > peak || value.is_nan() { value } else { peak };
         }

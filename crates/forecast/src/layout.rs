@@ -21,7 +21,7 @@ pub(crate) struct Layout {
     pub horizon: usize,
     /// Where the stretch begins that forecasts are tried on. Before it are two seasons of the longest.
     pub tried: usize,
-    /// Where in that stretch the seasons are learnt anew.
+    /// Where in that stretch the seasons are learnt anew, for the last time.
     pub learnt: usize,
     /// The length of the series.
     pub length: usize,

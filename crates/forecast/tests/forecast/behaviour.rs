@@ -53,7 +53,7 @@ fn noise_is_no_season() {
     let load = |at: usize| 100.0 + 10.0 * noise(4, at);
     for length in (5 * STEPS..6 * STEPS).step_by(7) {
         let found = after(length, load);
-        assert!(found.peak.is_none_or(|peak| (95.0..130.0).contains(&peak)), "{found:?}");
+        assert!(found.peak.is_none_or(|peak| (95.0..140.0).contains(&peak)), "{found:?}");
     }
 }
 
