@@ -5,15 +5,24 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use trimtab::{Answerer, Reader};
+use trimtab_forecast::{Series, Settings, forecast};
 use trimtab_plan::{Answer, TextMap};
 use trimtab_reload::LabelSelector;
-use trimtab_scale::questions::{FoundScale, METRIC, MetricQuestion, SCALE, ScaleQuestion, source};
-use trimtab_scale::{Missing, Observation};
+use trimtab_scale::questions::{
+    FORECAST, ForecastQuestion, FoundScale, METRIC, MetricQuestion, SCALE, ScaleQuestion, source,
+};
+use trimtab_scale::{ForecastView, Missing, Observation};
 
 use super::discovery::Discovery;
 use super::metrics::{self, missing};
 use super::prometheus::Servers;
 use super::shared::Shared;
+
+/// The steps of the history that a forecast rests on, in seconds, and how much of it is read: three weeks, since a week
+/// counts only if there is one to try it on.
+const STEP_SECONDS: u32 = 300;
+const HISTORY_SECONDS: u32 = 21 * 24 * 3600;
+const SEASONS: [u32; 2] = [24 * 3600, 7 * 24 * 3600];
 
 /// The name under which the API server's own turns are counted: what it passes on to is behind it.
 const API_SERVER: &str = "metrics";
@@ -47,6 +56,10 @@ impl Sources {
                     let found = self.metric(reader, &question).await;
                     serde_json::to_value(&*found).map_or_else(|e| Answer::Failed(e.to_string()), Answer::Object)
                 }
+                Err(error) => Answer::Failed(error.to_string()),
+            },
+            FORECAST => match ForecastQuestion::deserialize(&input) {
+                Ok(question) => self.forecast(&question).await,
                 Err(error) => Answer::Failed(error.to_string()),
             },
             other => Answer::Failed(format!("nothing answers {other:?}")),
@@ -118,5 +131,36 @@ impl Sources {
             let labels: TextMap = labels.filter_map(|(name, value)| Some((name.as_str(), value.as_str()?))).collect();
             selector.matches(&labels)
         })
+    }
+
+    /// What is expected of a query. The work is some hundredths of a second, on a thread of its own.
+    async fn forecast(&self, question: &ForecastQuestion) -> Answer {
+        let own = question.spec.seasons.iter().filter_map(|season| u32::try_from(season.get()?.as_secs()).ok());
+        let mut seasons: Vec<u32> = own.collect();
+        if seasons.is_empty() {
+            seasons = SEASONS.to_vec();
+        }
+        let count = HISTORY_SECONDS / STEP_SECONDS;
+        let (address, query) = (&question.address, &question.query);
+        let values = match self.servers.history(address, query, question.until, STEP_SECONDS, count).await {
+            Ok(values) => values,
+            Err(why) => return Answer::Failed(why),
+        };
+        // Before the first sample there was nothing to measure: that is no gap.
+        let values: Vec<Option<f64>> = values.into_iter().skip_while(Option::is_none).collect();
+        let series = Series { end: question.until, step_seconds: STEP_SECONDS, values };
+        let settings = Settings {
+            season_seconds: seasons,
+            horizon_seconds: question.horizon_seconds,
+            quantile: f64::from(question.spec.percentile) / 100.0,
+        };
+        let worked = tokio::task::spawn_blocking(move || forecast(&series, &settings)).await;
+        match worked {
+            Ok(found) => {
+                let (peak, reason) = (found.peak, found.state.code().to_owned());
+                Answer::Object(json!(ForecastView { peak, reason, message: found.message }))
+            }
+            Err(error) => Answer::Failed(format!("the forecast failed: {error}")),
+        }
     }
 }
