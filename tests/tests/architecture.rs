@@ -10,13 +10,14 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 /// Crates that decide: no client, no runtime, no clock, no log, no chance.
-const PURE: [(&str, &str); 6] = [
+const PURE: [(&str, &str); 7] = [
     ("trimtab-plan", "crates/plan"),
     ("trimtab-crds", "crds"),
     ("trimtab-config", "crates/config"),
     ("trimtab-reload", "crates/reload"),
     ("trimtab-release", "crates/release"),
     ("trimtab-schedule", "crates/schedule"),
+    ("trimtab-import", "crates/import"),
 ];
 
 /// Crates that have no client, no log and no clock either, but use a thread or chance inside; and what they may have.
@@ -47,7 +48,7 @@ const IMPURE: [&str; 18] = [
 ];
 
 /// Which crates of the workspace a crate may use. The order is from the bottom up.
-const MAY_USE: [(&str, &[&str]); 12] = [
+const MAY_USE: [(&str, &[&str]); 13] = [
     ("trimtab-plan", &[]),
     ("trimtab-schedule", &[]),
     ("trimtab-crds", &["trimtab-plan"]),
@@ -55,6 +56,7 @@ const MAY_USE: [(&str, &[&str]); 12] = [
     ("trimtab-reload", &["trimtab-config", "trimtab-crds", "trimtab-plan"]),
     ("trimtab-release", &["trimtab-config", "trimtab-crds", "trimtab-plan"]),
     ("trimtab-validate", &["trimtab-crds"]),
+    ("trimtab-import", &["trimtab-crds", "trimtab-schedule"]),
     ("trimtab", &["trimtab-plan"]),
     ("trimtab-testkit", &[]),
     (
@@ -69,7 +71,10 @@ const MAY_USE: [(&str, &[&str]); 12] = [
             "trimtab-validate",
         ],
     ),
-    ("trimtab-cli", &["trimtab-config", "trimtab-crds", "trimtab-plan", "trimtab-release", "trimtab-testkit"]),
+    (
+        "trimtab-cli",
+        &["trimtab-config", "trimtab-crds", "trimtab-import", "trimtab-plan", "trimtab-release", "trimtab-testkit"],
+    ),
     (
         "trimtab-tests",
         &["trimtab", "trimtab-controllers", "trimtab-crds", "trimtab-plan", "trimtab-release", "trimtab-testkit"],
