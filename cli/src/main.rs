@@ -7,6 +7,7 @@ mod connect;
 mod demo;
 mod facts;
 mod get;
+mod import;
 mod local;
 mod paint;
 mod panel;
@@ -31,6 +32,8 @@ pub enum Exit {
     Done = 0,
     /// It could not.
     Error = 1,
+    /// What was given is not what was asked for.
+    Usage = 2,
     /// The release failed or is stalled.
     Failed = 3,
     /// There was no more time.
@@ -98,6 +101,7 @@ async fn run(verb: Verb) -> anyhow::Result<Exit> {
         Verb::Restart(options) => verbs::run("restart", options).await,
         Verb::Undo(options) => verbs::run("undo", options).await,
         Verb::Config(what) => config::run(what).await,
+        Verb::Import(what) => import::run(what).await,
         Verb::Local(what) => local::run(what).await,
         Verb::Demo(options) => demo::run(options).await,
         Verb::WithParent { parent, command } => demo::manager::with_parent(parent, &command),

@@ -10,17 +10,18 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 /// Crates that decide: no client, no runtime, no clock, no log, no chance.
-const PURE: [(&str, &str); 6] = [
+const PURE: &[(&str, &str)] = &[
     ("trimtab-plan", "crates/plan"),
     ("trimtab-crds", "crds"),
     ("trimtab-config", "crates/config"),
     ("trimtab-reload", "crates/reload"),
     ("trimtab-release", "crates/release"),
     ("trimtab-schedule", "crates/schedule"),
+    ("trimtab-import", "crates/import"),
 ];
 
 /// Crates that have no client, no log and no clock either, but use a thread, chance or spans inside; and what they may have.
-const NEARLY_PURE: [(&str, &str, &[&str]); 3] = [
+const NEARLY_PURE: &[(&str, &str, &[&str])] = &[
     // Hash maps of its JSON Schema are seeded; nothing that is found depends on it.
     ("trimtab-validate", "crates/validate", &["getrandom"]),
     // The decomposition opens a span and tells one event for tracing; nothing that is found depends on them.
@@ -52,7 +53,7 @@ const IMPURE: [&str; 18] = [
 ];
 
 /// Which crates of the workspace a crate may use. The order is from the bottom up.
-const MAY_USE: [(&str, &[&str]); 14] = [
+const MAY_USE: &[(&str, &[&str])] = &[
     ("trimtab-plan", &[]),
     ("trimtab-schedule", &[]),
     ("trimtab-forecast", &[]),
@@ -62,6 +63,7 @@ const MAY_USE: [(&str, &[&str]); 14] = [
     ("trimtab-reload", &["trimtab-config", "trimtab-crds", "trimtab-plan"]),
     ("trimtab-release", &["trimtab-config", "trimtab-crds", "trimtab-plan"]),
     ("trimtab-validate", &["trimtab-crds"]),
+    ("trimtab-import", &["trimtab-crds", "trimtab-schedule"]),
     ("trimtab", &["trimtab-plan"]),
     ("trimtab-testkit", &[]),
     (
@@ -78,7 +80,10 @@ const MAY_USE: [(&str, &[&str]); 14] = [
             "trimtab-validate",
         ],
     ),
-    ("trimtab-cli", &["trimtab-config", "trimtab-crds", "trimtab-plan", "trimtab-release", "trimtab-testkit"]),
+    (
+        "trimtab-cli",
+        &["trimtab-config", "trimtab-crds", "trimtab-import", "trimtab-plan", "trimtab-release", "trimtab-testkit"],
+    ),
     (
         "trimtab-tests",
         &["trimtab", "trimtab-controllers", "trimtab-crds", "trimtab-plan", "trimtab-release", "trimtab-testkit"],
