@@ -155,8 +155,8 @@ const NO_REASONS: [&str; 20] = [
 
 #[test]
 fn pure_crates_have_no_way_to_the_outside() -> Result<()> {
-    let pure = PURE.into_iter().map(|(name, _)| (name, &[] as &[&str]));
-    for (name, excepted) in pure.chain(NEARLY_PURE.into_iter().map(|(name, _, excepted)| (name, excepted))) {
+    let pure = PURE.iter().copied().map(|(name, _)| (name, &[] as &[&str]));
+    for (name, excepted) in pure.chain(NEARLY_PURE.iter().copied().map(|(name, _, excepted)| (name, excepted))) {
         // One package at a time: features that others of the workspace ask for do not count.
         let tree = cargo(&["tree", "--locked", "-p", name, "-e", "normal", "--prefix", "none", "-f", "{p}"])?;
         let impure = |package: &&str| IMPURE.contains(package) && !excepted.contains(package);
@@ -168,7 +168,7 @@ fn pure_crates_have_no_way_to_the_outside() -> Result<()> {
 
 #[test]
 fn crates_use_only_what_lies_below_them() -> Result<()> {
-    let table: BTreeMap<&str, &[&str]> = MAY_USE.into_iter().collect();
+    let table: BTreeMap<&str, &[&str]> = MAY_USE.iter().copied().collect();
     for package in packages()? {
         let name = text(&package, "/name")?;
         let allowed = table.get(name).with_context(|| format!("crate {name} has no row in MAY_USE"))?;
@@ -183,7 +183,7 @@ fn crates_use_only_what_lies_below_them() -> Result<()> {
 
 #[test]
 fn pure_crates_read_no_clock() -> Result<()> {
-    for folder in PURE.into_iter().map(|(_, folder)| folder).chain(NEARLY_PURE.into_iter().map(|row| row.1)) {
+    for folder in PURE.iter().copied().map(|(_, folder)| folder).chain(NEARLY_PURE.iter().copied().map(|row| row.1)) {
         for (path, source) in sources(&[&format!("{folder}/src")])? {
             for word in ["Timestamp::now", "Zoned::now", "SystemTime::now", "Instant::now", "thread::sleep"] {
                 let line = code_lines(&source).find(|(_, line)| line.contains(word));

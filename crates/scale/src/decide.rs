@@ -197,6 +197,8 @@ impl Course<'_> {
                 Err(not_known(Some(unknown), "a metric is not known, and the others ask for less"))
             }
             (Some((asked, name)), _) => {
+                // Of a negative value less than nothing follows.
+                let asked = asked.max(0);
                 self.stage(ScaleStageName::Combined, asked, "LargestMetric", format!("{name} asks for {asked}"));
                 Ok(asked)
             }

@@ -1,7 +1,7 @@
 //! What decisions leave to those after them: recommendations, changes of size, and since when a metric is unknown. Kept as
 //! small as it can be without any later decision becoming another one: of several equal recommendations the last is enough.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use trimtab_crds::{AutoscalerSpec, Recommendation, ScaleEvent, ScaleHistory};
 
 use crate::ScaleSnapshot;
@@ -19,12 +19,25 @@ pub fn settle(mut history: ScaleHistory, spec: &AutoscalerSpec, size: i32) -> Sc
         return history;
     }
     history.asleep = size == 0;
-    if spec.behavior.is_some() {
+    if let Some(behavior) = &spec.behavior {
         let change = pending.to.saturating_sub(pending.from);
-        let (list, change) = if change > 0 { (&mut history.ups, change) } else { (&mut history.downs, -change) };
-        list.push(ScaleEvent { at: pending.at, change });
+        let (list, change, own) = match change > 0 {
+            true => (&mut history.ups, change, Rules::up(behavior).longest()),
+            false => (&mut history.downs, -change, Rules::down(behavior).longest()),
+        };
+        note(list, ScaleEvent { at: pending.at, change }, own);
     }
     history
+}
+
+/// Notes a change of size where the HPA would. It writes over the last change that no policy of the change's own direction
+/// looks back to, even if one of the other direction still does, so the places of changes matter.
+fn note(list: &mut Vec<ScaleEvent>, event: ScaleEvent, own: i32) {
+    let is_old = |old: &ScaleEvent| after(old.at, seconds(own)) < event.at;
+    match list.iter().rposition(is_old) {
+        Some(place) => list[place] = event,
+        None => list.push(event),
+    }
 }
 
 /// The history as this decision finds it: settled, without what counts for nothing any more, and begun if there is none.
@@ -82,23 +95,50 @@ fn prune(now: Timestamp, history: &mut ScaleHistory, seen: &ScaleSnapshot, windo
     for one in all.into_iter().rev() {
         let alive = one.lasting || windows.end(&one, windows.longest()) > now;
         let counts = one.replicas > most || (up && one.replicas < least);
-        if one.lasting || (alive && counts) {
+        // The newest stays even when it counts for nothing: that there was one is what tells this from the first decision.
+        if kept.is_empty() || (alive && counts) {
             kept.push(one);
         }
         // A lasting one is as good as one of this moment.
         (most, least) = (most.max(one.replicas), least.min(one.replicas));
     }
-    kept.truncate(MOST);
+    bound(&mut kept);
     kept.reverse();
     history.recommendations = kept;
     let (up, down) = match &seen.spec.behavior {
         Some(behavior) => (Rules::up(behavior).longest(), Rules::down(behavior).longest()),
         None => (0, 0),
     };
-    let recent =
-        |event: &ScaleEvent, period: i32| after(event.at, jiff::SignedDuration::from_secs(period.into())) > now;
-    history.ups.retain(|event| recent(event, up));
-    history.downs.retain(|event| recent(event, down));
+    forget(&mut history.ups, now, up, down);
+    forget(&mut history.downs, now, down, up);
+}
+
+/// Leaves no more recommendations than are ever kept, the newest first. Those that go count on as their largest and their
+/// smallest one, for a little longer than they would have: no change comes sooner by it.
+fn bound(kept: &mut Vec<Recommendation>) {
+    if kept.len() <= MOST {
+        return;
+    }
+    let gone = kept.split_off(MOST - 2);
+    let at = gone.first().map_or(Timestamp::MIN, |first| first.at);
+    let of = |replicas: Option<i32>| Some(Recommendation { at, replicas: replicas?, lasting: false });
+    let sizes = || gone.iter().map(|one| one.replicas);
+    kept.extend(of(sizes().max()).into_iter().chain(of(sizes().min())));
+}
+
+/// Drops changes of size that no policy comes to look back to.
+fn forget(list: &mut Vec<ScaleEvent>, now: Timestamp, own: i32, other: i32) {
+    // Where the other direction looks back further, an old change is also the place at which the next one is noted.
+    if other <= own {
+        list.retain(|event| after(event.at, seconds(own)) > now);
+    } else if list.len() > MOST {
+        list.retain(|event| after(event.at, seconds(other)) > now);
+        list.drain(..list.len().saturating_sub(MOST));
+    }
+}
+
+fn seconds(seconds: i32) -> SignedDuration {
+    SignedDuration::from_secs(seconds.into())
 }
 
 #[cfg(test)]

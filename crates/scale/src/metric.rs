@@ -176,7 +176,8 @@ fn per_pod<'s>(
     if setting.pods.is_empty() {
         return Err(Unknown::new("NoPods", "the target has no pods".to_owned()));
     }
-    let all = !setting.improved(Improvement::OwnedPods);
+    // In a release the samples of pods that do not count, a canary's, must not come in as those of pods that nobody knows.
+    let all = !setting.improved(Improvement::OwnedPods) && setting.seen.release.is_none();
     let known = |name: &str| setting.pods.iter().any(|pod| pod.name == name);
     let fresh: BTreeMap<&str, PodSample> = samples
         .iter()
@@ -298,14 +299,14 @@ fn total(
         return Ok(beyond(ratio, whole(ratio * counted as f64)));
     }
     let goal = positive(target.average_value.as_ref())?;
-    let usage = if type_ == MetricType::Object { sum(values) } else { sum_of_averages(values) };
+    let usage = if type_ == MetricType::External { sum_of_averages(values) } else { sum(values) };
     let holds = setting.improved(Improvement::HoldInTolerance) || setting.seen.release.is_some();
     let base = if holds { size } else { setting.seen.target.status_replicas };
     let ratio = usage as f64 / (goal as f64 * f64::from(base));
     stage.ratio = Some(ratio.to_string());
     stage.average_value = match base {
         0 => None,
-        _ if usage == i64::MAX => Some(Milli(i64::MAX)),
+        _ if type_ != MetricType::Object && usage as f64 >= i64::MAX as f64 => Some(Milli(i64::MAX)),
         _ => Some(Milli((usage as f64 / f64::from(base)).ceil() as i64)),
     };
     stage.value = Some(Milli(usage));
@@ -345,8 +346,10 @@ pub(crate) fn asked_by(spec: &MetricSpec, value: f64) -> Option<i32> {
     Some(whole((value * 1000.0).round() / goal as f64))
 }
 
+/// The sum. What is too large to count is as large as can be, whatever is still to be taken from it.
 fn sum(values: &[Milli]) -> i64 {
-    values.iter().fold(0, |sum: i64, value| sum.saturating_add(value.0))
+    let add = |sum: i64, value: &Milli| sum.checked_add(value.0).or((value.0 < 0).then_some(i64::MIN));
+    values.iter().try_fold(0, add).unwrap_or(i64::MAX)
 }
 
 /// The sum as the HPA makes it for an average: it takes a negative sum for one that was too large to count.

@@ -16,7 +16,8 @@ pub fn number(source: &str, variables: Value, deadline: Duration) -> Result<f64,
     let source = source.to_owned();
     let work = move || {
         let Value::Object(variables) = variables else { return Err("the variables are no object".to_owned()) };
-        Expression::new(&source)?.number(&variables)
+        let names: Vec<&str> = variables.keys().map(String::as_str).collect();
+        Expression::naming(&source, &names)?.number(&variables)
     };
     isolated(deadline, work).unwrap_or_else(|failed| Err(failed.to_string()))
 }

@@ -8,8 +8,6 @@ use cel::common::ast::{EntryExpr, Expr};
 const DEPTH: usize = 200;
 /// How deeply loops (`all`, `exists`, `map`, …) may nest.
 const LOOPS: usize = 3;
-/// What an expression may name.
-const NAMES: [&str; 4] = ["value", "text", "old", "key"];
 /// Types, which `type(x)` is compared with.
 const TYPES: [&str; 10] = ["bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint"];
 /// The functions that people write.
@@ -29,18 +27,20 @@ const FUNCTIONS: [&str; 13] = [
     "@in",
 ];
 
-/// Whether an expression stays within its bounds; if not, why.
-pub(super) fn check(expression: &IdedExpr) -> Result<(), String> {
-    Bounds { loops: 0, scope: vec![] }.visit(expression, 0)
+/// Whether an expression that may name these variables stays within its bounds; if not, why.
+pub(super) fn check(expression: &IdedExpr, names: &[&str]) -> Result<(), String> {
+    Bounds { names, loops: 0, scope: vec![] }.visit(expression, 0)
 }
 
-struct Bounds {
+struct Bounds<'n> {
+    /// What it may name.
+    names: &'n [&'n str],
     loops: usize,
     /// Names of the loops around.
     scope: Vec<String>,
 }
 
-impl Bounds {
+impl Bounds<'_> {
     fn visit(&mut self, expression: &IdedExpr, depth: usize) -> Result<(), String> {
         if depth > DEPTH {
             return Err("the expression nests too deeply, or chains too many operators: divide it into several rules"
@@ -88,11 +88,11 @@ impl Bounds {
     }
 
     fn name(&self, name: &str) -> Result<(), String> {
-        let known = NAMES.contains(&name) || TYPES.contains(&name) || self.scope.iter().any(|known| known == name);
+        let known = self.names.contains(&name) || TYPES.contains(&name) || self.scope.iter().any(|known| known == name);
         if known {
             return Ok(());
         }
-        Err(format!("there is no {name:?} here: an expression knows {}", NAMES.join(", ")))
+        Err(format!("there is no {name:?} here: an expression knows {}", self.names.join(", ")))
     }
 }
 

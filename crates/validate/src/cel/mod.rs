@@ -17,6 +17,9 @@ const BRACKETS: usize = 32;
 /// The most operators of one sign in a row, as in `!!!!x`.
 const SIGNS: usize = 16;
 
+/// What a rule may name.
+const RULE: [&str; 4] = ["value", "text", "old", "key"];
+
 /// An expression that is ready.
 pub(crate) struct Expression {
     source: String,
@@ -25,13 +28,19 @@ pub(crate) struct Expression {
 }
 
 impl Expression {
+    /// One of a rule.
     pub(crate) fn new(source: &str) -> Result<Self, String> {
+        Self::naming(source, &RULE)
+    }
+
+    /// One that may name these variables.
+    pub(crate) fn naming(source: &str, names: &[&str]) -> Result<Self, String> {
         shallow(source)?;
         let mut expression = Parser::new().parse(source).map_err(|errors| {
             let first = errors.errors.first().map(|error| format!("column {}: {}", error.pos.1, error.msg));
             format!("the expression is not CEL: {}", first.unwrap_or_default())
         })?;
-        bounds::check(&expression)?;
+        bounds::check(&expression, names)?;
         metered::count(&mut expression);
         Ok(Self { source: source.to_owned(), expression, env: Arc::new(Env::stdlib()) })
     }
@@ -72,7 +81,8 @@ impl Expression {
             Ok(Value::Int(number)) => Ok(number as f64),
             Ok(Value::UInt(number)) => Ok(number as f64),
             Ok(_) => Err(format!("it gives no number: {}", self.source)),
-            Err(ExecutionError::NoSuchOverload(_)) => {
+            // Which of the two it is depends on the operator.
+            Err(ExecutionError::NoSuchOverload(_) | ExecutionError::UnsupportedBinaryOperator(..)) => {
                 Err(format!("numbers of two kinds do not go together: write 20.0 where 20 stands, in: {}", self.source))
             }
             Err(ExecutionError::NoSuchKey(key)) => Err(format!(
