@@ -5,6 +5,8 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args as Options, Parser, Subcommand, ValueEnum};
 use trimtab_config::Source;
 
+use crate::autoscaler::args::Autoscaler;
+
 const EXIT_CODES: &str =
     "Exit codes: 0 done, 1 error, 2 wrong usage, 3 the release failed or is stalled, 4 out of time.";
 
@@ -45,6 +47,9 @@ pub enum Verb {
     /// Revisions of ConfigMaps and Secrets: what changed, who runs which, and going back
     #[command(subcommand)]
     Config(Config),
+    /// Autoscalers without a cluster: decide a snapshot again, list what schedules will do, try a spec on the past
+    #[command(subcommand)]
+    Autoscaler(Autoscaler),
     /// Kubernetes clusters on this machine
     #[command(subcommand)]
     Local(Local),
@@ -350,7 +355,7 @@ fn reference(text: &str) -> Result<Reference, String> {
 }
 
 /// A name that can stand in a URL.
-fn name(text: &str) -> Result<String, String> {
+pub(crate) fn name(text: &str) -> Result<String, String> {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
     match !text.is_empty() && text.len() <= 253 && text.bytes().all(plain) {
         true => Ok(text.to_owned()),

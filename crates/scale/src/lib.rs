@@ -13,12 +13,14 @@ mod history;
 mod metric;
 mod next;
 mod ratio;
+mod recorded;
 mod requests;
 mod snapshot;
 mod stabilise;
 
 pub use decide::{Decision, Finding, Verdict, decide_scale};
 pub use history::settle;
+pub use recorded::Recorded;
 pub use snapshot::{
     ContainerView, ForecastView, Missing, Observation, Options, Phase, PodSample, PodView, Readiness, ReleaseView,
     ScaleSnapshot, TargetView,
