@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args as Options, Parser, Subcommand, ValueEnum};
 use trimtab_config::Source;
 
+use crate::autoscaler::args::Autoscaler;
 use crate::import::Import;
 
 const EXIT_CODES: &str =
@@ -50,6 +51,9 @@ pub enum Verb {
     /// Convert a HorizontalPodAutoscaler or a ScaledObject of KEDA into an Autoscaler; writes nothing
     #[command(subcommand)]
     Import(Import),
+    /// Autoscalers without a cluster: decide a snapshot again, list what schedules will do, try a spec on the past
+    #[command(subcommand)]
+    Autoscaler(Autoscaler),
     /// Kubernetes clusters on this machine
     #[command(subcommand)]
     Local(Local),

@@ -2,6 +2,7 @@
 //! taken here: `why` and `plan` call the function that the manager calls.
 
 mod args;
+mod autoscaler;
 mod config;
 mod connect;
 mod demo;
@@ -102,6 +103,7 @@ async fn run(verb: Verb) -> anyhow::Result<Exit> {
         Verb::Undo(options) => verbs::run("undo", options).await,
         Verb::Config(what) => config::run(what).await,
         Verb::Import(what) => import::run(what).await,
+        Verb::Autoscaler(what) => autoscaler::run(what).await,
         Verb::Local(what) => local::run(what).await,
         Verb::Demo(options) => demo::run(options).await,
         Verb::WithParent { parent, command } => demo::manager::with_parent(parent, &command),

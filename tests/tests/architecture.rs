@@ -82,7 +82,19 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     (
         "trimtab-cli",
-        &["trimtab-config", "trimtab-crds", "trimtab-import", "trimtab-plan", "trimtab-release", "trimtab-testkit"],
+        &[
+            "trimtab",
+            "trimtab-backtest",
+            "trimtab-config",
+            "trimtab-controllers",
+            "trimtab-crds",
+            "trimtab-import",
+            "trimtab-plan",
+            "trimtab-release",
+            "trimtab-scale",
+            "trimtab-schedule",
+            "trimtab-testkit",
+        ],
     ),
     (
         "trimtab-tests",

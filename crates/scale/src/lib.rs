@@ -16,6 +16,7 @@ mod next;
 pub mod questions;
 mod ratio;
 mod reconcile;
+mod recorded;
 mod requests;
 mod snapshot;
 mod stabilise;
@@ -24,6 +25,7 @@ mod views;
 pub use decide::{Decision, Finding, Verdict, decide_scale};
 pub use history::settle;
 pub use reconcile::{Seen, conclude, reconcile, snapshot};
+pub use recorded::Recorded;
 pub use snapshot::{
     ContainerView, ForecastView, Missing, Observation, Options, Phase, PodSample, PodView, Readiness, ReleaseView,
     ScaleSnapshot, TargetView,
