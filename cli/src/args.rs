@@ -132,10 +132,10 @@ pub struct Watch {
 /// `why` and `plan`
 #[derive(Debug, Options)]
 pub struct Why {
-    /// The plan: NAME, releaseplan/NAME or deployment/NAME
-    #[arg(value_name = "PLAN", value_parser = reference)]
-    pub plan: Reference,
-    /// The form of the answer
+    /// The plan, NAME, releaseplan/NAME or deployment/NAME; or an autoscaler, autoscaler/NAME
+    #[arg(value_name = "PLAN|AUTOSCALER", value_parser = subject)]
+    pub subject: Subject,
+    /// The form of the answer; of an autoscaler, json is the whole snapshot that its decision rests on
     #[arg(short, long, value_enum, default_value_t = Form::Text)]
     pub output: Form,
     #[command(flatten)]
@@ -345,6 +345,24 @@ pub enum Reference {
     Plan(String),
     /// By the Deployment that it targets.
     Deployment(String),
+}
+
+/// What people ask why about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
+    /// A plan.
+    Plan(Reference),
+    /// An autoscaler, by its name.
+    Autoscaler(String),
+}
+
+fn subject(text: &str) -> Result<Subject, String> {
+    match text.split_once('/') {
+        Some((kind, plain)) if matches!(kind.split('.').next(), Some("autoscaler" | "autoscalers" | "as")) => {
+            name(plain).map(Subject::Autoscaler)
+        }
+        _ => reference(text).map(Subject::Plan),
+    }
 }
 
 fn reference(text: &str) -> Result<Reference, String> {

@@ -1,7 +1,7 @@
 //! `trimtab plan`: what the next decision would write, and what a release by this plan takes. A dry run: the decision is
 //! taken, and nothing is written.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde_json::Value;
 use trimtab_crds::Step;
 use trimtab_plan::{Subresource, Verb, Write};
@@ -9,7 +9,7 @@ use trimtab_release::{canary_replicas, limits, percent_up, share};
 
 use crate::{
     Exit,
-    args::{Form, Why},
+    args::{Form, Subject, Why},
     connect::connect,
     facts,
     paint::{BOLD, DIM, NEW, out, paint},
@@ -21,7 +21,11 @@ use crate::{
 /// Prints what would be written.
 pub async fn run(options: Why) -> Result<Exit> {
     let to = connect(&options.cluster).await?;
-    let seen = situation::read(&to, &options.plan).await?;
+    let plan = match &options.subject {
+        Subject::Plan(plan) => plan,
+        Subject::Autoscaler(name) => bail!("an autoscaler has no plan: trimtab why autoscaler/{name} tells its decision"),
+    };
+    let seen = situation::read(&to, plan).await?;
     out(&match options.output {
         Form::Json => format!("{:#}\n", serde_json::to_value(&seen.decided)?),
         Form::Text => text(&seen),

@@ -6,7 +6,8 @@ use trimtab_crds::{Change, Phase, Release, names};
 
 use crate::{
     Exit,
-    args::{Form, Why},
+    args::{Form, Subject, Why},
+    autoscaler,
     connect::connect,
     facts::{self, Facts, Side, Turn},
     paint::{BAD, BOLD, DIM, GOOD, NEW, WARN, clip, columns, out, pad, paint, wrap},
@@ -20,7 +21,11 @@ const LABEL: usize = 10;
 /// Prints why a plan stands where it does.
 pub async fn run(options: Why) -> Result<Exit> {
     let to = connect(&options.cluster).await?;
-    let seen = situation::read(&to, &options.plan).await?;
+    let plan = match &options.subject {
+        Subject::Plan(plan) => plan,
+        Subject::Autoscaler(name) => return autoscaler::why::run(&to, name, options.output).await,
+    };
+    let seen = situation::read(&to, plan).await?;
     out(&match options.output {
         Form::Json => format!("{:#}\n", seen.json()),
         Form::Text => text(&seen, crate::program(), &to.options, columns().unwrap_or(100)),

@@ -6,6 +6,7 @@ mod decide;
 mod difference;
 mod documents;
 pub mod explain;
+pub mod why;
 
 use anyhow::Result;
 

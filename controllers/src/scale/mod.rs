@@ -3,6 +3,7 @@
 
 pub mod args;
 mod discovery;
+mod lists;
 mod metrics;
 mod prometheus;
 mod shared;
@@ -21,6 +22,7 @@ use trimtab_scale::{
     ScaledStatefulSet, Seen, conclude, reconcile, selects,
 };
 
+pub use lists::Lists;
 pub use sources::answerer;
 
 /// The controller.
@@ -145,44 +147,45 @@ impl Scaling {
     }
 
     fn view(&self, pod: &ScalePod, uid: &str, id: &str) -> Arc<PodView> {
-        let controller = pod.metadata.controller();
-        let set = controller
-            .filter(|owner| owner.is(&names::REPLICA_SET))
-            .and_then(|owner| self.owners.get(&pod.metadata.namespace, &owner.name));
-        let direct = controller.is_some_and(|owner| owner.uid == uid);
-        let owned =
-            direct || set.as_ref().is_some_and(|set| set.metadata.controller().is_some_and(|owner| owner.uid == uid));
-        // A canary that the Deployment has taken over is its own from then on.
-        let canary = !owned
-            && set.as_ref().and_then(|set| set.canary_of.as_ref()).is_some_and(|name| {
-                id == self::id(&pod.metadata.namespace, names::DEPLOYMENT.group, names::DEPLOYMENT.kind, name)
-            });
-        if owned && !canary {
-            return pod.view.clone();
-        }
-        Arc::new(PodView { owned, canary, ..(*pod.view).clone() })
+        let controller = pod.metadata.controller().filter(|owner| owner.is(&names::REPLICA_SET));
+        let set = controller.and_then(|owner| self.owners.get(&pod.metadata.namespace, &owner.name));
+        whose(pod, set.as_deref(), uid, id)
     }
+}
 
-    fn release(&self, target: &str) -> Option<ReleaseView> {
-        let plans = self.plans.by_index("target", target);
-        let running = |plan: &Arc<GuardView>| {
-            let release = plan.status.release.as_ref()?;
-            Some(ReleaseView { name: release.name.clone(), phase: plan.status.phase.clone().unwrap_or_default() })
-        };
-        plans.iter().find_map(running)
+/// A pod with whose it is: the target's with this uid, its canary's, or somebody else's.
+fn whose(pod: &ScalePod, set: Option<&OwnerView>, uid: &str, target: &str) -> Arc<PodView> {
+    let direct = pod.metadata.controller().is_some_and(|owner| owner.uid == uid);
+    let through = |set: &OwnerView| set.metadata.controller().is_some_and(|owner| owner.uid == uid);
+    let owned = direct || set.is_some_and(through);
+    // A canary that the Deployment has taken over is its own from then on.
+    let canary = !owned
+        && set.and_then(|set| set.canary_of.as_ref()).is_some_and(|name| {
+            target == id(&pod.metadata.namespace, names::DEPLOYMENT.group, names::DEPLOYMENT.kind, name)
+        });
+    if owned {
+        return pod.view.clone();
     }
+    Arc::new(PodView { owned, canary, ..(*pod.view).clone() })
+}
 
-    /// What else scales the target: every HorizontalPodAutoscaler, and autoscalers that were there first.
-    fn others(&self, me: &AutoscalerView, target: &str) -> Vec<String> {
-        let hpas = self.hpas.by_index("target", target);
-        let age = |one: &AutoscalerView| (one.metadata.creation_timestamp, one.metadata.name.clone());
-        let autoscalers = self.autoscalers.by_index("target", target);
-        let first = autoscalers.iter().filter(|one| one.metadata.uid != me.metadata.uid && age(one) < age(me));
-        let mut all: Vec<String> = hpas.iter().map(|hpa| hpa.called()).collect();
-        all.extend(first.map(|one| format!("Autoscaler {}", one.metadata.name)));
-        all.sort();
-        all
-    }
+/// The release that is under way, by the plans of the target.
+fn release(plans: &[Arc<GuardView>]) -> Option<ReleaseView> {
+    let running = |plan: &Arc<GuardView>| {
+        let release = plan.status.release.as_ref()?;
+        Some(ReleaseView { name: release.name.clone(), phase: plan.status.phase.clone().unwrap_or_default() })
+    };
+    plans.iter().find_map(running)
+}
+
+/// What else scales the target: every HorizontalPodAutoscaler, and autoscalers that were there first.
+fn others(me: &AutoscalerView, hpas: &[Arc<HpaView>], autoscalers: &[Arc<AutoscalerView>]) -> Vec<String> {
+    let age = |one: &AutoscalerView| (one.metadata.creation_timestamp, one.metadata.name.clone());
+    let first = autoscalers.iter().filter(|one| one.metadata.uid != me.metadata.uid && age(one) < age(me));
+    let mut all: Vec<String> = hpas.iter().map(|hpa| hpa.called()).collect();
+    all.extend(first.map(|one| format!("Autoscaler {}", one.metadata.name)));
+    all.sort();
+    all
 }
 
 /// Which pods are a target's.
@@ -275,8 +278,11 @@ impl Controller for Scaling {
         };
         let pods = selected.map(|selected| self.pods(&key.namespace, &selected, &uid, &target_id)).unwrap_or_default();
         Some(Seen {
-            release: self.release(&target_id),
-            others: self.others(&autoscaler, &target_id),
+            release: release(&self.plans.by_index("target", &target_id)),
+            others: {
+                let hpas = self.hpas.by_index("target", &target_id);
+                others(&autoscaler, &hpas, &self.autoscalers.by_index("target", &target_id))
+            },
             neighbours: self.autoscalers.by_index("namespace", &key.namespace).len(),
             autoscaler,
             kind,
