@@ -152,10 +152,12 @@ fn hand_over(all: &[Imported], source: Source) -> String {
         Source::Hpa => ("hpa", "HPA"),
         Source::Keda => ("scaledobject", "ScaledObject"),
     };
+    let paused = all.iter().any(|one| one.autoscaler["spec"]["mode"] == "Paused");
+    let first = if paused { "mend what made it Paused, then apply it" } else { "apply it" };
     let set = r#"--type merge -p '{"spec":{"mode":"Auto"}}'"#;
     format!(
         "to hand over without a gap:\n\
-         1. apply it with mode: Recommend (--recommend), beside the {kind}\n\
+         1. {first} with mode: Recommend (--recommend), beside the {kind}\n\
          2. compare for as long as you like: kubectl get autoscaler,hpa{options}\n\
          3. kubectl delete {old} {name}{options}      (the size stays as it is)\n\
          4. kubectl patch autoscaler {name}{options} {set}"
