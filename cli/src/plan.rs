@@ -23,7 +23,9 @@ pub async fn run(options: Why) -> Result<Exit> {
     let to = connect(&options.cluster).await?;
     let plan = match &options.subject {
         Subject::Plan(plan) => plan,
-        Subject::Autoscaler(name) => bail!("an autoscaler has no plan: trimtab why autoscaler/{name} tells its decision"),
+        Subject::Autoscaler(name) => {
+            bail!("an autoscaler has no plan: trimtab why autoscaler/{name} tells its decision")
+        }
     };
     let seen = situation::read(&to, plan).await?;
     out(&match options.output {

@@ -1,6 +1,8 @@
 //! What tests of autoscalers need: a feed that answers as Prometheus does, and a record of every size that a Deployment had.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use futures::TryStreamExt;
@@ -11,10 +13,18 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
+/// Queries with an answer of their own, and when each got it first.
+#[derive(Debug, Default)]
+struct Own {
+    answers: HashMap<String, String>,
+    told: HashMap<String, Instant>,
+}
+
 /// A server that answers every query of Prometheus' API with one number, for as long as it lives.
 #[derive(Debug)]
 pub struct Feed {
     answer: Arc<Mutex<String>>,
+    own: Arc<Mutex<Own>>,
     asked: Arc<Mutex<usize>>,
     port: u16,
     task: JoinHandle<()>,
@@ -30,13 +40,14 @@ impl Feed {
         let listener = TcpListener::bind("127.0.0.1:0").await.context("no port for the feed")?;
         let port = listener.local_addr()?.port();
         let (answer, asked) = (Arc::new(Mutex::new(value.to_owned())), Arc::new(Mutex::new(0)));
-        let (told, counted) = (answer.clone(), asked.clone());
+        let own = Arc::new(Mutex::new(Own::default()));
+        let (told, owned, counted) = (answer.clone(), own.clone(), asked.clone());
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, told.clone(), counted.clone()));
+                tokio::spawn(serve(stream, told.clone(), owned.clone(), counted.clone()));
             }
         });
-        Ok(Self { answer, asked, port, task })
+        Ok(Self { answer, own, asked, port, task })
     }
 
     /// Its address.
@@ -47,6 +58,18 @@ impl Feed {
     /// What it answers from now on: a number, `NaN`, `none` for no series, `slow` for no answer, `error`.
     pub fn set(&self, value: &str) {
         value.clone_into(&mut self.answer.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// What it answers to one query from now on.
+    pub fn set_for(&self, query: &str, value: &str) {
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        own.answers.insert(query.to_owned(), value.to_owned());
+        own.told.remove(query);
+    }
+
+    /// When a query got its own answer first.
+    pub fn told(&self, query: &str) -> Option<Instant> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner).told.get(query).copied()
     }
 
     /// How often it was asked.
@@ -61,7 +84,14 @@ impl Drop for Feed {
     }
 }
 
-async fn serve(mut stream: TcpStream, answer: Arc<Mutex<String>>, asked: Arc<Mutex<usize>>) {
+/// The query of a request, as far as it is made of plain letters.
+fn query_of(request: &[u8]) -> Option<String> {
+    let line = request.split(|byte| *byte == b'\r').next()?;
+    let path = std::str::from_utf8(line).ok()?.split(' ').nth(1)?;
+    Some(path.split_once("query=")?.1.split('&').next()?.to_owned())
+}
+
+async fn serve(mut stream: TcpStream, answer: Arc<Mutex<String>>, own: Arc<Mutex<Own>>, asked: Arc<Mutex<usize>>) {
     let mut seen = vec![];
     let mut buffer = [0; 4096];
     while let Ok(read) = stream.read(&mut buffer).await {
@@ -72,9 +102,17 @@ async fn serve(mut stream: TcpStream, answer: Arc<Mutex<String>>, asked: Arc<Mut
         if !seen.ends_with(b"\r\n\r\n") {
             continue;
         }
+        let query = query_of(&seen);
         seen.clear();
         *asked.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        let value = answer.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut value = answer.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(query) = query {
+            let mut own = own.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(answer) = own.answers.get(&query).cloned() {
+                own.told.entry(query).or_insert_with(Instant::now);
+                value = answer;
+            }
+        }
         let series = match value.as_str() {
             "slow" => return tokio::time::sleep(std::time::Duration::from_secs(60)).await,
             "none" => String::new(),

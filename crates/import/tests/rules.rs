@@ -169,7 +169,7 @@ fn a_cron_that_cannot_be_said_is_lost_with_its_problem() {
 }
 
 /// What a formula gives for values of `a` and `b`.
-fn pods(modifiers: Value, a: f64, b: f64, cpu_asks: i64) -> f64 {
+fn pods(modifiers: Value, a: f64, b: f64, cpu_asks: i32) -> f64 {
     let one = keda(
         json!({"minReplicaCount": 1, "advanced": {"scalingModifiers": modifiers}, "triggers":
             [prometheus("a"), prometheus("b"), cpu()]}),
@@ -177,13 +177,12 @@ fn pods(modifiers: Value, a: f64, b: f64, cpu_asks: i64) -> f64 {
     );
     let formula = one.autoscaler["spec"]["formula"].as_str().unwrap_or_else(|| panic!("{:?}", one.remarks)).to_owned();
     let mut context = Context::default();
-    let metrics = json!({"a": {"value": a}, "b": {"value": b}, "cpu": {"replicas": cpu_asks}});
+    let metrics = json!({"a": {"value": a}, "b": {"value": b}, "cpu": {"replicas": f64::from(cpu_asks)}});
     context.add_variable("metrics", metrics).unwrap();
-    context.add_variable("replicas", 4_i64).unwrap();
+    context.add_variable("replicas", 4.0_f64).unwrap();
+    // Every variable is a float, and the autoscaler rounds up.
     match Program::compile(&formula).unwrap().execute(&context).unwrap() {
-        cel::Value::Int(pods) => pods as f64,
-        cel::Value::UInt(pods) => pods as f64,
-        cel::Value::Float(pods) => pods,
+        cel::Value::Float(pods) => pods.ceil(),
         other => panic!("{formula}: {other:?}"),
     }
 }

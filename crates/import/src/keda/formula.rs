@@ -75,7 +75,7 @@ pub(super) fn read(modifiers: &mut Fields<'_>, triggers: &mut Triggers, remarks:
 
 type Named = std::collections::BTreeSet<String>;
 
-/// The number of pods that the formula asks for, rounded up, and the triggers that it names.
+/// The number of pods that the formula asks for, which the autoscaler rounds up, and the triggers that it names.
 fn cel(
     formula: &str,
     target: Option<&str>,
@@ -94,17 +94,15 @@ fn cel(
     let target = float(target.ok_or("target is missing or not above 0")?);
     let size = match kind {
         None | Some("AverageValue") => "",
-        Some("Value") => " * (replicas > 0 ? double(replicas) : 1.0)",
+        Some("Value") => " * (replicas > 0.0 ? replicas : 1.0)",
         Some(_) => return Err("metricType is neither AverageValue nor Value".to_owned()),
     };
-    // Rounded up with what every CEL has; the list gives the quotient a name.
-    let up = "map(pods, int(pods) + (pods > double(int(pods)) ? 1 : 0))";
-    Ok((format!("[({text}) / {target}{size}].{up}"), named))
+    Ok((format!("({text}) / {target}{size}"), named))
 }
 
 /// With what CPU and memory ask for, where that is more.
 fn larger(text: &str, triggers: &mut Triggers) -> String {
-    let mut text = text.to_owned();
+    let mut larger = String::new();
     let mut taken: Vec<String> = triggers.metrics.iter().filter_map(|metric| metric.name.clone()).collect();
     for (i, metric) in triggers.metrics.iter_mut().enumerate().filter(|(_, metric)| metric.is_resource()) {
         let resource = metric.item.get("resource").or_else(|| metric.item.get("containerResource"));
@@ -117,9 +115,10 @@ fn larger(text: &str, triggers: &mut Triggers) -> String {
         metric.call(&name);
         taken.push(name.clone());
         let asked = of_metric(&name, "replicas");
-        text.push_str(&format!(".map(pods, {asked} > pods ? {asked} : pods)"));
+        larger.push_str(&format!(".map(pods, {asked} > pods ? {asked} : pods)"));
     }
-    text + "[0]"
+    // The list gives the quotient a name.
+    if larger.is_empty() { text.to_owned() } else { format!("[{text}]{larger}[0]") }
 }
 
 fn leave_out(triggers: &mut Triggers, named: &Named, remarks: &mut Remarks) {

@@ -1,11 +1,12 @@
 //! `make bench`: measures releases, the idle manager, reloads and the framework on a cluster of their own, and prints each
 //! figure beside its goal and what the nearest peer needs. Words after it choose parts: `releases`, `idle`, `reloads`,
-//! `framework`.
+//! `autoscalers`, `framework`.
 //!
 //! A wrong count fails it. A slow one does not: how fast a machine is is for the reader to judge.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a benchmark that cannot go on fails")]
 
+mod autoscalers;
 mod framework;
 mod maps;
 mod memory;
@@ -20,7 +21,7 @@ use trimtab_testkit::with_namespace;
 
 use table::Table;
 
-const PARTS: [&str; 4] = ["releases", "idle", "reloads", "framework"];
+const PARTS: [&str; 5] = ["releases", "idle", "reloads", "autoscalers", "framework"];
 
 #[tokio::main(worker_threads = 2)]
 async fn main() -> Result<()> {
@@ -47,6 +48,11 @@ async fn main() -> Result<()> {
         let measure = async |namespace| memory::measure(namespace, kubeconfig, &mut table).await;
         with_namespace(&client, "memory", measure).await?;
         maps::gone(&client).await?;
+    }
+    if wanted("autoscalers") {
+        let kubeconfig = cluster.kubeconfig();
+        let measure = async |namespace| autoscalers::measure(namespace, kubeconfig, &mut table).await;
+        with_namespace(&client, "autoscalers", measure).await?;
     }
     if wanted("framework") {
         with_namespace(&client, "maps", async |namespace| framework::measure(namespace.name(), &mut table).await)
