@@ -22,6 +22,7 @@ pub(crate) const FILES: &[(&str, &str)] = &[
     cluster_file!("sample/config.go"),
     cluster_file!("sample/main.go"),
     cluster_file!("sample/programs.go"),
+    cluster_file!("sample/work.go"),
 ];
 
 /// What simulated nodes and pods do, in KWOK's terms.
