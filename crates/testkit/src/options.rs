@@ -89,7 +89,8 @@ pub struct ClusterOptions {
     pub node_count: u32,
     /// Put the sample application's images (`trimtab.local/sample:v1` and others) into a real node at the start.
     pub sample_images: bool,
-    /// What runs beside it. Each is built the first time that it is asked for, which takes minutes.
+    /// What runs beside it. Each is built the first time that it is asked for, which takes minutes. A cluster that is there already, by
+    /// `USE_EXISTING_CLUSTER`, is taken as it is.
     pub with: Vec<Extra>,
 }
 
