@@ -4,6 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args as Options, Parser, Subcommand, ValueEnum};
 use trimtab_config::Source;
+use trimtab_testkit::Extra;
 
 use crate::autoscaler::args::Autoscaler;
 use crate::import::Import;
@@ -280,6 +281,9 @@ pub enum Local {
         /// How many simulated nodes
         #[arg(long, default_value_t = 4)]
         node_count: u32,
+        /// What runs beside it: metrics (metrics-server), prometheus; building them takes minutes the first time
+        #[arg(long, value_name = "WHAT", value_delimiter = ',')]
+        with: Vec<Extra>,
     },
     /// Print a cluster's kubeconfig
     Kubeconfig {
@@ -311,6 +315,9 @@ pub enum Local {
         /// For which nodes
         #[arg(long, default_value = "auto", value_parser = ["auto", "real", "simulated"])]
         nodes: String,
+        /// And for what runs beside them: metrics, prometheus
+        #[arg(long, value_name = "WHAT", value_delimiter = ',')]
+        with: Vec<Extra>,
     },
     /// Install what real nodes need; asks first on a terminal, unless YES=1 or CI=true
     Packages {

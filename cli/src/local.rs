@@ -3,7 +3,7 @@
 use std::io::{BufRead, Write};
 
 use anyhow::{Context, Result, bail};
-use trimtab_testkit::{Cluster, ClusterOptions, Nodes, choose_nodes, install_packages, local, packages_missing};
+use trimtab_testkit::{Cluster, ClusterOptions, Extra, Nodes, choose_nodes, install_packages, local, packages_missing};
 
 use crate::{
     Exit,
@@ -15,7 +15,7 @@ use crate::{
 /// Does what was asked about local clusters.
 pub async fn run(what: Local) -> Result<Exit> {
     match what {
-        Local::Up { nodes, name, node_count } => up(&nodes, name, node_count).await?,
+        Local::Up { nodes, name, node_count, with } => up(&nodes, name, node_count, with).await?,
         Local::Kubeconfig { name, path } => {
             let file = local::kubeconfig(&name)?;
             if path {
@@ -34,7 +34,7 @@ pub async fn run(what: Local) -> Result<Exit> {
             local::load_image(&name, &file).await?;
             tell(&format!("{} is on the node of {name}", file.display()));
         }
-        Local::Build { nodes } => build(&nodes).await?,
+        Local::Build { nodes, with } => build(&nodes, with).await?,
         Local::Packages { yes } => packages(yes).await?,
         Local::Choose { nodes } => {
             let (nodes, why) = settle(&nodes).await?;
@@ -45,14 +45,17 @@ pub async fn run(what: Local) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-async fn up(nodes: &str, name: String, node_count: u32) -> Result<()> {
+async fn up(nodes: &str, name: String, node_count: u32, with: Vec<Extra>) -> Result<()> {
     let (nodes, why) = settle(nodes).await?;
     tell(&format!("{nodes} nodes: {why}"));
     let begun = std::time::Instant::now();
-    let cluster = local::up(ClusterOptions { name, nodes, node_count, ..ClusterOptions::default() }).await?;
+    let cluster = local::up(ClusterOptions { name, nodes, node_count, with, ..ClusterOptions::default() }).await?;
     tell(&format!("{} is up after {:.1} s", cluster.name(), begun.elapsed().as_secs_f64()));
     // On standard output, so that `eval "$(trimtab local up)"` sets it.
     line(&format!("export KUBECONFIG={}", cluster.kubeconfig().display()));
+    if let Some(url) = cluster.prometheus() {
+        tell(&format!("Prometheus answers at {url}"));
+    }
     let option = if cluster.name() == "trimtab" { String::new() } else { format!(" --name {}", cluster.name()) };
     tell(&paint(DIM, format!("kubectl of the same version: {}", cluster.kubectl().display())));
     tell(&paint(DIM, format!("to stop it: trimtab local down{option}")));
@@ -67,18 +70,19 @@ fn list() -> Result<()> {
     }
     let row = |c: &local::LocalCluster| {
         let state = if c.running { "running" } else { "killed; `down` cleans up" };
-        vec![c.name.clone(), c.nodes.to_string(), state.to_owned(), c.kubeconfig.display().to_string()]
+        let prometheus = c.prometheus.clone().unwrap_or_else(|| "-".to_owned());
+        vec![c.name.clone(), c.nodes.to_string(), state.to_owned(), prometheus, c.kubeconfig.display().to_string()]
     };
     let rows: Vec<Vec<String>> = clusters.iter().map(row).collect();
-    out(&render(&["NAME", "NODES", "STATE", "KUBECONFIG"], &rows, columns().map(|c| c.max(120))));
+    out(&render(&["NAME", "NODES", "STATE", "PROMETHEUS", "KUBECONFIG"], &rows, columns().map(|c| c.max(120))));
     Ok(())
 }
 
 /// Builds by bringing a cluster up that ends at once: that is also a proof that the parts work.
-async fn build(nodes: &str) -> Result<()> {
+async fn build(nodes: &str, with: Vec<Extra>) -> Result<()> {
     let (nodes, why) = settle(nodes).await?;
     tell(&format!("parts for {nodes} nodes: {why}"));
-    let options = ClusterOptions { name: "build".to_owned(), nodes, node_count: 1, sample_images: false };
+    let options = ClusterOptions { name: "build".to_owned(), nodes, node_count: 1, sample_images: false, with };
     Cluster::start(options).await?.down().await?;
     tell("all parts are built and work");
     Ok(())

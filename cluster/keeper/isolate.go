@@ -213,6 +213,14 @@ func furnish(s spec) error {
 			log.Printf("keep %s: %v", name, err)
 		}
 	}
+	// Who looks the host's own name up would wait for a name server that nothing here can reach.
+	names := fmt.Sprintf("127.0.0.1 localhost\n%s %s\n", i.NodeIP, i.Hostname)
+	if err := os.WriteFile("/run/hosts", []byte(names), 0o644); err != nil {
+		return err
+	}
+	if err := syscall.Mount("/run/hosts", "/etc/hosts", "", syscall.MS_BIND, ""); err != nil {
+		log.Printf("keep /etc/hosts: %v", err)
+	}
 	for _, argv := range [][]string{
 		{"ip", "link", "set", "lo", "up"},
 		{"ip", "address", "add", i.NodeCIDR, "dev", "eth0"},

@@ -3,6 +3,7 @@
 //
 // VERSION is what it answers with, FAIL how it fails: `crash` exits at once, `unready` never becomes ready, `errors` answers 500.
 // CONFIG_FILE is a file that it reads once, when it starts, and answers with too; `crash` in it does what FAIL=crash does.
+// GET /burn?ms=50 answers the same after 50 ms of CPU time, and /metrics counts requests and that time.
 // With RELOAD=manual it reads it again on SIGHUP, which `crash` ends it by, and on POST /-/reload, which `crash` makes a 500.
 package main
 
@@ -40,15 +41,19 @@ func main() {
 	var ready atomic.Bool
 	ready.Store(fail != "unready")
 
-	mux := http.NewServeMux()
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+	seen := &counts{version: version, requests: map[int]uint64{}}
+	answer := func(w http.ResponseWriter, r *http.Request) {
 		if fail == "errors" {
 			http.Error(w, "FAIL=errors: this version answers 500", http.StatusInternalServerError)
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(map[string]string{"version": version, "pod": pod, "config": configuration.get()})
-	})
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/", seen.counted(answer))
+	mux.HandleFunc("GET /burn", seen.counted(seen.burning(answer)))
+	mux.HandleFunc("GET /metrics", seen.show)
 	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) {
 		if !ready.Load() {
 			http.Error(w, "not ready", http.StatusServiceUnavailable)

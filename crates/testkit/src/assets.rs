@@ -54,8 +54,8 @@ pub(crate) fn ensure(parts: &[Part]) -> Result<Assets> {
 }
 
 /// The same away from the async runtime's threads.
-pub(crate) async fn ensure_async(parts: &'static [Part]) -> Result<Assets> {
-    tokio::task::spawn_blocking(move || ensure(parts))
+pub(crate) async fn ensure_async(parts: Vec<Part>) -> Result<Assets> {
+    tokio::task::spawn_blocking(move || ensure(&parts))
         .await
         .context("looking the cluster's programs up was cut short")?
 }

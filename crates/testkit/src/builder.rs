@@ -107,11 +107,11 @@ fn build(tree: &Path, part: Part, place: &Path) -> Result<()> {
     let fresh = folder.join(format!(".{}-{}", part.name, paths::random()));
     let out = Command::new("go")
         .arg("build")
-        .args(source::flags())
+        .args(source::flags(part))
         .arg("-o")
         .arg(&fresh)
         .arg(part.package)
-        .current_dir(tree)
+        .current_dir(tree.join(part.module))
         .env("CGO_ENABLED", "0")
         .env("GOFLAGS", "-buildvcs=false")
         .env("GOTOOLCHAIN", "local")

@@ -1,6 +1,5 @@
 //! A cluster's handle: starting it, connecting to it, ending it. What its processes are is in other modules.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,9 @@ use crate::assets::{self, Assets};
 use crate::certs::Authority;
 use crate::control_plane::{self, Place};
 use crate::keeper::{self, Isolation, Keeper, Process};
-use crate::options::{ClusterOptions, Nodes};
+use crate::metrics_server::{self, MetricsServer};
+use crate::options::{ClusterOptions, Extra, Nodes};
+use crate::prometheus::{self, Sample};
 use crate::{paths, real, simulated, source};
 
 /// How long a cluster may take from its first process to its last node being ready.
@@ -38,6 +39,10 @@ pub(crate) struct Record {
     pub(crate) name: String,
     pub(crate) nodes: Nodes,
     pub(crate) kubectl: PathBuf,
+    #[serde(default)]
+    pub(crate) with: Vec<Extra>,
+    #[serde(default)]
+    pub(crate) prometheus: Option<String>,
 }
 
 impl Cluster {
@@ -55,13 +60,12 @@ impl Cluster {
         if keeper::alive(&dir) {
             let mut cluster = Self::connect(&dir.join("kubeconfig"))?;
             cluster.owned = true;
+            let first = format!("take it down first (`trimtab local down --name {}`)", o.name);
             if cluster.nodes() != o.nodes {
-                bail!(
-                    "the cluster {} is up with {} nodes: take it down first (`trimtab local down --name {}`)",
-                    o.name,
-                    cluster.nodes(),
-                    o.name
-                );
+                bail!("the cluster {} is up with {} nodes: {first}", o.name, cluster.nodes());
+            }
+            if let Some(missing) = o.with.iter().find(|extra| !cluster.record.with.contains(extra)) {
+                bail!("the cluster {} is up without {missing}: {first}", o.name);
             }
             return Ok(cluster);
         }
@@ -97,7 +101,7 @@ impl Cluster {
             assets::lookup("kubectl", |v| std::env::var_os(v), |p| p.exists()).unwrap_or_else(|| "kubectl".into());
         // A cluster that is not ours has nodes that run pods, unless it was said otherwise.
         let nodes = std::env::var(crate::NODES_ENV).ok().and_then(|n| n.parse().ok()).unwrap_or(Nodes::Real);
-        let record = Record { name: "existing".into(), nodes, kubectl };
+        let record = Record { name: "existing".into(), nodes, kubectl, with: Vec::new(), prometheus: None };
         Ok(Cluster { kubeconfig, record, dir: None, owned: false, keeper: None })
     }
 
@@ -119,6 +123,17 @@ impl Cluster {
     /// What its pods run on.
     pub fn nodes(&self) -> Nodes {
         self.record.nodes
+    }
+
+    /// Where Prometheus answers, as a URL, if the cluster was started with it.
+    pub fn prometheus(&self) -> Option<&str> {
+        self.record.prometheus.as_deref()
+    }
+
+    /// The values that a query in Prometheus' language has now. An error where there is no Prometheus.
+    pub async fn query(&self, promql: &str) -> Result<Vec<Sample>> {
+        let url = self.prometheus().context("this cluster has no Prometheus: start it with `Extra::Prometheus`")?;
+        prometheus::query(url.trim_start_matches("http://"), promql).await
     }
 
     /// A client with the administrator's rights.
@@ -201,10 +216,14 @@ async fn client(kubeconfig: &Path) -> Result<kube::Client> {
 
 /// Boots in the folder. A port or an address that somebody else took in the meantime is answered by another try.
 async fn boot(o: &ClusterOptions, dir: &Path, attached: bool) -> Result<Cluster> {
-    let parts = match o.nodes {
+    let mut parts = match o.nodes {
         Nodes::Simulated => source::SIMULATED,
         Nodes::Real => source::REAL,
-    };
+    }
+    .to_vec();
+    for (extra, part) in [(Extra::Metrics, source::METRICS_SERVER), (Extra::Prometheus, source::PROMETHEUS)] {
+        parts.extend(o.with.contains(&extra).then_some(part));
+    }
     if o.nodes == Nodes::Real {
         real::check()?;
     }
@@ -227,22 +246,42 @@ async fn boot_once(o: &ClusterOptions, dir: &Path, attached: bool, assets: &Asse
     std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
     std::fs::set_permissions(dir, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
     let authority = Authority::new()?;
-    let Plan { place, processes, isolation } = match o.nodes {
+    let Plan { place, mut processes, isolation, kubelets } = match o.nodes {
         Nodes::Simulated => {
-            let place = loopback(dir)?;
+            let place = loopback(o, dir)?;
+            let kubelets = simulated::kubelets(&place, !o.with.is_empty())?;
             let mut processes = control_plane::processes(assets, &place)?;
-            processes.push(simulated::process(assets, &place, dir, &authority)?);
-            Plan { place, processes, isolation: None }
+            processes.push(simulated::process(assets, &place, dir, &authority, kubelets.as_ref())?);
+            Plan { place, processes, isolation: None, kubelets }
         }
         Nodes::Real => real::plan(o, assets, dir, &authority)?,
     };
     control_plane::write_identities(dir, &place, &authority)?;
-    let record = Record { name: o.name.clone(), nodes: o.nodes, kubectl: assets.path(source::KUBECTL)?.to_owned() };
+    let mut extras = Extras { kubelets, ..Default::default() };
+    if let Some(kubelets) = &extras.kubelets {
+        if o.with.contains(&Extra::Metrics) {
+            let server = MetricsServer::plan(&place, &authority)?;
+            processes.push(server.process(assets, &place, dir, &authority, kubelets)?);
+            extras.metrics = Some(server);
+        }
+        if o.with.contains(&Extra::Prometheus) {
+            let address = prometheus::address(&place)?;
+            processes.push(prometheus::process(assets, &place, dir, &authority, kubelets, &address)?);
+            extras.prometheus = Some(address);
+        }
+    }
+    let record = Record {
+        name: o.name.clone(),
+        nodes: o.nodes,
+        kubectl: assets.path(source::KUBECTL)?.to_owned(),
+        with: o.with.clone(),
+        prometheus: extras.prometheus.as_ref().map(|address| format!("http://{address}")),
+    };
     std::fs::write(dir.join("cluster.json"), serde_json::to_vec_pretty(&record)?)?;
     let program = assets.path(source::KEEPER)?;
     let mut keeper = keeper::start(program, dir, attached, isolation.as_ref(), &processes)?;
     let kubeconfig = dir.join("kubeconfig");
-    settle(o, &kubeconfig, dir, assets, &mut keeper).await?;
+    settle(o, &kubeconfig, dir, assets, &extras, &mut keeper).await?;
     Ok(Cluster { kubeconfig, record, dir: Some(dir.to_owned()), owned: true, keeper: Some(keeper) })
 }
 
@@ -251,22 +290,55 @@ pub(crate) struct Plan {
     pub(crate) place: Place,
     pub(crate) processes: Vec<Process>,
     pub(crate) isolation: Option<Isolation>,
+    pub(crate) kubelets: Option<Kubelets>,
 }
 
-fn loopback(dir: &Path) -> Result<Place> {
-    let port = TcpListener::bind("127.0.0.1:0").context("no free port on 127.0.0.1")?.local_addr()?.port();
-    Ok(Place {
+/// Where the nodes' kubelets serve resource metrics, on the address of each.
+pub(crate) struct Kubelets {
+    pub(crate) port: u16,
+    /// The path, with `NODE` in the place of the node's name.
+    pub(crate) path: String,
+}
+
+impl Kubelets {
+    pub(crate) const NODE: &str = "{node}";
+
+    pub(crate) fn path_of(&self, node: &str) -> String {
+        self.path.replace(Self::NODE, node)
+    }
+}
+
+/// What runs beside the cluster and has to be told or waited for once the API server answers.
+#[derive(Default)]
+struct Extras {
+    kubelets: Option<Kubelets>,
+    metrics: Option<MetricsServer>,
+    prometheus: Option<String>,
+}
+
+fn loopback(o: &ClusterOptions, dir: &Path) -> Result<Place> {
+    let mut place = Place {
         here: dir.display().to_string(),
         address: "127.0.0.1".into(),
-        port,
+        port: 0,
         service_cidr: "10.96.0.0/16".into(),
         service_ip: "10.96.0.1".into(),
         real: false,
-    })
+        aggregates: o.with.contains(&Extra::Metrics),
+    };
+    place.port = place.free_port(6443)?;
+    Ok(place)
 }
 
 /// Waits until the cluster serves, has its nodes, and they are ready.
-async fn settle(o: &ClusterOptions, kubeconfig: &Path, dir: &Path, assets: &Assets, keeper: &mut Keeper) -> Result<()> {
+async fn settle(
+    o: &ClusterOptions,
+    kubeconfig: &Path,
+    dir: &Path,
+    assets: &Assets,
+    extras: &Extras,
+    keeper: &mut Keeper,
+) -> Result<()> {
     let client = client(kubeconfig).await?;
     let deadline = Instant::now() + PATIENCE;
     until(keeper, deadline, "the API server to be ready", async || {
@@ -275,7 +347,7 @@ async fn settle(o: &ClusterOptions, kubeconfig: &Path, dir: &Path, assets: &Asse
     })
     .await?;
     match o.nodes {
-        Nodes::Simulated => simulated::create_nodes(&client, o.node_count).await?,
+        Nodes::Simulated => simulated::create_nodes(&client, o.node_count, extras.kubelets.as_ref()).await?,
         Nodes::Real if o.sample_images => real::load_base_images(dir, assets, keeper, deadline, true).await?,
         Nodes::Real => real::load_base_images(dir, assets, keeper, deadline, false).await?,
     }
@@ -288,7 +360,19 @@ async fn settle(o: &ClusterOptions, kubeconfig: &Path, dir: &Path, assets: &Asse
     until(keeper, deadline, "the controller manager to make the default service account", async || {
         Ok(Api::<ServiceAccount>::namespaced(client.clone(), "default").get_opt("default").await?.is_some())
     })
-    .await
+    .await?;
+    if let Some(server) = &extras.metrics {
+        until(keeper, deadline, "the API server to take metrics-server in", async || {
+            server.register(&client).await?;
+            Ok(true)
+        })
+        .await?;
+        until(keeper, deadline, "metrics-server to answer", async || metrics_server::available(&client).await).await?;
+    }
+    if let Some(address) = &extras.prometheus {
+        until(keeper, deadline, "Prometheus to be ready", async || prometheus::ready(address).await).await?;
+    }
+    Ok(())
 }
 
 fn http_get(path: &str) -> Result<http::Request<Vec<u8>>> {

@@ -1,8 +1,9 @@
 //! How etcd, the API server, the controller manager and the scheduler are called. Not where they run, which nodes they have, or when.
 
+use std::net::TcpListener;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::assets::Assets;
 use crate::certs::{self, Authority};
@@ -20,7 +21,12 @@ pub(crate) struct Place {
     /// The first address of the service range: the service `kubernetes` has it.
     pub(crate) service_ip: String,
     pub(crate) real: bool,
+    /// Whether the API server passes requests on to other servers.
+    pub(crate) aggregates: bool,
 }
+
+/// The name by which servers that the API server passes requests on to know it.
+pub(crate) const FRONT_PROXY: &str = "trimtab-front-proxy";
 
 impl Place {
     pub(crate) fn server(&self) -> String {
@@ -32,8 +38,17 @@ impl Place {
         format!("{}/readyz", self.server())
     }
 
-    fn file(&self, name: &str) -> String {
+    pub(crate) fn file(&self, name: &str) -> String {
         format!("{}/{name}", self.here)
+    }
+
+    /// A port of this address that nobody has yet. Where the network is the cluster's own, the usual one is free.
+    pub(crate) fn free_port(&self, usual: u16) -> Result<u16> {
+        if self.real {
+            return Ok(usual);
+        }
+        let listener = TcpListener::bind((self.address.as_str(), 0));
+        Ok(listener.with_context(|| format!("no free port on {}", self.address))?.local_addr()?.port())
     }
 }
 
@@ -50,6 +65,12 @@ pub(crate) fn write_identities(dir: &Path, place: &Place, authority: &Authority)
     if place.real {
         let client = authority.client("kube-apiserver-kubelet-client", &["system:masters"])?;
         certs::write_identity(dir, "apiserver-kubelet-client", &client)?;
+    }
+    if place.aggregates {
+        // An authority of its own: otherwise whoever has a certificate of the cluster could claim to be anybody.
+        let front = Authority::new()?;
+        certs::write_secret(&dir.join("front-proxy-ca.crt"), &front.pem())?;
+        certs::write_identity(dir, "front-proxy", &front.client(FRONT_PROXY, &[])?)?;
     }
     for (file, user, groups) in [
         ("kubeconfig", "trimtab-admin", &["system:masters"][..]),
@@ -136,6 +157,17 @@ fn api_server(place: &Place, etcd: &str) -> Vec<String> {
         "--max-mutating-requests-inflight=1000".into(),
         "--profiling=false".into(),
     ];
+    if place.aggregates {
+        argv.extend([
+            format!("--requestheader-client-ca-file={}", place.file("front-proxy-ca.crt")),
+            format!("--requestheader-allowed-names={FRONT_PROXY}"),
+            "--requestheader-username-headers=X-Remote-User".into(),
+            "--requestheader-group-headers=X-Remote-Group".into(),
+            "--requestheader-extra-headers-prefix=X-Remote-Extra-".into(),
+            format!("--proxy-client-cert-file={}", place.file("front-proxy.crt")),
+            format!("--proxy-client-key-file={}", place.file("front-proxy.key")),
+        ]);
+    }
     if place.real {
         argv.extend([
             "--authorization-mode=Node,RBAC".into(),

@@ -58,7 +58,7 @@ fn sample(tag: &str) -> Image {
 
 /// The sample application's program, built where it is not yet.
 pub async fn sample_binary() -> Result<PathBuf> {
-    Ok(assets::ensure_async(&[source::SAMPLE]).await?.path(source::SAMPLE)?.to_owned())
+    Ok(assets::ensure_async(vec![source::SAMPLE]).await?.path(source::SAMPLE)?.to_owned())
 }
 
 /// Writes an OCI archive with these images, which share the binary and all its names. The same input gives the same bytes.

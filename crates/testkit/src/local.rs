@@ -19,6 +19,8 @@ pub struct LocalCluster {
     pub running: bool,
     /// The administrator's kubeconfig.
     pub kubeconfig: PathBuf,
+    /// Where Prometheus answers, if the cluster was started with it.
+    pub prometheus: Option<String>,
 }
 
 /// Brings a cluster up; it stays up after this process has ended.
@@ -52,7 +54,8 @@ pub fn list() -> Result<Vec<LocalCluster>> {
         }
         let cluster = Cluster::connect(&kubeconfig)?;
         let (name, nodes) = (cluster.name().to_owned(), cluster.nodes());
-        found.push(LocalCluster { name, nodes, running: keeper::alive(&dir), kubeconfig });
+        let prometheus = cluster.prometheus().map(str::to_owned);
+        found.push(LocalCluster { name, nodes, running: keeper::alive(&dir), kubeconfig, prometheus });
     }
     found.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(found)

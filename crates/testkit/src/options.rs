@@ -40,6 +40,44 @@ impl FromStr for Nodes {
     }
 }
 
+/// What runs beside a cluster when it is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Extra {
+    /// metrics-server: the resource metrics API `metrics.k8s.io`, which `kubectl top` and autoscalers read.
+    Metrics,
+    /// Prometheus, which scrapes the nodes' resource metrics and, on a real node, annotated pods.
+    Prometheus,
+}
+
+impl Extra {
+    /// `metrics` or `prometheus`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Extra::Metrics => "metrics",
+            Extra::Prometheus => "prometheus",
+        }
+    }
+}
+
+impl std::fmt::Display for Extra {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Extra {
+    type Err = anyhow::Error;
+
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        match s {
+            "metrics" => Ok(Extra::Metrics),
+            "prometheus" => Ok(Extra::Prometheus),
+            other => anyhow::bail!("beside a cluster run `metrics` and `prometheus`, not `{other}`"),
+        }
+    }
+}
+
 /// What a cluster is to be.
 #[derive(Clone, Debug)]
 pub struct ClusterOptions {
@@ -51,11 +89,20 @@ pub struct ClusterOptions {
     pub node_count: u32,
     /// Put the sample application's images (`trimtab.local/sample:v1` and others) into a real node at the start.
     pub sample_images: bool,
+    /// What runs beside it. Each is built the first time that it is asked for, which takes minutes. A cluster that is there already, by
+    /// `USE_EXISTING_CLUSTER`, is taken as it is.
+    pub with: Vec<Extra>,
 }
 
 impl Default for ClusterOptions {
     fn default() -> Self {
-        Self { name: "trimtab".to_owned(), nodes: Nodes::Simulated, node_count: 4, sample_images: true }
+        Self {
+            name: "trimtab".to_owned(),
+            nodes: Nodes::Simulated,
+            node_count: 4,
+            sample_images: true,
+            with: Vec::new(),
+        }
     }
 }
 
@@ -96,6 +143,14 @@ mod tests {
             let options = ClusterOptions { name: name.to_owned(), ..Default::default() };
             assert_eq!(options.check().is_ok(), ok, "{name:?}");
         }
+    }
+
+    #[test]
+    fn extras_read_back_what_they_print() {
+        for extra in [Extra::Metrics, Extra::Prometheus] {
+            assert_eq!(extra.to_string().parse::<Extra>().unwrap(), extra);
+        }
+        assert!("grafana".parse::<Extra>().is_err());
     }
 
     #[test]

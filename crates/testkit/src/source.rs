@@ -1,4 +1,4 @@
-//! The Go module in `cluster/`, carried inside this library so that an installed program works away from the checkout, and its parts.
+//! The Go modules in `cluster/`, carried inside this library so that an installed program works away from the checkout, and their parts.
 //! Building them is the builder's.
 
 use sha2::{Digest, Sha256};
@@ -9,7 +9,7 @@ macro_rules! cluster_file {
     };
 }
 
-/// Every file that building needs, by its path in the module.
+/// Every file that building needs, by its path in `cluster/`.
 pub(crate) const FILES: &[(&str, &str)] = &[
     cluster_file!("go.mod"),
     cluster_file!("go.sum"),
@@ -18,10 +18,13 @@ pub(crate) const FILES: &[(&str, &str)] = &[
     cluster_file!("keeper/isolate.go"),
     cluster_file!("keeper/main.go"),
     cluster_file!("keeper/wait.go"),
+    cluster_file!("metrics/go.mod"),
+    cluster_file!("metrics/go.sum"),
     cluster_file!("pause/main.go"),
     cluster_file!("sample/config.go"),
     cluster_file!("sample/main.go"),
     cluster_file!("sample/programs.go"),
+    cluster_file!("sample/work.go"),
 ];
 
 /// What simulated nodes and pods do, in KWOK's terms.
@@ -29,6 +32,9 @@ pub(crate) const STAGES: &[&str] = &[
     include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../cluster/stages/node.yaml")),
     include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../cluster/stages/pod.yaml")),
 ];
+
+/// What simulated pods seem to use, for whoever measures them.
+pub(crate) const USAGE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../cluster/stages/usage.yaml"));
 
 /// The Kubernetes version that `cluster/go.mod` pins.
 pub(crate) const KUBERNETES: &str = "v1.36.3";
@@ -40,10 +46,14 @@ pub(crate) struct Part {
     pub(crate) name: &'static str,
     /// The Go package that it is built from; a leading `./` is a folder of our own module.
     pub(crate) package: &'static str,
+    /// The folder of the Go module that pins it, with a trailing slash; nothing is `cluster/` itself.
+    pub(crate) module: &'static str,
+    /// Build tags, comma-separated.
+    tags: &'static str,
 }
 
 const fn part(name: &'static str, package: &'static str) -> Part {
-    Part { name, package }
+    Part { name, package, module: "", tags: "" }
 }
 
 pub(crate) const ETCD: Part = part("etcd", "./etcd");
@@ -59,17 +69,31 @@ pub(crate) const SCHEDULER: Part = part("kube-scheduler", "k8s.io/kubernetes/cmd
 pub(crate) const KUBELET: Part = part("kubelet", "k8s.io/kubernetes/cmd/kubelet");
 pub(crate) const KUBE_PROXY: Part = part("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy");
 
+// A module of their own: their dependencies are not Kubernetes', and another version of one of them rebuilds no control plane.
+pub(crate) const METRICS_SERVER: Part =
+    Part { module: "metrics/", ..part("metrics-server", "sigs.k8s.io/metrics-server/cmd/metrics-server") };
+/// Of the many ways to discover what to scrape only the one that a cluster needs; the others are most of the program.
+pub(crate) const PROMETHEUS: Part = Part {
+    module: "metrics/",
+    tags: "remove_all_sd,enable_kubernetes_sd",
+    ..part("prometheus", "github.com/prometheus/prometheus/cmd/prometheus")
+};
+
 /// The parts of a cluster with simulated nodes.
 pub(crate) const SIMULATED: &[Part] = &[KEEPER, ETCD, API_SERVER, CONTROLLER_MANAGER, SCHEDULER, KUBECTL, KWOK];
 /// The parts of a cluster with a real node.
 pub(crate) const REAL: &[Part] =
     &[KEEPER, ETCD, API_SERVER, CONTROLLER_MANAGER, SCHEDULER, KUBECTL, KUBELET, KUBE_PROXY, PAUSE, SAMPLE];
 
-/// How every part is built.
-pub(crate) fn flags() -> Vec<String> {
+/// How a part is built.
+pub(crate) fn flags(part: Part) -> Vec<String> {
     let version = "k8s.io/component-base/version";
     let ld = format!("-s -w -X {version}.gitVersion={KUBERNETES} -X {version}.gitMajor=1 -X {version}.gitMinor=36");
-    ["-mod=readonly", "-trimpath", "-ldflags", &ld].map(str::to_owned).into()
+    let mut flags: Vec<String> = ["-mod=readonly", "-trimpath", "-ldflags", &ld].map(str::to_owned).into();
+    if !part.tags.is_empty() {
+        flags.extend(["-tags".to_owned(), part.tags.to_owned()]);
+    }
+    flags
 }
 
 /// What a part's content depends on, as a short name: the pinned versions, its own sources, Go's version and the flags.
@@ -77,12 +101,12 @@ pub(crate) fn key(part: Part, go_version: &str) -> String {
     let mut hash = Sha256::new();
     let own = part.package.strip_prefix("./").map(|folder| format!("{folder}/"));
     for (path, content) in FILES {
-        let shared = matches!(*path, "go.mod" | "go.sum");
+        let shared = path.strip_prefix(part.module).is_some_and(|file| matches!(file, "go.mod" | "go.sum"));
         if shared || own.as_deref().is_some_and(|o| path.starts_with(o)) {
             hash.update(format!("{path} {}\n{content}", content.len()));
         }
     }
-    hash.update(format!("{} {go_version} {:?}", part.package, flags()));
+    hash.update(format!("{} {go_version} {:?}", part.package, flags(part)));
     hex(&hash.finalize())[..16].to_owned()
 }
 
@@ -108,6 +132,21 @@ mod tests {
         assert_eq!(key(ETCD, "go1"), key(ETCD, "go1"));
         assert_ne!(key(ETCD, "go1"), key(ETCD, "go2"));
         assert_ne!(key(ETCD, "go1"), key(KEEPER, "go1"));
+    }
+
+    #[test]
+    fn a_parts_key_follows_the_module_that_pins_it() {
+        let moved = Part { module: "", ..METRICS_SERVER };
+        assert_ne!(key(METRICS_SERVER, "go1"), key(moved, "go1"));
+        for part in [ETCD, METRICS_SERVER, PROMETHEUS] {
+            let (path, package) = (format!("{}go.mod", part.module), part.package.trim_start_matches("./"));
+            let go_mod = FILES.iter().find(|(file, _)| *file == path).unwrap().1;
+            let pinned = |line: &str| line.split(' ').next().is_some_and(|module| package.starts_with(module.trim()));
+            assert!(
+                part.package.starts_with("./") || go_mod.lines().any(|l| l.starts_with('\t') && pinned(l)),
+                "{path}"
+            );
+        }
     }
 
     #[test]

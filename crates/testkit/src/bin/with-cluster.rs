@@ -1,4 +1,4 @@
-//! `with-cluster [--nodes auto|simulated|real] [--node-count N] -- COMMAND...`: runs a command with a cluster of its own, which ends with it.
+//! `with-cluster [--nodes auto|simulated|real] [--node-count N] [--with metrics,prometheus] -- COMMAND...`: runs a command with a cluster of its own, which ends with it.
 //! Not a way to keep a cluster: that is `trimtab local`.
 
 use std::os::unix::process::ExitStatusExt;
@@ -8,25 +8,30 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use tokio::signal::unix::{SignalKind, signal};
-use trimtab_testkit::{Cluster, ClusterOptions, KUBECONFIG_ENV, NODES_ENV, choose_nodes};
+use trimtab_testkit::{Cluster, ClusterOptions, Extra, KUBECONFIG_ENV, NODES_ENV, choose_nodes};
 
-const USAGE: &str = "usage: with-cluster [--nodes auto|simulated|real] [--node-count N] -- COMMAND [ARGUMENT...]";
+const USAGE: &str = "usage: with-cluster [--nodes auto|simulated|real] [--node-count N] [--with metrics,prometheus] -- COMMAND [ARGUMENT...]";
 
 const SETPRIV: &str = "/usr/bin/setpriv";
 
 struct Arguments {
     nodes: String,
     node_count: u32,
+    with: Vec<Extra>,
     command: Vec<String>,
 }
 
 fn arguments(mut given: impl Iterator<Item = String>) -> Result<Arguments> {
-    let mut parsed =
-        Arguments { nodes: "auto".into(), node_count: ClusterOptions::default().node_count, command: Vec::new() };
+    let ClusterOptions { node_count, with, .. } = ClusterOptions::default();
+    let mut parsed = Arguments { nodes: "auto".into(), node_count, with, command: Vec::new() };
     while let Some(word) = given.next() {
         match word.as_str() {
             "--nodes" => parsed.nodes = given.next().context(USAGE)?,
             "--node-count" => parsed.node_count = given.next().and_then(|n| n.parse().ok()).context(USAGE)?,
+            "--with" => {
+                let list = given.next().context(USAGE)?;
+                parsed.with = list.split(',').map(str::parse).collect::<Result<_>>()?;
+            }
             "--" => {
                 parsed.command = given.by_ref().collect();
             }
@@ -58,7 +63,8 @@ async fn run() -> Result<u8> {
     let (nodes, why) = choose_nodes(&arguments.nodes)?;
     eprintln!("with-cluster: {nodes} nodes: {why}");
     let started = Instant::now();
-    let options = ClusterOptions { nodes, node_count: arguments.node_count, name: "test".into(), ..Default::default() };
+    let (node_count, with) = (arguments.node_count, arguments.with.clone());
+    let options = ClusterOptions { nodes, node_count, with, name: "test".into(), ..Default::default() };
     let cluster = tokio::select! {
         cluster = Cluster::start(options) => cluster?,
         _ = interrupt.recv() => return Ok(130),
