@@ -145,6 +145,11 @@ impl App {
         self.cluster.client().await
     }
 
+    /// The address of the cluster's Prometheus, if it has one.
+    pub fn prometheus(&self) -> Option<String> {
+        self.cluster.prometheus().map(str::to_owned)
+    }
+
     /// The administrator's kubeconfig.
     pub fn kubeconfig(&self) -> &Path {
         self.cluster.kubeconfig()
