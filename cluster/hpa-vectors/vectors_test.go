@@ -15,7 +15,10 @@ import (
 	"time"
 )
 
-var update = flag.Bool("update", false, "write the files instead of comparing them")
+var (
+	update = flag.Bool("update", false, "write the files instead of comparing them")
+	times  = flag.Int("times", 1, "with -update: so many times the cases, to look further than what is kept")
+)
 
 // The cluster's options that cases have; the first are the defaults.
 var sets = []*options{
@@ -36,9 +39,9 @@ func TestVectors(t *testing.T) {
 		pairs = append(pairs, pair{newController(*set), newController(*set)})
 	}
 	synctest.Test(t, func(t *testing.T) {
-		file(t, "metrics.jsonl", 310, func(c chance, name string) any { return c.oneOfMetrics(pairs, name) })
-		file(t, "limits.jsonl", 390, func(c chance, name string) any { return c.oneOfLimits(pairs, name) })
-		file(t, "runs.jsonl", 34, func(c chance, name string) any { return c.run(pairs, name) })
+		file(t, "metrics.jsonl", 300**times, func(c chance, name string) any { return c.oneOfMetrics(pairs, name) })
+		file(t, "limits.jsonl", 390**times, func(c chance, name string) any { return c.oneOfLimits(pairs, name) })
+		file(t, "runs.jsonl", 34**times, func(c chance, name string) any { return c.run(pairs, name) })
 		file(t, "wrapped.jsonl", len(wrapped), func(c chance, name string) any { return c.oneWrapped(pairs, name) })
 	})
 }
