@@ -110,7 +110,7 @@ func sortByTime(history *history) {
 func (c chance) oneOfMetrics(pairs []pair, name string) line {
 	count := pick(c, 0, 1, 2, 3, 3, 4, 5, 7)
 	seen := snapshot{Pods: c.pods(count)}
-	size := int32(max(1, count+pick(c, 0, 0, 0, 0, 1, -1, 2)))
+	size := int32(max(1, count+pick(c, 0, 0, 0, 0, 1, -1, 2, -3)))
 	seen.Target = target{size, max(0, size+int32(pick(c, 0, 0, 0, 1, 3, -1)))}
 	seen.Spec = object{"maxReplicas": pick(c, 10, 30, 1000), "minReplicas": 1}
 	if c.percent(60) {
@@ -183,6 +183,15 @@ func (c chance) run(pairs []pair, name string) run {
 	made := run{Case: name, Spec: object{"maxReplicas": pick(c, 12, 40, 60), "minReplicas": pick(c, 1, 1, 2, 3)}}
 	if c.percent(75) {
 		made.Spec["behavior"] = c.behavior()
+	}
+	if c.percent(25) {
+		// One direction looks back further than the other one: what that one has written over counts no more.
+		far := object{"policies": []object{{"type": "Pods", "value": 6, "periodSeconds": pick(c, 300, 1800)}}, "stabilizationWindowSeconds": 0}
+		near := object{"policies": []object{{"type": "Pods", "value": 5, "periodSeconds": pick(c, 15, 60)}}, "stabilizationWindowSeconds": 0}
+		made.Spec["behavior"] = object{"scaleUp": far, "scaleDown": near}
+		if c.percent(50) {
+			made.Spec["behavior"] = object{"scaleUp": near, "scaleDown": far}
+		}
 	}
 	specs := []source{}
 	for index := range pick(c, 1, 1, 2) {
