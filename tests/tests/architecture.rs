@@ -282,6 +282,29 @@ fn the_map_of_the_code_names_every_crate() -> Result<()> {
     Ok(())
 }
 
+/// Words in the sources of autoscaling that look like reasons and are none.
+const NO_SCALE_REASONS: &[&str] = &[
+    "AbleToScale",
+    "Always",
+    "AverageValue",
+    "Decision",
+    "Deployment",
+    "DoesNotExist",
+    "Exists",
+    "External",
+    "False",
+    "Finding",
+    "HorizontalPodAutoscaler",
+    "NotIn",
+    "Ready",
+    "Running",
+    "ScalingActive",
+    "ScalingLimited",
+    "SchedulesValid",
+    "True",
+    "Wait",
+];
+
 /// Words in the sources of reloads that look like reasons and are none.
 const NO_RELOAD_REASONS: [&str; 27] = [
     "Annotations",
@@ -319,7 +342,9 @@ fn every_reason_is_documented_and_every_documented_reason_exists() -> Result<()>
     let releases = releases.iter().filter(|(path, _)| !path.contains("/config/") || path.ends_with("want.rs"));
     check_reasons("docs/reference/releaseplan.md", releases, &NO_REASONS)?;
     let reloads = sources(&["crates/reload/src"])?;
-    check_reasons("docs/reference/reload.md", reloads.iter(), &NO_RELOAD_REASONS)
+    check_reasons("docs/reference/reload.md", reloads.iter(), &NO_RELOAD_REASONS)?;
+    let scales = sources(&["crates/scale/src"])?;
+    check_reasons("docs/reference/autoscaler.md", scales.iter(), NO_SCALE_REASONS)
 }
 
 fn check_reasons<'s>(
