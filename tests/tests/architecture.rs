@@ -20,9 +20,13 @@ const PURE: [(&str, &str); 6] = [
 ];
 
 /// Crates that have no client, no log and no clock either, but use a thread or chance inside; and what they may have.
-const NEARLY_PURE: [(&str, &str, &[&str]); 1] =
+const NEARLY_PURE: [(&str, &str, &[&str]); 3] = [
     // Hash maps of its JSON Schema are seeded; nothing that is found depends on it.
-    [("trimtab-validate", "crates/validate", &["getrandom"])];
+    ("trimtab-validate", "crates/validate", &["getrandom"]),
+    // Formulas are evaluated by trimtab-validate.
+    ("trimtab-scale", "crates/scale", &["getrandom"]),
+    ("trimtab-backtest", "crates/backtest", &["getrandom"]),
+];
 
 /// What no pure crate has anywhere in its dependency tree.
 const IMPURE: [&str; 18] = [
@@ -47,14 +51,16 @@ const IMPURE: [&str; 18] = [
 ];
 
 /// Which crates of the workspace a crate may use. The order is from the bottom up.
-const MAY_USE: [(&str, &[&str]); 12] = [
+const MAY_USE: [(&str, &[&str]); 14] = [
     ("trimtab-plan", &[]),
     ("trimtab-schedule", &[]),
-    ("trimtab-crds", &["trimtab-plan"]),
+    ("trimtab-crds", &["trimtab-plan", "trimtab-schedule"]),
     ("trimtab-config", &["trimtab-crds", "trimtab-plan"]),
     ("trimtab-reload", &["trimtab-config", "trimtab-crds", "trimtab-plan"]),
     ("trimtab-release", &["trimtab-config", "trimtab-crds", "trimtab-plan"]),
     ("trimtab-validate", &["trimtab-crds"]),
+    ("trimtab-scale", &["trimtab-crds", "trimtab-schedule", "trimtab-validate"]),
+    ("trimtab-backtest", &["trimtab-crds", "trimtab-scale", "trimtab-schedule"]),
     ("trimtab", &["trimtab-plan"]),
     ("trimtab-testkit", &[]),
     (
@@ -69,7 +75,19 @@ const MAY_USE: [(&str, &[&str]); 12] = [
             "trimtab-validate",
         ],
     ),
-    ("trimtab-cli", &["trimtab-config", "trimtab-crds", "trimtab-plan", "trimtab-release", "trimtab-testkit"]),
+    (
+        "trimtab-cli",
+        &[
+            "trimtab-backtest",
+            "trimtab-config",
+            "trimtab-crds",
+            "trimtab-plan",
+            "trimtab-release",
+            "trimtab-scale",
+            "trimtab-schedule",
+            "trimtab-testkit",
+        ],
+    ),
     (
         "trimtab-tests",
         &["trimtab", "trimtab-controllers", "trimtab-crds", "trimtab-plan", "trimtab-release", "trimtab-testkit"],
