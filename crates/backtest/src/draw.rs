@@ -25,7 +25,7 @@ const STYLE: &str = "\
 .load{fill:#94a3b8;fill-opacity:.28}.edge{stroke:#64748b}.key{fill:#94a3b8;fill-opacity:.45}
 .c0{stroke:#2563eb}.c1{stroke:#d97706}.s0{fill:#2563eb}.s1{fill:#d97706}.short{fill:#dc2626}.track{fill:#f3f4f6}
 text{font:12px system-ui,-apple-system,'Segoe UI',Roboto,sans-serif}.title{font-size:16px;font-weight:600}
-.line{fill:none;stroke-width:1.6;stroke-linejoin:round}.c1.line{stroke-dasharray:5 2}.edge{fill:none;stroke-width:1}
+.line{fill:none;stroke-width:1.6;stroke-linejoin:round}.c1.line{stroke-dasharray:5 2}.edge{fill:none;stroke-width:.8;stroke-opacity:.6}
 .grid,.axis{stroke-width:1;shape-rendering:crispEdges}.end{text-anchor:end}.mid{text-anchor:middle}
 @media (prefers-color-scheme:dark){.back{fill:#111827}.text{fill:#f3f4f6}.soft{fill:#9ca3af}.grid{stroke:#273244}
 .axis{stroke:#4b5563}.load{fill:#94a3b8;fill-opacity:.22}.edge{stroke:#94a3b8}.c0{stroke:#60a5fa}.c1{stroke:#fbbf24}
@@ -142,6 +142,7 @@ impl Picture {
             |curve: &Curve<'_>, value: Value<'_>| curve.course.ticks.iter().filter_map(value).fold(0.0, f64::max);
         let loads = curves.first().map_or(0.0, |curve| ticks(curve, &needed));
         let most = curves.iter().map(|curve| ticks(curve, &serves)).fold(loads, f64::max);
+        self.times(LOAD, false);
         let y = self.panel(unit, LOAD, most);
         if let Some(first) = curves.first() {
             for run in self.runs(first.course, &needed, &y) {
@@ -152,16 +153,15 @@ impl Picture {
             }
         }
         self.lines(curves, &serves, &y);
-        self.times(LOAD, false);
     }
 
     fn sizes(&mut self, curves: &[Curve<'_>]) {
         let size = |tick: &Tick| Some(f64::from(tick.size));
         let all = curves.iter().flat_map(|curve| &curve.course.ticks);
         let most = all.map(|tick| tick.size).max().unwrap_or(1).max(4);
+        self.times(SIZES, true);
         let y = self.panel("pods that were asked for", SIZES, f64::from(most));
         self.lines(curves, &size, &y);
-        self.times(SIZES, true);
     }
 
     /// The last course first, so that the first lies on top.

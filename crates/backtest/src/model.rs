@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use trimtab_crds::{AutoscalerSpec, MetricSpec, MetricType, Milli, ScaleHistory, ScaleMode};
-use trimtab_scale::{Decision, Missing, Observation, Options, PodSample, ScaleSnapshot, Verdict, decide_scale};
-use trimtab_schedule::{Limits, Schedules};
+use trimtab_scale::{Decision, Missing, Observation, Options, PodSample, ScaleSnapshot, Verdict, decide_scale_with};
+use trimtab_schedule::{Limits, Problem, Schedules};
 
 use crate::demand::{Demand, Shared, Unfit, demands, metrics};
 use crate::pods::{Pods, scale};
@@ -182,6 +182,9 @@ fn notes(spec: &AutoscalerSpec, demands: &[Demand]) -> Vec<String> {
 /// What decisions see, kept from one to the next: only what changes is made anew.
 struct World {
     seen: ScaleSnapshot,
+    /// The schedules of the spec, read once.
+    schedules: Schedules,
+    problems: Vec<Problem>,
     pods: Pods,
     kinds: Vec<MetricType>,
     /// The samples of the pods that serve, and of which generation they are.
@@ -211,7 +214,8 @@ impl World {
             writer: None,
         };
         let samples = metrics.iter().map(|_| (0, BTreeMap::new())).collect();
-        Self { seen, pods, kinds: metrics.iter().map(|metric| metric.type_).collect(), samples }
+        let (schedules, problems) = Schedules::read(&spec.schedules);
+        Self { seen, schedules, problems, pods, kinds: metrics.iter().map(|metric| metric.type_).collect(), samples }
     }
 
     /// Measures what the pods do.
@@ -248,7 +252,8 @@ impl World {
 
     /// Decides, and does what was decided.
     fn decide(&mut self, now: Timestamp) {
-        let Decision { verdict, desired, history, .. } = decide_scale(now, &self.seen);
+        let Decision { verdict, desired, history, .. } =
+            decide_scale_with(now, &self.seen, &self.schedules, &self.problems);
         self.seen.history = history;
         self.seen.previous = Some(now);
         self.seen.desired = Some(desired);
