@@ -28,6 +28,7 @@ const NEARLY_PURE: &[(&str, &str, &[&str])] = &[
     ("trimtab-forecast", "crates/forecast", &["tracing"]),
     // For the formulas of autoscalers.
     ("trimtab-scale", "crates/scale", &["getrandom"]),
+    ("trimtab-backtest", "crates/backtest", &["getrandom"]),
 ];
 
 /// What no pure crate has anywhere in its dependency tree.
@@ -64,6 +65,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("trimtab-release", &["trimtab-config", "trimtab-crds", "trimtab-plan"]),
     ("trimtab-validate", &["trimtab-crds"]),
     ("trimtab-import", &["trimtab-crds", "trimtab-schedule"]),
+    ("trimtab-backtest", &["trimtab-crds", "trimtab-scale", "trimtab-schedule"]),
     ("trimtab", &["trimtab-plan"]),
     ("trimtab-testkit", &[]),
     (

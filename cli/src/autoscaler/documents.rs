@@ -153,7 +153,7 @@ mod tests {
         );
         fails(
             "{\"observations\": [{\"total\": {\"values\": [\"1\"]}},\n{\"total\": {\"values\": [\"1\", \"x\"]}}]}",
-            "s.json:2:30: observations[1].total.values[1]: \"x\" is no quantity: write it as 250m or 3: see the reference",
+            "s.json:2:31: observations[1].total.values: \"x\" is no quantity: write it as 250m or 3: see the reference",
         );
     }
 

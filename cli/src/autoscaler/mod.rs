@@ -2,10 +2,15 @@
 //! manager's own functions; here files are read and answers put into words.
 
 pub mod args;
+mod backtest;
 mod decide;
 mod difference;
 mod documents;
 pub mod explain;
+mod page;
+mod prometheus;
+mod schedule;
+mod spec;
 pub mod why;
 
 use anyhow::Result;
@@ -16,5 +21,7 @@ use crate::{Exit, autoscaler::args::Autoscaler};
 pub async fn run(what: Autoscaler) -> Result<Exit> {
     match what {
         Autoscaler::Decide(options) => decide::run(&options),
+        Autoscaler::Schedule(options) => schedule::run(options).await,
+        Autoscaler::Backtest(options) => backtest::run(options).await,
     }
 }

@@ -6,7 +6,7 @@ use trimtab_crds::{
     CanaryLoad, DurationText, MetricSpec, MetricStage, MetricType, NextChange, PendingScale, ScaleDecision,
     ScaleHistory, ScaleMode, ScaleStage, ScaleStageName, UnknownSince,
 };
-use trimtab_schedule::{Limits, Schedules};
+use trimtab_schedule::{Limits, Problem, Schedules};
 
 use crate::bounds::{Range, limit};
 use crate::groups::after;
@@ -59,8 +59,18 @@ pub struct Decision {
 
 /// Decides how many pods a workload has.
 pub fn decide_scale(now: Timestamp, seen: &ScaleSnapshot) -> Decision {
-    let windows = Windows::of(seen.spec.behavior.as_ref(), seen.options.downscale_stabilization_seconds);
     let (schedules, problems) = Schedules::read(&seen.spec.schedules);
+    decide_scale_with(now, seen, &schedules, &problems)
+}
+
+/// The same where the schedules of the spec were read before, with their problems: for whoever decides many times by one spec.
+pub fn decide_scale_with(
+    now: Timestamp,
+    seen: &ScaleSnapshot,
+    schedules: &Schedules,
+    problems: &[Problem],
+) -> Decision {
+    let windows = Windows::of(seen.spec.behavior.as_ref(), seen.options.downscale_stabilization_seconds);
     let own = Limits { min: seen.spec.min_replicas, max: seen.spec.max_replicas };
     let effect = schedules.effect(now, own);
     let range = Range { current: seen.target.replicas, min: effect.min.replicas, max: effect.max.replicas };
