@@ -298,6 +298,8 @@ const NO_SCALE_REASONS: &[&str] = &[
     "Finding",
     "HorizontalPodAutoscaler",
     "NotIn",
+    "RawPod",
+    "RawSet",
     "Ready",
     "Running",
     "ScalingActive",
