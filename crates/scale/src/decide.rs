@@ -194,6 +194,12 @@ impl Course<'_> {
         }
         if let Some(formula) = &self.seen.spec.formula {
             let asked = formula::evaluate(formula, &self.metrics, current)?;
+            // Whatever a formula makes of what is not known, or only assumed.
+            let unknown = counting.iter().any(|stage| stage.replicas.is_none() || stage.reason == "Fallback");
+            if unknown && asked < current {
+                let message = format!("the formula asks for {asked}, but not all metrics are known");
+                return Err(Unknown::new("MetricUnknown", message));
+            }
             self.stage(ScaleStageName::Combined, asked, "Formula", format!("the formula asks for {asked}"));
             return Ok(asked);
         }
@@ -309,7 +315,9 @@ impl Course<'_> {
     fn limited(&mut self, wanted: i32) -> i32 {
         let Range { current, min, max } = self.range;
         let past = history::points(self.seen, self.now, &self.history);
-        history::record(self.now, self.seen, self.windows, &mut self.history, wanted);
+        // A release keeps what there is: that fewer seemed enough while pods came and went is no reason to have fewer later.
+        let noted = if self.seen.release.is_some() { wanted.max(current) } else { wanted };
+        history::record(self.now, self.seen, self.windows, &mut self.history, noted);
         if current == 0 {
             // Whoever waits for the first pod waits for all that the backlog needs: no limit of speed begins at nothing.
             let woken = wanted.clamp(min.min(max), max);

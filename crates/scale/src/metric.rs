@@ -2,6 +2,7 @@
 //! together.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use trimtab_crds::{
@@ -68,21 +69,27 @@ impl<'s> Setting<'s> {
         Self { now, seen, pods, tolerance, startup }
     }
 
-    /// By how much what the pods do is less than what all do, because a canary has a share. The canary's own load has no
-    /// part in it: a new revision that is slow must not look like more people.
-    fn spread(&self) -> f64 {
-        let is_ready = |pod: &PodView| pod.ready.is_some_and(|ready| ready.is == Some(true)) && !pod.deleting;
-        let own = self.pods.iter().filter(|pod| is_ready(pod)).count();
-        let canary = self.seen.pods.iter().filter(|pod| pod.canary && is_ready(pod)).count();
-        if self.seen.release.is_none() || own == 0 { 1.0 } else { (own + canary) as f64 / own as f64 }
-    }
-
     /// What a release under way makes of a number of pods: the same total, told by the size that was asked for, so that
-    /// neither surge pods nor the canary's share move it.
-    fn in_release(&self, ratio: f64, counted: usize) -> Option<(i32, &'static str, String)> {
+    /// neither surge pods nor the canary's share move it. Pods without a sample count for nothing: what the HPA assumes of
+    /// them guards against fewer pods, and there are none fewer meanwhile.
+    fn in_release(
+        &self,
+        ratio: f64,
+        samples: &BTreeMap<&str, PodSample>,
+        counted: &BTreeMap<&str, i64>,
+    ) -> Option<(i32, &'static str, String)> {
         self.seen.release.as_ref()?;
+        let window = |sample: &PodSample| after(sample.at, -SignedDuration::from_secs(sample.window_seconds.into()));
+        let began = counted.keys().filter_map(|name| samples.get(name)).map(window).min()?;
+        // A canary takes its share of what the samples would show, if it was there for all of the time that they are of. Its
+        // own load has no part in it: a new revision that is slow must not look like more people.
+        let shares = |pod: &&Arc<PodView>| {
+            let served = pod.ready.is_some_and(|ready| ready.is == Some(true) && ready.since <= began);
+            pod.canary && !pod.deleting && served
+        };
+        let canary = self.seen.pods.iter().filter(shares).count();
+        let total = ratio * (counted.len() + canary) as f64;
         let size = self.seen.target.replicas;
-        let total = ratio * counted as f64 * self.spread();
         let ratio = total / f64::from(size);
         Some(if self.tolerance.holds(ratio) { within(size) } else { beyond(ratio, whole(total)) })
     }
@@ -201,13 +208,15 @@ fn per_pod<'s>(
     stage.ratio = Some(usage.ratio.to_string());
 
     let size = setting.seen.target.replicas;
+    if let Some(asked) = setting.in_release(usage.ratio, &fresh, &values) {
+        return Ok(asked);
+    }
     let fills_unready = !groups.unready.is_empty() && usage.ratio > 1.0;
     if !fills_unready && groups.missing.is_empty() {
-        let plain = || match setting.tolerance.holds(usage.ratio) {
+        return Ok(match setting.tolerance.holds(usage.ratio) {
             true => within(size),
             false => beyond(usage.ratio, whole(usage.ratio * groups.ready as f64)),
-        };
-        return Ok(setting.in_release(usage.ratio, groups.ready).unwrap_or_else(plain));
+        });
     }
     fill(&groups, &scale, usage.ratio, &mut values, &mut stage.left_out);
     let filled = scale.usage(&values).ok_or_else(no_requests)?.ratio;
@@ -215,9 +224,6 @@ fn per_pod<'s>(
     let turned = (usage.ratio < 1.0 && filled > 1.0) || (usage.ratio > 1.0 && filled < 1.0);
     if setting.tolerance.holds(filled) {
         return Ok(within(size));
-    }
-    if let Some(asked) = setting.in_release(filled, values.len()).filter(|_| !turned) {
-        return Ok(asked);
     }
     let replicas = whole(filled * values.len() as f64);
     if turned || (filled < 1.0 && replicas > size) || (filled > 1.0 && replicas < size) {

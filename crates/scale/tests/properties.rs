@@ -1,0 +1,11 @@
+//! What holds of every decision, whatever is measured: mostly of what the HPA does not have. What the HPA has is compared with
+//! it in `hpa.rs`.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails says so")]
+
+mod properties {
+    mod loss;
+    mod memory;
+    mod release;
+    mod sizes;
+    mod world;
+}
