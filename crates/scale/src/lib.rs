@@ -18,7 +18,7 @@ mod requests;
 mod snapshot;
 mod stabilise;
 
-pub use decide::{Decision, Finding, Verdict, decide_scale, decide_scale_with};
+pub use decide::{Decision, Finding, Scheduled, Verdict, decide_scale, decide_scale_with};
 pub use history::settle;
 pub use recorded::Recorded;
 pub use snapshot::{
