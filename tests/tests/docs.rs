@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use trimtab_crds::{ConfigPolicy, Release, ReleasePlan};
+use trimtab_crds::{Autoscaler, ConfigPolicy, Release, ReleasePlan};
 
 /// The example of `docs/guides/writing-a-controller.md`: kept here so that it compiles.
 mod guide {
@@ -165,6 +165,14 @@ fn plans_in_the_documentation_can_be_read() -> Result<()> {
                             serde_json::from_value(value.clone()).with_context(|| format!("{path}:\n{document}"))?;
                         ensure!(
                             known(&value["spec"], &serde_json::to_value(&policy.spec)?),
+                            "{path}: unknown fields:\n{document}"
+                        );
+                    }
+                    Some("Autoscaler") => {
+                        let autoscaler: Autoscaler =
+                            serde_json::from_value(value.clone()).with_context(|| format!("{path}:\n{document}"))?;
+                        ensure!(
+                            known(&value["spec"], &serde_json::to_value(&autoscaler.spec)?),
                             "{path}: unknown fields:\n{document}"
                         );
                     }

@@ -160,7 +160,7 @@ impl Trial {
             .map(|(name, of, digits)| {
                 let (own, hpa) = (of(&self.own.1), self.hpa.as_ref().map(|(_, score)| of(score)));
                 let difference = match (own, hpa.flatten()) {
-                    (Some(own), Some(hpa)) if name == "replica-hours" && hpa > 0.0 => {
+                    (Some(own), Some(hpa)) if name == "replica-hours" && own != hpa && hpa > 0.0 => {
                         format!("{:+.1}%", (own / hpa - 1.0) * 100.0)
                     }
                     (Some(own), Some(hpa)) if own != hpa => format!("{:+.digits$}", own - hpa),

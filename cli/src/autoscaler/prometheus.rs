@@ -39,7 +39,7 @@ pub async fn fetch(address: &str, spec: &AutoscalerSpec, range: Range) -> Result
     }
     let (from, to, step) = (range.from.as_second(), range.to.as_second(), range.step.as_secs().max(1));
     let points = (to - from) / step + 1;
-    if points < 2 || points > MOST {
+    if !(2..=MOST).contains(&points) {
         bail!("from {} to {} is {points} samples: see --from, --to and --step", range.from, range.to);
     }
     let client = client(address)?;

@@ -186,7 +186,25 @@ mod tests {
              "priority": 1},
             {"name": "big", "start": "0 0 1 1 *", "duration": "1h", "timeZone": "UTC", "minReplicas": 30},
             {"name": "wrong", "start": "0 8 * *", "duration": "2h", "timeZone": "UTC", "replicas": 20}]);
-        check(&schedules, "2026-03-28T12:00:00Z", 36, "");
+        check(
+            &schedules,
+            "2026-03-28T12:00:00Z",
+            36,
+            "Autoscaler web · 2 to 10 replicas outside of windows\n\
+             \x20 left out  wrong, start: it has 4 of five fields: write minute hour day-of-month month day-of-week, for\n\
+             \x20           example 30 6 * * 1-5\n\
+             \x20 conflict  big, minReplicas: 30 is above the object's maxReplicas, 10: give the window its own maxReplicas\n\
+             \x20 at first  5 to 10 · at least: office; at most: its own\n\
+             \x20 until     2026-03-30 00:00 UTC, from 2026-03-28 12:00\n\
+             \n\
+             \x20 LOCAL TIME                                   UTC           WINDOW          SIZES     WHY\n\
+             \x20 Sat 2026-03-28 18:00 CET                     03-28 17:00   office closes   2 to 10   no window has a say\n\
+             \x20 Sun 2026-03-29 08:00 CEST (clocks changed)   03-29 06:00   office opens    5 to 10   at least: office; at\n\
+             \x20                                                                                      most: its own\n\
+             \x20 Sun 2026-03-29 18:00 CEST (clocks changed)   03-29 16:00   office closes\n\
+             \x20 Sun 2026-03-29 12:00 EDT                     03-29 16:00   sale opens      20        sale\n\
+             \x20 Sun 2026-03-29 14:00 EDT                     03-29 18:00   sale closes     2 to 10   no window has a say\n",
+        );
     }
 
     #[test]

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use trimtab_crds::{AutoscalerSpec, MetricSpec, MetricType, Milli, ScaleHistory, ScaleMode};
-use trimtab_scale::{Decision, Missing, Observation, Options, PodSample, ScaleSnapshot, Verdict, decide_scale_with};
+use trimtab_scale::{
+    Decision, Missing, Observation, Options, PodSample, ScaleSnapshot, Scheduled, Verdict, decide_scale_with,
+};
 use trimtab_schedule::{Limits, Problem, Schedules};
 
 use crate::demand::{Demand, Shared, Unfit, demands, metrics};
@@ -179,12 +181,38 @@ fn notes(spec: &AutoscalerSpec, demands: &[Demand]) -> Vec<String> {
     notes
 }
 
+/// What the schedules say, asked anew only when a window opens or closes.
+struct Windows {
+    read: (Schedules, Vec<Problem>),
+    said: Scheduled,
+    until: Option<Timestamp>,
+}
+
+impl Windows {
+    fn new(spec: &AutoscalerSpec, at: Timestamp) -> Self {
+        let read = Schedules::read(&spec.schedules);
+        let (said, until) = (Scheduled::read(at, &read, spec), Self::until(&read.0, at, spec));
+        Self { read, said, until }
+    }
+
+    fn until(schedules: &Schedules, at: Timestamp, spec: &AutoscalerSpec) -> Option<Timestamp> {
+        let own = Limits { min: spec.min_replicas, max: spec.max_replicas };
+        schedules.upcoming(at, Timestamp::MAX, own).next().map(|change| change.at)
+    }
+
+    fn at(&mut self, now: Timestamp, spec: &AutoscalerSpec) -> &Scheduled {
+        if self.until.is_some_and(|until| until <= now) {
+            self.said = Scheduled::read(now, &self.read, spec);
+            self.until = Self::until(&self.read.0, now, spec);
+        }
+        &self.said
+    }
+}
+
 /// What decisions see, kept from one to the next: only what changes is made anew.
 struct World {
     seen: ScaleSnapshot,
-    /// The schedules of the spec, read once.
-    schedules: Schedules,
-    problems: Vec<Problem>,
+    scheduled: Windows,
     pods: Pods,
     kinds: Vec<MetricType>,
     /// The samples of the pods that serve, and of which generation they are.
@@ -214,8 +242,13 @@ impl World {
             writer: None,
         };
         let samples = metrics.iter().map(|_| (0, BTreeMap::new())).collect();
-        let (schedules, problems) = Schedules::read(&spec.schedules);
-        Self { seen, schedules, problems, pods, kinds: metrics.iter().map(|metric| metric.type_).collect(), samples }
+        Self {
+            seen,
+            scheduled: Windows::new(spec, from),
+            pods,
+            kinds: metrics.iter().map(|metric| metric.type_).collect(),
+            samples,
+        }
     }
 
     /// Measures what the pods do.
@@ -253,7 +286,7 @@ impl World {
     /// Decides, and does what was decided.
     fn decide(&mut self, now: Timestamp) {
         let Decision { verdict, desired, history, .. } =
-            decide_scale_with(now, &self.seen, &self.schedules, &self.problems);
+            decide_scale_with(now, &self.seen, self.scheduled.at(now, &self.seen.spec));
         self.seen.history = history;
         self.seen.previous = Some(now);
         self.seen.desired = Some(desired);
@@ -261,6 +294,31 @@ impl World {
             let size = usize::try_from(to).unwrap_or_default();
             self.pods.resize(now, size, &mut self.seen.pods);
             self.seen.target = scale(size);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_schedules_say_is_the_same_as_if_they_were_asked_each_time() {
+        let spec: AutoscalerSpec = serde_json::from_value(serde_json::json!({
+            "targetRef": {"kind": "Deployment", "name": "web"}, "minReplicas": 2, "maxReplicas": 9, "schedules": [
+                {"name": "a", "start": "*/20 1-5 * * *", "duration": "15m", "timeZone": "Europe/Berlin", "minReplicas": 4},
+                {"name": "b", "start": "30 * * * *", "duration": "45m", "timeZone": "UTC", "maxReplicas": 6, "priority": 2},
+                {"name": "c", "start": "0 2 * * *", "end": "30 3 * * *", "timeZone": "Europe/Berlin", "replicas": 3},
+                {"name": "wrong", "start": "0 2 * *", "duration": "1h", "timeZone": "UTC", "replicas": 3}]
+        }))
+        .unwrap();
+        // Across the night in which clocks change.
+        let mut now: Timestamp = "2026-03-28T20:00:07Z".parse().unwrap();
+        let mut windows = Windows::new(&spec, now);
+        for _ in 0..2000 {
+            let fresh = Scheduled::read(now, &Schedules::read(&spec.schedules), &spec);
+            assert_eq!(*windows.at(now, &spec), fresh, "{now}");
+            now += SignedDuration::from_secs(37);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The model against numbers that were worked out by hand, and what holds for any load.
 
+#![allow(clippy::unwrap_used, reason = "tests say what went wrong by failing")]
+
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use serde_json::{Value, json};

@@ -3,10 +3,10 @@
 
 use jiff::{SignedDuration, Timestamp};
 use trimtab_crds::{
-    CanaryLoad, DurationText, MetricSpec, MetricStage, MetricType, NextChange, PendingScale, ScaleDecision,
-    ScaleHistory, ScaleMode, ScaleStage, ScaleStageName, UnknownSince,
+    AutoscalerSpec, CanaryLoad, DurationText, MetricSpec, MetricStage, MetricType, NextChange, PendingScale,
+    ScaleDecision, ScaleHistory, ScaleMode, ScaleStage, ScaleStageName, UnknownSince,
 };
-use trimtab_schedule::{Limits, Problem, Schedules};
+use trimtab_schedule::{Effect, Limits, Problem, Schedules};
 
 use crate::bounds::{Range, limit};
 use crate::groups::after;
@@ -59,20 +59,35 @@ pub struct Decision {
 
 /// Decides how many pods a workload has.
 pub fn decide_scale(now: Timestamp, seen: &ScaleSnapshot) -> Decision {
-    let (schedules, problems) = Schedules::read(&seen.spec.schedules);
-    decide_scale_with(now, seen, &schedules, &problems)
+    decide_scale_with(now, seen, &Scheduled::read(now, &Schedules::read(&seen.spec.schedules), &seen.spec))
 }
 
-/// The same where the schedules of the spec were read before, with their problems: for whoever decides many times by one spec.
-pub fn decide_scale_with(
-    now: Timestamp,
-    seen: &ScaleSnapshot,
-    schedules: &Schedules,
-    problems: &[Problem],
-) -> Decision {
+/// What the schedules of a spec say at a moment. It stays the same up to the next moment at which a window opens or closes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scheduled {
+    effect: Effect,
+    next: Option<NextChange>,
+    problems: String,
+}
+
+impl Scheduled {
+    /// What schedules that were read say at a moment, and what is wrong with them.
+    pub fn read(now: Timestamp, (schedules, problems): &(Schedules, Vec<Problem>), spec: &AutoscalerSpec) -> Self {
+        let own = Limits { min: spec.min_replicas, max: spec.max_replicas };
+        let next = schedules.next_change(now, own).map(|change| NextChange {
+            at: change.at,
+            reason: "Schedule".to_owned(),
+            message: format!("a schedule: {}", change.effect.because),
+        });
+        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        Self { effect: schedules.effect(now, own), next, problems: problems.join("; ") }
+    }
+}
+
+/// The same where it is known what the schedules say: for whoever decides many times by one spec.
+pub fn decide_scale_with(now: Timestamp, seen: &ScaleSnapshot, scheduled: &Scheduled) -> Decision {
     let windows = Windows::of(seen.spec.behavior.as_ref(), seen.options.downscale_stabilization_seconds);
-    let own = Limits { min: seen.spec.min_replicas, max: seen.spec.max_replicas };
-    let effect = schedules.effect(now, own);
+    let effect = &scheduled.effect;
     let range = Range { current: seen.target.replicas, min: effect.min.replicas, max: effect.max.replicas };
     let mut course = Course {
         now,
@@ -86,16 +101,10 @@ pub fn decide_scale_with(
         findings: vec![],
         next: vec![],
     };
-    if !problems.is_empty() {
-        let all: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        course.find("SchedulesValid", false, "InvalidSchedule", all.join("; "));
+    if !scheduled.problems.is_empty() {
+        course.find("SchedulesValid", false, "InvalidSchedule", scheduled.problems.clone());
     }
-    let change = schedules.next_change(now, own).map(|change| NextChange {
-        at: change.at,
-        reason: "Schedule".to_owned(),
-        message: format!("a schedule: {}", change.effect.because),
-    });
-    course.next.push(change);
+    course.next.push(scheduled.next.clone());
     let scheduled = effect.is_scheduled().then(|| effect.because.clone());
     let desired = course.size(scheduled);
     course.end(desired)

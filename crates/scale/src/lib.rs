@@ -22,7 +22,7 @@ mod snapshot;
 mod stabilise;
 mod views;
 
-pub use decide::{Decision, Finding, Verdict, decide_scale, decide_scale_with};
+pub use decide::{Decision, Finding, Scheduled, Verdict, decide_scale, decide_scale_with};
 pub use history::settle;
 pub use reconcile::{Seen, conclude, reconcile, snapshot};
 pub use recorded::Recorded;

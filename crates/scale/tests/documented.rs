@@ -1,5 +1,7 @@
 //! The format of snapshots as it is documented: its example is read whole and decided, and every field has a row.
 
+#![allow(clippy::unwrap_used, reason = "tests say what went wrong by failing")]
+
 use serde_json::Value;
 use trimtab_scale::{Recorded, Verdict};
 
