@@ -172,7 +172,7 @@ mod tests {
              \x20 RateLimited   4      4 is wanted, of 2 [DesiredWithinRange]\n\
              \x20 Bounded       4      between 1 and 10 [DesiredWithinRange]\n\
              \n\
-             \x20 result    2 to 4 pods: recent recommendations agree\n\
+             \x20 result    2 to 4 pods: cpu asks for 4\n\
              \x20 next      only when what is measured changes\n\
              \x20 to do     spec.replicas of Deployment web is set to 4\n"
         );
