@@ -2,10 +2,8 @@
 //! it in `hpa.rs`.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails says so")]
 
-mod properties {
-    mod loss;
-    mod memory;
-    mod release;
-    mod sizes;
-    mod world;
-}
+mod loss;
+mod memory;
+mod release;
+mod sizes;
+mod world;
