@@ -15,12 +15,14 @@ mod next;
 mod ratio;
 mod recorded;
 mod requests;
+mod scheduled;
 mod snapshot;
 mod stabilise;
 
-pub use decide::{Decision, Finding, Scheduled, Verdict, decide_scale, decide_scale_with};
+pub use decide::{Decision, Finding, Verdict, decide_scale, decide_scale_with};
 pub use history::settle;
 pub use recorded::Recorded;
+pub use scheduled::Scheduled;
 pub use snapshot::{
     ContainerView, ForecastView, Missing, Observation, Options, Phase, PodSample, PodView, Readiness, ReleaseView,
     ScaleSnapshot, TargetView,
