@@ -67,7 +67,7 @@ pub struct Backtest {
     /// What was measured: a CSV file with the header time,METRIC,…; - is standard input
     #[arg(long, value_name = "FILE", required_unless_present = "prometheus")]
     pub metrics: Option<PathBuf>,
-    /// Ask this server for the autoscaler's Prometheus metrics: http://prometheus.monitoring:9090
+    /// Ask the server at this address for the autoscaler's Prometheus metrics
     #[arg(long, value_name = "URL", conflicts_with = "metrics", requires = "from", requires = "to")]
     pub prometheus: Option<String>,
     /// When it begins; with the first row if left out

@@ -166,6 +166,9 @@ impl Trial {
                     (Some(own), Some(hpa)) if own != hpa => format!("{:+.digits$}", own - hpa),
                     _ => String::new(),
                 };
+                // What rounds to nothing is none.
+                let says = difference.contains(|c: char| ('1'..='9').contains(&c));
+                let difference = if says { difference } else { String::new() };
                 let hpa = hpa.map_or(String::new(), |hpa| told(hpa, digits));
                 [name.to_owned(), told(own, digits), hpa, difference]
             })

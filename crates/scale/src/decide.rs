@@ -3,17 +3,17 @@
 
 use jiff::{SignedDuration, Timestamp};
 use trimtab_crds::{
-    AutoscalerSpec, CanaryLoad, DurationText, MetricSpec, MetricStage, MetricType, NextChange, PendingScale,
-    ScaleDecision, ScaleHistory, ScaleMode, ScaleStage, ScaleStageName, UnknownSince,
+    CanaryLoad, DurationText, MetricSpec, MetricStage, MetricType, NextChange, PendingScale, ScaleDecision,
+    ScaleHistory, ScaleMode, ScaleStage, ScaleStageName, UnknownSince,
 };
-use trimtab_schedule::{Effect, Limits, Problem, Schedules};
+use trimtab_schedule::Schedules;
 
 use crate::bounds::{Range, limit};
 use crate::groups::after;
 use crate::metric::{Setting, Unknown, asked_by, canary_ratio, stage};
 use crate::next::{Held, earliest, limit_ends, window_ends};
 use crate::stabilise::{Windows, stabilise};
-use crate::{ScaleSnapshot, formula, history};
+use crate::{ScaleSnapshot, Scheduled, formula, history};
 
 /// For how long nothing must have been active before a workload goes to sleep, if the spec does not say it.
 const COOL_DOWN: SignedDuration = SignedDuration::from_mins(5);
@@ -60,28 +60,6 @@ pub struct Decision {
 /// Decides how many pods a workload has.
 pub fn decide_scale(now: Timestamp, seen: &ScaleSnapshot) -> Decision {
     decide_scale_with(now, seen, &Scheduled::read(now, &Schedules::read(&seen.spec.schedules), &seen.spec))
-}
-
-/// What the schedules of a spec say at a moment. It stays the same up to the next moment at which a window opens or closes.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Scheduled {
-    effect: Effect,
-    next: Option<NextChange>,
-    problems: String,
-}
-
-impl Scheduled {
-    /// What schedules that were read say at a moment, and what is wrong with them.
-    pub fn read(now: Timestamp, (schedules, problems): &(Schedules, Vec<Problem>), spec: &AutoscalerSpec) -> Self {
-        let own = Limits { min: spec.min_replicas, max: spec.max_replicas };
-        let next = schedules.next_change(now, own).map(|change| NextChange {
-            at: change.at,
-            reason: "Schedule".to_owned(),
-            message: format!("a schedule: {}", change.effect.because),
-        });
-        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        Self { effect: schedules.effect(now, own), next, problems: problems.join("; ") }
-    }
 }
 
 /// The same where it is known what the schedules say: for whoever decides many times by one spec.

@@ -18,14 +18,16 @@ mod ratio;
 mod reconcile;
 mod recorded;
 mod requests;
+mod scheduled;
 mod snapshot;
 mod stabilise;
 mod views;
 
-pub use decide::{Decision, Finding, Scheduled, Verdict, decide_scale, decide_scale_with};
+pub use decide::{Decision, Finding, Verdict, decide_scale, decide_scale_with};
 pub use history::settle;
 pub use reconcile::{Seen, conclude, reconcile, snapshot};
 pub use recorded::Recorded;
+pub use scheduled::Scheduled;
 pub use snapshot::{
     ContainerView, ForecastView, Missing, Observation, Options, Phase, PodSample, PodView, Readiness, ReleaseView,
     ScaleSnapshot, TargetView,
