@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use serde_json::Value;
 use trimtab_testkit::eventually;
-use trimtab_tests::{App, Feed, Shape, Sizes, with_app};
+use trimtab_tests::{App, Feed, ManagerProcess, Shape, Sizes, with_app};
 
 const PATIENCE: Duration = Duration::from_secs(90);
 const ONLY: &str = "--controllers=scale";
@@ -175,7 +175,11 @@ async fn what_else_scales_the_target_is_named_and_left_alone() {
 async fn recommending_writes_nothing_but_the_status() {
     with_app("scale-recommend", unplanned(3), |app| async move {
         let feed = Feed::start("500").await?;
-        let _manager = app.manager_with(None, &[ONLY])?;
+        let limited = format!("--namespaces={}", app.namespace());
+        // The same address for both: metrics are served beside the rest.
+        let (admin, metrics) = ("--admin-addr=127.0.0.1:0", "--metrics-addr=127.0.0.1:0");
+        let flags = [ONLY, "--leader-elect=false", admin, metrics, &limited];
+        let manager = ManagerProcess::with_arguments(app.kubeconfig(), app.namespace(), None, &flags)?;
         let sizes = Sizes::watch(app.api(), "web");
         app.apply(&yaml(&feed, "maxReplicas: 20\nmode: Recommend")).await?;
         wait_reason(&app, "Ready", "Recommending").await?;
@@ -183,6 +187,12 @@ async fn recommending_writes_nothing_but_the_status() {
         ensure!(sizes.seen() == [3], "sizes: {:?}", sizes.seen());
         let status = status(&app).await?;
         ensure!(status["desiredReplicas"] == 6, "the HPA's rule allows double: {status}");
+        let (_, metrics) = manager.get("/metrics").await?;
+        for (name, value) in [("desired_replicas", 6), ("current_replicas", 3), ("ready", 1)] {
+            let labels = format!("{{namespace=\"{}\",name=\"web\"}}", app.namespace());
+            let line = format!("trimtab_autoscaler_{name}{labels} {value}");
+            ensure!(metrics.contains(&line), "{line} is not among the metrics: {metrics}");
+        }
         Ok(())
     })
     .await;
@@ -274,6 +284,68 @@ async fn what_many_ask_is_measured_once() {
         let seconds = usize::try_from(started.elapsed().as_secs())? + 2;
         ensure!(feed.asked() <= 2 * seconds, "{} questions in {seconds} s", feed.asked());
         Ok(())
+    })
+    .await;
+}
+
+/// A server that does not answer is unknown to those that ask it, and nobody else waits for it.
+#[tokio::test]
+async fn a_server_that_hangs_delays_only_its_own() {
+    with_app("scale-slow", unplanned(1), |app| async move {
+        let (quick, slow) = (Feed::start("200").await?, Feed::start("slow").await?);
+        let _manager = app.manager_with(None, &[ONLY])?;
+        app.apply(&yaml(&quick, "maxReplicas: 9")).await?;
+        let other =
+            yaml(&slow, "maxReplicas: 9\nmode: Recommend").replace("metadata: {name: web}", "metadata: {name: slow}");
+        app.apply(&other).await?;
+        wait_size(&app, 4).await?;
+        quick.set("300");
+        wait_size(&app, 6).await?;
+        eventually("the other one to say so", PATIENCE, async || {
+            let text =
+                app.kubectl(&["get", "autoscaler/slow", "-o", "jsonpath={.status.decision.metrics[0].reason}"]).await?;
+            // It asks anew each second, and no answer takes longer than that.
+            ensure!(text == "NotAsked" || text == "Unreachable", "it says {text:?}");
+            Ok(Some(()))
+        })
+        .await
+    })
+    .await;
+}
+
+const WIDGETS: &str = r#"
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: widgets.tests.trimtab.dev}
+spec:
+  group: tests.trimtab.dev
+  names: {kind: Widget, plural: widgets}
+  scope: Namespaced
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    subresources: {status: {}, scale: {specReplicasPath: .spec.replicas, statusReplicasPath: .status.replicas, labelSelectorPath: .status.selector}}
+    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+"#;
+
+#[tokio::test]
+async fn anything_with_a_scale_can_be_a_target() {
+    with_app("scale-custom", unplanned(1), |app| async move {
+        app.apply(WIDGETS).await?;
+        app.kubectl(&["wait", "--for=condition=Established", "crd/widgets.tests.trimtab.dev", "--timeout=60s"]).await?;
+        let widget = "apiVersion: tests.trimtab.dev/v1\nkind: Widget\nmetadata: {name: web}\nspec: {replicas: 2}\n";
+        eventually("a widget", PATIENCE, async || Ok(app.apply(widget).await.ok())).await?;
+        let feed = Feed::start("250").await?;
+        let _manager = app.manager_with(None, &[ONLY])?;
+        let custom = "targetRef: {apiVersion: tests.trimtab.dev/v1, kind: Widget, name: web}";
+        app.apply(&yaml(&feed, "maxReplicas: 9").replace("targetRef: {kind: Deployment, name: web}", custom)).await?;
+        eventually("5 replicas", PATIENCE, async || {
+            let size = app.kubectl(&["get", "widget/web", "-o", "jsonpath={.spec.replicas}"]).await?;
+            ensure!(size == "5", "{size} replicas; {}", status(&app).await?["message"]);
+            Ok(Some(()))
+        })
+        .await
     })
     .await;
 }

@@ -3,6 +3,7 @@
 
 pub mod args;
 mod discovery;
+mod gauges;
 mod lists;
 mod metrics;
 mod prometheus;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use trimtab::{Controller, Permission, Selector, Store, Watches};
-use trimtab_crds::{AutoscalerStatus, MetricSelector, ScaleTargetRef, names};
+use trimtab_crds::{AutoscalerStatus, MetricSelector, ScaleMode, ScaleTargetRef, names};
 use trimtab_plan::{Answer, Answers, Kind, Meta, ObjectRef, Outcome, Plan, StatusWrite};
 use trimtab_reload::LabelSelector;
 use trimtab_scale::questions::FoundScale;
@@ -70,6 +71,8 @@ impl Scaling {
             .index("namespace", |one| vec![one.metadata.namespace.clone()])
             .wakes(|one| vec![one.metadata.object(names::AUTOSCALER)])
             .store();
+        let gauges = gauges::Gauges(autoscalers.clone());
+        watches.metrics().with_registry(|registry| registry.register_collector(Box::new(gauges)));
         let scaling = autoscalers.clone();
         let deployments = watches
             .watch::<ScaledDeployment>(Selector::default())
@@ -178,10 +181,11 @@ fn release(plans: &[Arc<GuardView>]) -> Option<ReleaseView> {
     plans.iter().find_map(running)
 }
 
-/// What else scales the target: every HorizontalPodAutoscaler, and autoscalers that were there first.
+/// What else scales the target: every HorizontalPodAutoscaler, and autoscalers that were there first and write.
 fn others(me: &AutoscalerView, hpas: &[Arc<HpaView>], autoscalers: &[Arc<AutoscalerView>]) -> Vec<String> {
     let age = |one: &AutoscalerView| (one.metadata.creation_timestamp, one.metadata.name.clone());
-    let first = autoscalers.iter().filter(|one| one.metadata.uid != me.metadata.uid && age(one) < age(me));
+    let writes = |one: &&Arc<AutoscalerView>| one.spec.mode == ScaleMode::Auto && one.metadata.uid != me.metadata.uid;
+    let first = autoscalers.iter().filter(writes).filter(|one| age(one) < age(me));
     let mut all: Vec<String> = hpas.iter().map(|hpa| hpa.called()).collect();
     all.extend(first.map(|one| format!("Autoscaler {}", one.metadata.name)));
     all.sort();

@@ -22,8 +22,9 @@ use crate::{
     decide_scale, settle,
 };
 
-/// How long a decision waits for answers that are late; then it goes on without them.
-const GRACE: SignedDuration = SignedDuration::from_secs(1);
+/// How long a decision waits for answers that are late; then it goes on without them. Never longer than half a step, or a
+/// server that is slower than the steps would keep it from being made at all.
+const GRACE_MS: i64 = 1000;
 /// How often a status is written that says nothing new but other measurements.
 const REFRESH: SignedDuration = SignedDuration::from_secs(60);
 /// How often the future is looked at.
@@ -146,7 +147,8 @@ impl Seen {
             plan.asks.push(ask);
         }
         let forecast = self.forecast(now, plan);
-        let until = beat.start(step).checked_add(GRACE).unwrap_or(now);
+        let grace = SignedDuration::from_millis(GRACE_MS.min(self.interval_ms().max(1000) / 2));
+        let until = beat.start(step).checked_add(grace).unwrap_or(now);
         if late && now < until {
             plan.wake_by(until);
             return None;

@@ -53,6 +53,11 @@ impl<K: Key> Watches<K> {
         Self { registry, queue, watching: vec![], informers: vec![] }
     }
 
+    /// The metrics of the process, for those that a controller has itself.
+    pub fn metrics(&self) -> &Metrics {
+        &self.registry.metrics
+    }
+
     /// Watches a kind, as far as `T` projects it.
     pub fn watch<T: Watched>(&mut self, selector: Selector) -> Watch<'_, K, T> {
         let source = self.registry.source::<T>(selector);
