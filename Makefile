@@ -25,7 +25,7 @@ help: ## List what can be made
 	@echo "  YES=1                       install the packages of real nodes without asking"
 	@echo "  KEEP=1                      leave the demo's cluster up"
 	@echo "  ARGS='--test release'       what else to tell cargo test"
-	@echo "  ARGS='releases idle'        which parts of the benchmark to run: releases, idle, reloads, autoscalers, framework"
+	@echo "  ARGS='releases idle'        which parts of the benchmark to run: releases, idle, reloads, autoscalers, hpa, framework"
 
 need-cargo:
 	@command -v $(CARGO) >/dev/null 2>&1 || { echo "cargo is missing: install Rust from https://rustup.rs" >&2; exit 1; }

@@ -2,6 +2,7 @@
 //! killed, an account whose requests are counted, and watchers that judge the state of the world. No test lives here, and nothing here knows how a release is decided.
 
 mod account;
+mod adapter;
 mod app;
 mod autoscaled;
 mod configured;
@@ -11,8 +12,9 @@ mod reloads;
 mod watcher;
 
 pub use account::{Account, Requests};
+pub use adapter::Adapter;
 pub use app::{App, Shape};
-pub use autoscaled::{Feed, Sizes};
+pub use autoscaled::{Feed, Rush, Sizes};
 pub use configured::Configured;
 pub use fleet::{Fleet, is_stable};
 pub use manager::ManagerProcess;
