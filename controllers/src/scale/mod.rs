@@ -287,7 +287,7 @@ impl Controller for Scaling {
                 let hpas = self.hpas.by_index("target", &target_id);
                 others(&autoscaler, &hpas, &self.autoscalers.by_index("target", &target_id))
             },
-            neighbours: self.autoscalers.by_index("namespace", &key.namespace).len(),
+            neighbours: self.autoscalers.count_by_index("namespace", &key.namespace),
             autoscaler,
             kind,
             target,

@@ -1,6 +1,7 @@
 //! Answers to what decisions ask: scales, metrics and forecasts, each from its own server. Not what follows from them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -53,7 +54,12 @@ impl Sources {
             },
             METRIC => match MetricQuestion::deserialize(&input) {
                 Ok(question) => {
-                    let found = self.metric(reader, &question).await;
+                    let patience = Duration::from_millis(u64::try_from(question.patience_ms).unwrap_or(0));
+                    let found = tokio::time::timeout(patience, self.metric(reader, &question)).await;
+                    let found = found.unwrap_or_else(|_| {
+                        let message = format!("no answer within {} ms", question.patience_ms);
+                        Arc::new(missing(Missing::Unreachable, message))
+                    });
                     serde_json::to_value(&*found).map_or_else(|e| Answer::Failed(e.to_string()), Answer::Object)
                 }
                 Err(error) => Answer::Failed(error.to_string()),
