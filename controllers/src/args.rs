@@ -46,6 +46,11 @@ pub struct Args {
     #[arg(long, value_delimiter = ',', value_name = "A,B")]
     pub namespaces: Vec<String>,
 
+    /// Read Secrets, and copy those that pods of managed workloads read. Switched off, no Secret is read or written at all, and
+    /// workloads that need one are told so.
+    #[arg(long, default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
+    pub secrets: bool,
+
     /// How logs are written: text or json. By default text on a terminal, else JSON.
     #[arg(long, default_value = "", value_name = "FORMAT")]
     pub log_format: String,
