@@ -4,6 +4,7 @@
 pub mod args;
 mod discovery;
 mod gauges;
+mod grant;
 mod lists;
 mod metrics;
 mod prometheus;

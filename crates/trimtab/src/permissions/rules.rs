@@ -38,6 +38,12 @@ impl Grants {
         Self(self.0.difference(&other.0).copied().collect())
     }
 
+    /// What is in either.
+    #[must_use]
+    pub fn with(&self, other: &Self) -> Self {
+        Self(self.0.union(&other.0).copied().collect())
+    }
+
     /// Whether nothing is granted.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
