@@ -92,6 +92,12 @@ impl Grants {
     }
 }
 
+impl FromIterator<(&'static str, &'static str, &'static str)> for Grants {
+    fn from_iter<I: IntoIterator<Item = (&'static str, &'static str, &'static str)>>(single: I) -> Self {
+        Self(single.into_iter().collect())
+    }
+}
+
 fn owned(texts: Vec<&str>) -> Vec<String> {
     texts.into_iter().map(str::to_owned).collect()
 }
