@@ -1,6 +1,8 @@
 //! What the manager needs to be allowed, by controller and by what is switched on: derived from what the controllers declare
 //! and watch, so that no role is written by hand. Not granted here: the chart does that, or whoever applies a printed role.
 
+pub mod why;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -45,7 +45,7 @@ impl fmt::Display for Grant<'_> {
         let Self { group, resource, verbs, value } = self;
         write!(
             f,
-            "grant it to the manager by a rule with apiGroups: [{group}], resources: [{resource}], verbs: [{verbs}]; with the \
+            "grant it by a rule with apiGroups: [{group}], resources: [{resource}], verbs: [{verbs}]; with the \
              chart by {value}"
         )
     }
@@ -64,7 +64,7 @@ mod tests {
         );
         assert_eq!(
             grant.explain("x could not be read: 403 Forbidden: no".to_owned()),
-            "x could not be read: 403 Forbidden: no: grant it to the manager by a rule with apiGroups: [custom.metrics.k8s.io], \
+            "x could not be read: 403 Forbidden: no: grant it by a rule with apiGroups: [custom.metrics.k8s.io], \
              resources: [pods/rps], verbs: [get]; with the chart by autoscaler.customMetrics: [pods/rps]"
         );
         assert!(Grant::scale("example.com", "queues").to_string().contains("[queues/scale], verbs: [get, patch]"));
