@@ -48,14 +48,16 @@ bench: need-cargo need-go ## Measure, on a cluster with simulated nodes
 	@$(CARGO) build --release --workspace --bins --examples
 	@exec $(RELEASE_BIN)/with-cluster --nodes simulated -- $(RELEASE_BIN)/bench $(ARGS)
 
-generate: need-cargo ## Write the files that are made from the code (crds/*.yaml)
+generate: need-cargo ## Write the files that are made from the code: crds/*.yaml, the chart's permissions
 	@$(CARGO) run -q -p trimtab-crds --bin generate
+	@$(CARGO) run -q -p trimtab-controllers --bin generate-permissions
 
 check: need-cargo ## Formatting, lints, documentation, generated files, licences
 	$(CARGO) fmt --all -- --check
 	$(CARGO) clippy -q --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc -q --workspace --no-deps --document-private-items
 	$(CARGO) run -q -p trimtab-crds --bin generate -- --check
+	$(CARGO) run -q -p trimtab-controllers --bin generate-permissions -- --check
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check bans licenses sources; \
 	else echo "cargo-deny is not installed, licences and bans are not checked: cargo install cargo-deny"; fi
 

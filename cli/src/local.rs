@@ -82,7 +82,14 @@ fn list() -> Result<()> {
 async fn build(nodes: &str, with: Vec<Extra>) -> Result<()> {
     let (nodes, why) = settle(nodes).await?;
     tell(&format!("parts for {nodes} nodes: {why}"));
-    let options = ClusterOptions { name: "build".to_owned(), nodes, node_count: 1, sample_images: false, with };
+    let options = ClusterOptions {
+        name: "build".to_owned(),
+        nodes,
+        node_count: 1,
+        sample_images: false,
+        with,
+        ..Default::default()
+    };
     Cluster::start(options).await?.down().await?;
     tell("all parts are built and work");
     Ok(())

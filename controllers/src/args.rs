@@ -2,13 +2,19 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use clap::{ArgAction, Parser};
+use clap::{ArgAction, Parser, Subcommand};
 use trimtab::{ManagerOptions, lease};
+
+use crate::permissions::{self, Place, Wanted};
 
 /// The controllers of Trimtab in one process.
 #[derive(Debug, Parser)]
-#[command(name = "trimtab-manager", version)]
+#[command(name = "trimtab-manager", version, args_conflicts_with_subcommands = true)]
 pub struct Args {
+    /// What to do other than to run the controllers.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// The controllers to run.
     #[arg(long, value_delimiter = ',', default_value = "release,config,reload,scale", value_name = "A,B")]
     pub controllers: Vec<String>,
@@ -46,6 +52,11 @@ pub struct Args {
     #[arg(long, value_delimiter = ',', value_name = "A,B")]
     pub namespaces: Vec<String>,
 
+    /// Read Secrets, and copy those that pods of managed workloads read. Switched off, no Secret is read or written at all, and
+    /// workloads that need one are told so.
+    #[arg(long, default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
+    pub secrets: bool,
+
     /// How logs are written: text or json. By default text on a terminal, else JSON.
     #[arg(long, default_value = "", value_name = "FORMAT")]
     pub log_format: String,
@@ -61,6 +72,79 @@ pub struct Args {
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc here would become the text of the first group of flags")]
     pub scale: crate::scale::args::ScaleArgs,
+}
+
+/// What the program does other than to run the controllers.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Print the roles that a manager needs, to apply them where no chart does.
+    Permissions(PermissionsArgs),
+}
+
+/// What `permissions` is told.
+#[derive(Debug, clap::Args)]
+pub struct PermissionsArgs {
+    /// The controllers that run.
+    #[arg(long, value_delimiter = ',', default_value = "release,config,reload,scale", value_name = "A,B")]
+    pub controllers: Vec<String>,
+
+    /// Whether Secrets are read.
+    #[arg(long, default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
+    pub secrets: bool,
+
+    /// The namespaces that it works in; all if there are none.
+    #[arg(long, value_delimiter = ',', value_name = "A,B")]
+    pub namespaces: Vec<String>,
+
+    /// The namespace that it runs in.
+    #[arg(long, default_value = "trimtab", value_name = "NAMESPACE")]
+    pub namespace: String,
+
+    /// Name of its ServiceAccount and of the roles.
+    #[arg(long, default_value = "trimtab-manager", value_name = "NAME")]
+    pub name: String,
+
+    /// Name of its lease.
+    #[arg(long, default_value = "trimtab-manager", value_name = "NAME")]
+    pub lease_name: String,
+
+    /// It reloads pods by signals and looks at their files: it may run programs in them.
+    #[arg(long)]
+    pub exec: bool,
+
+    /// There are Rollouts of Argo Rollouts.
+    #[arg(long)]
+    pub rollouts: bool,
+
+    /// It runs with --namespace-selector.
+    #[arg(long)]
+    pub namespace_selector: bool,
+}
+
+impl PermissionsArgs {
+    /// The roles, as YAML.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such controller.
+    pub fn print(&self) -> anyhow::Result<String> {
+        let options = [
+            (self.exec, permissions::EXEC_OPTION),
+            (self.rollouts, permissions::ROLLOUTS),
+            (self.namespace_selector, permissions::NAMESPACE_SELECTOR),
+        ];
+        let options = options.into_iter().filter_map(|(on, name)| on.then_some(name)).collect();
+        let wanted = Wanted { controllers: self.controllers.clone(), secrets: self.secrets, options };
+        let place = Place {
+            name: self.name.clone(),
+            namespace: self.namespace.clone(),
+            namespaces: self.namespaces.clone(),
+            lease_name: self.lease_name.clone(),
+        };
+        let documents = permissions::manifests(&wanted, &place)?;
+        let yaml = documents.iter().map(|one| Ok(format!("---\n{}", serde_saphyr::to_string(one)?)));
+        yaml.collect()
+    }
 }
 
 /// An address to listen at, if any.

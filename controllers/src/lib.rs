@@ -4,6 +4,7 @@
 pub mod args;
 pub mod digest_key;
 pub mod manager;
+pub mod permissions;
 pub mod reload;
 pub mod rollout;
 pub mod scale;

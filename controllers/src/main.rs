@@ -4,10 +4,17 @@ use std::io::IsTerminal;
 
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
-use trimtab_controllers::{args::Args, manager};
+use trimtab_controllers::{
+    args::{Args, Command},
+    manager,
+};
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
+    if let Some(Command::Permissions(asked)) = &args.command {
+        print!("{}", asked.print()?);
+        return Ok(());
+    }
     let level = || EnvFilter::new(args.log_level.as_deref().unwrap_or("info"));
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| level());
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);

@@ -1,5 +1,5 @@
 //! What the tests of the workspace share: a namespace with an application or a fleet of them, a manager process that can be
-//! killed, an account whose requests are counted, and watchers that judge the state of the world. No test lives here, and nothing here knows how a release is decided.
+//! killed and has no more rights than it needs, an account whose requests are counted, and watchers that judge the state of the world. No test lives here, and nothing here knows how a release is decided.
 
 mod account;
 mod adapter;
@@ -9,6 +9,7 @@ mod configured;
 mod fleet;
 mod manager;
 mod reloads;
+pub mod rights;
 mod watcher;
 
 pub use account::{Account, Requests};

@@ -21,6 +21,8 @@ use crate::binary;
 pub struct ManagerProcess {
     child: Child,
     log: PathBuf,
+    /// Goes with it.
+    kubeconfig: Option<PathBuf>,
 }
 
 impl ManagerProcess {
@@ -30,13 +32,27 @@ impl ManagerProcess {
     ///
     /// If the binary is not built.
     pub fn start(kubeconfig: &Path, namespace: &str, fault: Option<&str>, extra: &[&str]) -> Result<Self> {
-        let limited = format!("--namespaces={namespace}");
-        let mut arguments = vec![limited.as_str(), "--admin-addr=127.0.0.1:0", "--metrics-addr=0"];
-        if !extra.iter().any(|argument| argument.starts_with("--leader-elect")) {
-            arguments.push("--leader-elect=false");
-        }
-        arguments.extend(extra);
+        let arguments = Self::arguments(namespace, extra);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         Self::with_arguments(kubeconfig, namespace, fault, &arguments)
+    }
+
+    /// The arguments of one for a namespace.
+    pub fn arguments(namespace: &str, extra: &[&str]) -> Vec<String> {
+        let mut arguments =
+            vec![format!("--namespaces={namespace}"), "--admin-addr=127.0.0.1:0".into(), "--metrics-addr=0".into()];
+        if !extra.iter().any(|argument| argument.starts_with("--leader-elect")) {
+            arguments.push("--leader-elect=false".into());
+        }
+        arguments.extend(extra.iter().map(|argument| (*argument).to_owned()));
+        arguments
+    }
+
+    /// The same; this file is removed with it.
+    #[must_use]
+    pub fn removing(mut self, kubeconfig: PathBuf) -> Self {
+        self.kubeconfig = Some(kubeconfig);
+        self
     }
 
     /// Starts one with exactly these arguments; `label` is part of its log's name.
@@ -58,7 +74,7 @@ impl ManagerProcess {
             .stderr(File::create(&log)?)
             .spawn()
             .context("the manager does not start")?;
-        Ok(Self { child, log })
+        Ok(Self { child, log, kubeconfig: None })
     }
 
     /// The process id.
@@ -153,6 +169,9 @@ impl Drop for ManagerProcess {
         // Already ended is as good as killed.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if let Some(kubeconfig) = &self.kubeconfig {
+            let _ = std::fs::remove_file(kubeconfig);
+        }
         if !std::thread::panicking() {
             let _ = std::fs::remove_file(&self.log);
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use serde_json::Value;
 use trimtab_testkit::eventually;
-use trimtab_tests::{App, Feed, ManagerProcess, Rush, Shape, Sizes, with_app};
+use trimtab_tests::{App, Feed, Rush, Shape, Sizes, with_app};
 
 const PATIENCE: Duration = Duration::from_secs(90);
 const ONLY: &str = "--controllers=scale";
@@ -179,7 +179,7 @@ async fn recommending_writes_nothing_but_the_status() {
         // The same address for both: metrics are served beside the rest.
         let (admin, metrics) = ("--admin-addr=127.0.0.1:0", "--metrics-addr=127.0.0.1:0");
         let flags = [ONLY, "--leader-elect=false", admin, metrics, &limited];
-        let manager = ManagerProcess::with_arguments(app.kubeconfig(), app.namespace(), None, &flags)?;
+        let manager = app.manager_exactly(None, &flags)?;
         let sizes = Sizes::watch(app.api(), "web");
         app.apply(&yaml(&feed, "maxReplicas: 20\nmode: Recommend")).await?;
         wait_reason(&app, "Ready", "Recommending").await?;

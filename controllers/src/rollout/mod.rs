@@ -40,6 +40,8 @@ pub struct Options {
     pub quiet_period: Duration,
     /// The key under which digests of Secrets are made.
     pub digest_key: DigestKey,
+    /// Whether Secrets are read and copied.
+    pub secrets: bool,
 }
 
 impl Rollout {
@@ -76,7 +78,7 @@ impl Rollout {
             .wakes(|release| vec![Workload::of_release(release)])
             .store();
         let readers = deployments.clone();
-        let sources = Sources::new(watches, move |source| {
+        let sources = Sources::new(watches, options.secrets, move |source| {
             let found = readers.by_index("source", source);
             found.iter().map(|d| Workload::new(&d.metadata.namespace, &d.metadata.name)).collect()
         });
@@ -157,20 +159,19 @@ impl Controller for Rollout {
     type Snapshot = Snapshot;
     type Status = Option<ReleasePlanStatus>;
 
-    fn permissions() -> Vec<Permission> {
-        vec![
+    fn permissions(&self) -> Vec<Permission> {
+        let mut needed = vec![
             Permission { group: "apps", resource: "deployments", verbs: &["patch"] },
             Permission { group: "apps", resource: "replicasets", verbs: &["create", "patch", "delete"] },
-            // Copies of what pods read, one for each revision.
-            Permission { group: "", resource: "configmaps", verbs: &["create", "patch", "delete"] },
-            Permission { group: "", resource: "secrets", verbs: &["create", "patch", "delete"] },
-            Permission { group: names::GROUP, resource: "releases", verbs: &["get", "create", "delete"] },
+            Permission { group: names::GROUP, resource: "releases", verbs: &["create", "delete"] },
             Permission { group: names::GROUP, resource: "releases/status", verbs: &["patch"] },
             Permission { group: names::GROUP, resource: "releaseplans/status", verbs: &["patch"] },
             // To set blockOwnerDeletion on what a plan or a Deployment owns.
             Permission { group: names::GROUP, resource: "releaseplans/finalizers", verbs: &["update"] },
             Permission { group: "apps", resource: "deployments/finalizers", verbs: &["update"] },
-        ]
+        ];
+        needed.extend(sources::copying(self.options.secrets));
+        needed
     }
 
     fn gather(&self, key: &Workload, answers: &Answers) -> Option<Snapshot> {

@@ -15,6 +15,7 @@ use trimtab_scale::questions::{
 use trimtab_scale::{ForecastView, Missing, Observation};
 
 use super::discovery::Discovery;
+use super::grant::Grant;
 use super::metrics::{self, missing};
 use super::prometheus::Servers;
 use super::shared::Shared;
@@ -85,6 +86,9 @@ impl Sources {
         let path = format!("{}/{}/scale", served.path(&question.namespace), Reader::encoded(&target.name));
         let scale = match reader.get_path(&path).await {
             Answer::Object(scale) => scale,
+            Answer::Failed(why) => {
+                return Answer::Failed(Grant::scale(&served.group, &served.plural).explain(why));
+            }
             other => return other,
         };
         let int = |value: &Value| value.as_i64().and_then(|value| i32::try_from(value).ok()).unwrap_or_default();

@@ -136,6 +136,11 @@ impl Cluster {
         prometheus::query(url.trim_start_matches("http://"), promql).await
     }
 
+    /// The audit log of a cluster that was started strict: a JSON object a line, one for each request of a ServiceAccount.
+    pub fn audit_log(&self) -> Option<PathBuf> {
+        self.dir.as_ref().map(|dir| dir.join(control_plane::AUDIT_LOG)).filter(|log| log.exists())
+    }
+
     /// A client with the administrator's rights.
     pub async fn client(&self) -> Result<kube::Client> {
         client(&self.kubeconfig).await
@@ -257,6 +262,7 @@ async fn boot_once(o: &ClusterOptions, dir: &Path, attached: bool, assets: &Asse
         Nodes::Real => real::plan(o, assets, dir, &authority)?,
     };
     control_plane::write_identities(dir, &place, &authority)?;
+    control_plane::write_policies(dir, &place)?;
     let mut extras = Extras { kubelets, ..Default::default() };
     if let Some(kubelets) = &extras.kubelets {
         if o.with.contains(&Extra::Metrics) {
@@ -325,6 +331,7 @@ fn loopback(o: &ClusterOptions, dir: &Path) -> Result<Place> {
         service_ip: "10.96.0.1".into(),
         real: false,
         aggregates: o.with.contains(&Extra::Metrics),
+        strict: o.strict,
     };
     place.port = place.free_port(6443)?;
     Ok(place)

@@ -10,6 +10,7 @@ use futures::{FutureExt, future};
 use kube::{Client, Config};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use trimtab_plan::Kind;
 
 use crate::admin::{Addresses, Admin, CannotListen, Checks, Servers};
 use crate::apply::{Applier, Process, Told};
@@ -168,20 +169,20 @@ impl Manager {
     pub fn permissions(&self) -> Vec<Permission> {
         let mut all: Vec<Permission> =
             self.controllers.iter().flat_map(|controller| controller.permissions()).collect();
-        let read = &["get", "list", "watch"];
-        let watched = kinds(&self.registry.informers).into_iter();
-        all.extend(watched.map(|kind| Permission { group: kind.group, resource: kind.plural, verbs: read }));
+        all.extend(watching(&self.registry.informers));
         all.push(events::PERMISSION);
         all
     }
 
     /// The same with the Lease, by the namespaces where it is needed.
-    fn needs(&self) -> Needs {
-        let mut needs = vec![(self.options.namespaces.clone(), self.permissions())];
-        if let Some(election) = &self.options.leader_election {
-            needs.push((vec![election.namespace.clone()], vec![lease::PERMISSION]));
-        }
-        needs
+    fn needs(&self) -> Vec<Needs> {
+        let (namespaces, permissions) = (self.options.namespaces.clone(), self.permissions());
+        let lease = self.options.leader_election.as_ref().map(|election| Needs {
+            namespaces: vec![election.namespace.clone()],
+            permissions: vec![lease::PERMISSION],
+            object: Some(election.name.clone()),
+        });
+        [Needs { namespaces, permissions, object: None }].into_iter().chain(lease).collect()
     }
 
     fn loops(&self) -> Loops {
@@ -281,6 +282,24 @@ impl Manager {
     }
 }
 
+/// What one controller needs to be allowed: what it declares, and to list and watch what it watches. It is built as a manager
+/// builds it, and needs no cluster: for roles that are generated. A manager with it needs [`crate::permissions::EVENTS`] too,
+/// and [`crate::permissions::LEASE`] in the namespace of its lease.
+pub fn permissions_of<C: Controller>(build: impl FnOnce(&mut Watches<C::Key>) -> C) -> Vec<Permission> {
+    let metrics = Metrics::new();
+    let queue = Arc::new(Queue::new(C::NAME, metrics.clone()));
+    let mut watches = Watches::new(Registry::new(vec![], metrics), queue);
+    let mut all = build(&mut watches).permissions();
+    all.extend(watching(&watches.registry.informers));
+    all
+}
+
+/// To list and watch all that informers watch. They never get a single object.
+fn watching(informers: &[Arc<dyn Informer>]) -> Vec<Permission> {
+    let read = |kind: Kind| Permission { group: kind.group, resource: kind.plural, verbs: &["list", "watch"] };
+    kinds(informers).into_iter().map(read).collect()
+}
+
 /// Waits for the lease.
 async fn elected(election: Option<&Election>) -> Result<(), ManagerError> {
     let Some(election) = election else { return Ok(()) };
@@ -309,7 +328,7 @@ struct Shared {
 
 /// A controller, whatever its types.
 trait Runner: Send + Sync {
-    /// The writes that it makes.
+    /// What it declares to need.
     fn permissions(&self) -> Vec<Permission>;
     /// Starts its workers, which begin when its stores are full and end when they are to stop.
     fn start(self: Box<Self>, shared: &Shared, workers: &mut JoinSet<()>);
@@ -325,7 +344,7 @@ struct Registered<C: Controller> {
 
 impl<C: Controller> Runner for Registered<C> {
     fn permissions(&self) -> Vec<Permission> {
-        C::permissions()
+        self.controller.permissions()
     }
 
     fn start(self: Box<Self>, shared: &Shared, workers: &mut JoinSet<()>) {

@@ -38,7 +38,7 @@ impl Controller for Doer {
     type Snapshot = Seen;
     type Status = ();
 
-    fn permissions() -> Vec<Permission> {
+    fn permissions(&self) -> Vec<Permission> {
         vec![]
     }
 

@@ -69,6 +69,7 @@ pub(crate) fn plan(o: &ClusterOptions, assets: &Assets, dir: &Path, authority: &
         service_ip: format!("10.215.{}.1", network.slot),
         real: true,
         aggregates: o.with.contains(&Extra::Metrics),
+        strict: false,
     };
     let kubelet = authority.client(&format!("system:node:{name}"), &["system:nodes"])?;
     certs::write_secret(&dir.join("kubelet.kubeconfig"), &authority.kubeconfig(&place.server(), &kubelet)?)?;

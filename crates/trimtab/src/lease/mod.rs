@@ -131,7 +131,7 @@ pub struct Election {
 }
 
 /// What taking part needs, in the namespace of the Lease.
-pub(crate) const PERMISSION: Permission =
+pub const PERMISSION: Permission =
     Permission { group: "coordination.k8s.io", resource: "leases", verbs: &["get", "create", "update"] };
 
 impl Election {
