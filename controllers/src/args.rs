@@ -7,7 +7,7 @@ use trimtab::{ManagerOptions, lease};
 
 /// The controllers of Trimtab in one process.
 #[derive(Debug, Parser)]
-#[command(name = "trimtab-manager", version)]
+#[command(name = "trimtab-manager", version = crate::version::line())]
 pub struct Args {
     /// The controllers to run.
     #[arg(long, value_delimiter = ',', default_value = "release,config,reload,scale", value_name = "A,B")]
@@ -92,7 +92,7 @@ impl Args {
             leader_election: self.leader_elect.then(|| self.lease(namespace)),
             admin_addr: self.admin_addr.0,
             metrics_addr: self.metrics_addr.0,
-            version: env!("CARGO_PKG_VERSION"),
+            version: crate::version::VERSION,
             ..ManagerOptions::default()
         }
     }

@@ -67,7 +67,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("trimtab-import", &["trimtab-crds", "trimtab-schedule"]),
     ("trimtab-backtest", &["trimtab-crds", "trimtab-scale", "trimtab-schedule"]),
     ("trimtab", &["trimtab-plan"]),
-    ("trimtab-testkit", &[]),
+    ("trimtab-image", &[]),
+    ("trimtab-testkit", &["trimtab-image"]),
     (
         "trimtab-controllers",
         &[

@@ -141,7 +141,7 @@ impl Cluster {
         client(&self.kubeconfig).await
     }
 
-    /// Puts the images of an OCI archive (`image::oci_archive` makes one) onto the real node. An error on simulated nodes.
+    /// Puts the images of an OCI archive (`trimtab-image` makes them) onto the real node. An error on simulated nodes.
     pub async fn load_image(&self, archive: &Path) -> Result<()> {
         if self.nodes() == Nodes::Simulated {
             bail!(

@@ -11,7 +11,7 @@ use kube::{Client, Config};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{Addresses, Admin, CannotListen, Checks, Servers};
+use crate::admin::{Addresses, Admin, CannotListen, Checks, Servers, Version};
 use crate::apply::{Applier, Process, Told};
 use crate::asks::Asks;
 use crate::events::{self, Recorder};
@@ -61,7 +61,7 @@ pub struct ManagerOptions {
     /// How long the shutdown may take.
     pub shutdown_budget: Duration,
     /// Served under `/version`.
-    pub version: &'static str,
+    pub version: Version,
 }
 
 impl Default for ManagerOptions {
@@ -73,7 +73,7 @@ impl Default for ManagerOptions {
             admin_addr: None,
             metrics_addr: None,
             shutdown_budget: Duration::from_secs(25),
-            version: env!("CARGO_PKG_VERSION"),
+            version: Version::number(concat!("v", env!("CARGO_PKG_VERSION"))),
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::certs::{self, Authority};
 use crate::choice;
 use crate::cluster::{Kubelets, Plan, until};
 use crate::control_plane::{self, Place};
-use crate::image::{self, Image};
+use crate::image;
 use crate::keeper::{Isolation, Keeper, Process, tail};
 use crate::options::{ClusterOptions, Extra};
 use crate::source;
@@ -154,19 +154,15 @@ pub(crate) async fn load_base_images(
         Ok(tokio::net::UnixStream::connect(dir.join("containerd.sock")).await.is_ok())
     })
     .await?;
-    let pause = archive(dir, "pause", assets.path(source::PAUSE)?, &[Image::new(PAUSE_IMAGE)])?;
+    let pause = dir.join("pause.tar");
+    image::archive(assets.path(source::PAUSE)?, &[], &[image::image(PAUSE_IMAGE)], &pause)?;
     load_image(dir, &pause).await?;
     if sample {
-        let samples = archive(dir, "sample", assets.path(source::SAMPLE)?, &image::sample_images())?;
+        let samples = dir.join("sample.tar");
+        image::sample_archive(assets.path(source::SAMPLE)?, &samples)?;
         load_image(dir, &samples).await?;
     }
     Ok(())
-}
-
-fn archive(dir: &Path, name: &str, binary: &Path, images: &[Image]) -> Result<PathBuf> {
-    let path = dir.join(format!("{name}.tar"));
-    image::oci_archive(binary, images, &path)?;
-    Ok(path)
 }
 
 /// Imports an archive into the cluster's own containerd, through its socket in the cluster's folder.
