@@ -101,7 +101,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     (
         "trimtab-tests",
-        &["trimtab", "trimtab-controllers", "trimtab-crds", "trimtab-plan", "trimtab-release", "trimtab-testkit"],
+        &[
+            "trimtab",
+            "trimtab-controllers",
+            "trimtab-crds",
+            "trimtab-image",
+            "trimtab-plan",
+            "trimtab-release",
+            "trimtab-testkit",
+        ],
     ),
 ];
 

@@ -27,6 +27,8 @@ const USER: &str = "65532";
 /// What an image is made of.
 #[derive(Debug)]
 pub struct Ingredients<'a> {
+    /// What the image is called, without a tag.
+    pub repository: &'a str,
     /// The program, as it was built.
     pub program: &'a [u8],
     /// What it consists of.
@@ -70,7 +72,7 @@ pub fn write(from: &Ingredients<'_>, to: &Path) -> Result<Made> {
     let image = image(from)?;
     let digest = archive.add(&image)?;
     let subject = Subject {
-        repository: REPOSITORY.to_owned(),
+        repository: from.repository.to_owned(),
         version: from.graph.root().version.clone(),
         digest: digest.clone(),
         created: from.sources.created()?,
@@ -97,7 +99,7 @@ pub fn mebibytes(bytes: u64) -> String {
 
 fn image(from: &Ingredients<'_>) -> Result<Image> {
     let root = from.graph.root();
-    let mut image = Image::new(format!("{REPOSITORY}:{}", root.version), format!("/{PROGRAM}"));
+    let mut image = Image::new(format!("{}:{}", from.repository, root.version), format!("/{PROGRAM}"));
     image.user = format!("{USER}:{USER}");
     let mut label = |name: &str, value: String| image.labels.insert(format!("org.opencontainers.image.{name}"), value);
     label("title", PROGRAM.to_owned());

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::graph::Graph;
 use crate::licences;
-use crate::manager::{self, Ingredients, Made, PACKAGE, PROGRAM};
+use crate::manager::{self, Ingredients, Made, PACKAGE, PROGRAM, REPOSITORY};
 use crate::sources::Sources;
 
 /// Shorter paths are found in programs that do not hold them.
@@ -83,6 +83,7 @@ pub fn make(places: &Places, sources: &Sources, to: &Path) -> Result<Made> {
         std::fs::read_to_string(places.workspace.join(file)).with_context(|| format!("cannot read {file}"))
     };
     let ingredients = Ingredients {
+        repository: REPOSITORY,
         program: &program,
         graph: &graph,
         parts: &manager::parts(&read("Cargo.lock")?)?,

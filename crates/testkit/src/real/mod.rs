@@ -165,10 +165,15 @@ pub(crate) async fn load_base_images(
     Ok(())
 }
 
-/// Imports an archive into the cluster's own containerd, through its socket in the cluster's folder.
-pub(crate) async fn load_image(dir: &Path, archive: &Path) -> Result<()> {
+/// Imports an archive into the cluster's own containerd, through its socket in the cluster's folder; gives the names of its
+/// images, as far as `ctr` tells them.
+pub(crate) async fn load_image(dir: &Path, archive: &Path) -> Result<Vec<String>> {
     let archive = std::path::absolute(archive)?;
-    anyhow::ensure!(archive.exists(), "there is no image archive at {}", archive.display());
+    anyhow::ensure!(
+        archive.is_file(),
+        "there is no image archive at {}: `make image` makes the manager's, `docker save` or `podman save` any other",
+        archive.display()
+    );
     let ctr = choice::find("ctr").context("`ctr` is not installed: it comes with containerd")?;
     let import = tokio::process::Command::new(ctr)
         .args(["--namespace", "k8s.io", "--address"])
@@ -181,12 +186,25 @@ pub(crate) async fn load_image(dir: &Path, archive: &Path) -> Result<()> {
     if !out.status.success() {
         bail!("cannot import {}: {}", archive.display(), tail(&String::from_utf8_lossy(&out.stderr), 5));
     }
-    Ok(())
+    Ok(imported(&String::from_utf8_lossy(&out.stdout)))
+}
+
+/// The names in lines such as `unpacking example.com/web:v1 (sha256:…)...done`.
+fn imported(told: &str) -> Vec<String> {
+    let name = |line: &str| line.strip_prefix("unpacking ")?.split(' ').next().map(str::to_owned);
+    told.lines().filter_map(name).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_names_of_imported_images_are_read() {
+        let told = "unpacking a.example/x:v1 (sha256:00)...done\nunpacking b/y:v2 (sha256:01)...done\n";
+        assert_eq!(imported(told), ["a.example/x:v1", "b/y:v2"]);
+        assert!(imported("nothing of use\n").is_empty());
+    }
 
     #[test]
     fn networks_of_two_clusters_have_nothing_in_common() {
