@@ -14,12 +14,12 @@ RELEASE_BIN := $(or $(CARGO_TARGET_DIR),target)/release
 export NODES
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench generate check packages clean need-cargo need-go
+.PHONY: help demo test bench image image-check generate check packages clean need-cargo need-go
 
 help: ## List what can be made
 	@echo "Trimtab: releases of Kubernetes workloads"
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  NODES=auto|real|simulated   what the pods of demo and test run on ($(NODES))"
 	@echo "  YES=1                       install the packages of real nodes without asking"
@@ -47,6 +47,12 @@ test: need-cargo need-go ## Run all tests, with a cluster of their own
 bench: need-cargo need-go ## Measure, on a cluster with simulated nodes
 	@$(CARGO) build --release --workspace --bins --examples
 	@exec $(RELEASE_BIN)/with-cluster --nodes simulated -- $(RELEASE_BIN)/bench $(ARGS)
+
+image: need-cargo ## The manager's image, as an OCI archive in target/image; no container engine
+	@$(CARGO) run -q -p trimtab-image
+
+image-check: need-cargo ## The same twice, in different folders: both must be equal to the bit
+	@$(CARGO) run -q -p trimtab-image -- --twice
 
 generate: need-cargo ## Write the files that are made from the code: crds/*.yaml, the chart's permissions
 	@$(CARGO) run -q -p trimtab-crds --bin generate

@@ -14,7 +14,7 @@ const EXIT_CODES: &str =
 
 /// Releases of Kubernetes workloads: see what they wait for, promote them, take them back.
 #[derive(Debug, Parser)]
-#[command(name = "trimtab", version, arg_required_else_help = true, after_help = EXIT_CODES)]
+#[command(name = "trimtab", version = trimtab_controllers::version::line(), arg_required_else_help = true, after_help = EXIT_CODES)]
 pub struct Args {
     /// What to do.
     #[command(subcommand)]
@@ -60,6 +60,12 @@ pub enum Verb {
     Local(Local),
     /// Show all of it: a cluster, a canary, a broken image that is taken back
     Demo(Demo),
+    /// Say which version and commit this is, without a cluster
+    Version {
+        /// The form of the answer
+        #[arg(short, long, value_enum, default_value_t = Form::Text)]
+        output: Form,
+    },
     /// Run a program that ends with its parent.
     #[command(hide = true)]
     WithParent {
@@ -148,7 +154,7 @@ pub struct Why {
 pub enum Form {
     /// For people
     Text,
-    /// What the decision saw and what it decided, as JSON
+    /// JSON: of a decision, what it saw and what it decided
     Json,
 }
 

@@ -31,8 +31,15 @@ pub async fn run(what: Local) -> Result<Exit> {
         }
         Local::List => list()?,
         Local::LoadImage { file, name } => {
-            local::load_image(&name, &file).await?;
-            tell(&format!("{} is on the node of {name}", file.display()));
+            let images = local::load_image(&name, &file).await?;
+            if images.is_empty() {
+                tell(&format!("the images of {} are on the node of {name}", file.display()));
+            }
+            for image in images {
+                tell(&format!(
+                    "{image} is on the node of {name}; pods take it with imagePullPolicy: Never or IfNotPresent"
+                ));
+            }
         }
         Local::Build { nodes, with } => build(&nodes, with).await?,
         Local::Packages { yes } => packages(yes).await?,

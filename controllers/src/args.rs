@@ -9,7 +9,7 @@ use crate::permissions::{self, Place, Wanted};
 
 /// The controllers of Trimtab in one process.
 #[derive(Debug, Parser)]
-#[command(name = "trimtab-manager", version, args_conflicts_with_subcommands = true)]
+#[command(name = "trimtab-manager", version = crate::version::line(), args_conflicts_with_subcommands = true)]
 pub struct Args {
     /// What to do other than to run the controllers.
     #[command(subcommand)]
@@ -176,7 +176,7 @@ impl Args {
             leader_election: self.leader_elect.then(|| self.lease(namespace)),
             admin_addr: self.admin_addr.0,
             metrics_addr: self.metrics_addr.0,
-            version: env!("CARGO_PKG_VERSION"),
+            version: crate::version::VERSION,
             ..ManagerOptions::default()
         }
     }

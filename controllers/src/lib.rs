@@ -11,4 +11,5 @@ pub mod scale;
 pub mod sources;
 pub mod tracking;
 pub mod validation;
+pub mod version;
 pub mod workload;

@@ -67,7 +67,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("trimtab-import", &["trimtab-crds", "trimtab-schedule"]),
     ("trimtab-backtest", &["trimtab-crds", "trimtab-scale", "trimtab-schedule"]),
     ("trimtab", &["trimtab-plan"]),
-    ("trimtab-testkit", &[]),
+    ("trimtab-image", &[]),
+    ("trimtab-testkit", &["trimtab-image"]),
     (
         "trimtab-controllers",
         &[
@@ -100,7 +101,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     (
         "trimtab-tests",
-        &["trimtab", "trimtab-controllers", "trimtab-crds", "trimtab-plan", "trimtab-release", "trimtab-testkit"],
+        &[
+            "trimtab",
+            "trimtab-controllers",
+            "trimtab-crds",
+            "trimtab-image",
+            "trimtab-plan",
+            "trimtab-release",
+            "trimtab-testkit",
+        ],
     ),
 ];
 

@@ -146,11 +146,14 @@ impl Cluster {
         client(&self.kubeconfig).await
     }
 
-    /// Puts the images of an OCI archive (`image::oci_archive` makes one) onto the real node. An error on simulated nodes.
-    pub async fn load_image(&self, archive: &Path) -> Result<()> {
+    /// Puts the images of an OCI archive (`trimtab-image` makes them) onto the real node, and gives their
+    /// names there. An error on simulated nodes.
+    pub async fn load_image(&self, archive: &Path) -> Result<Vec<String>> {
         if self.nodes() == Nodes::Simulated {
             bail!(
-                "a simulated node runs nothing, so it takes no images: any name will do there, or start the cluster with real nodes"
+                "the nodes of {} are simulated: they run nothing, so they take no images, and any name will do in a pod there; \
+                 for pods that really run start a cluster with `trimtab local up --nodes real`",
+                self.name()
             );
         }
         match &self.dir {

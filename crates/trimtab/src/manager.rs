@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use trimtab_plan::Kind;
 
-use crate::admin::{Addresses, Admin, CannotListen, Checks, Servers};
+use crate::admin::{Addresses, Admin, CannotListen, Checks, Servers, Version};
 use crate::apply::{Applier, Process, Told};
 use crate::asks::Asks;
 use crate::events::{self, Recorder};
@@ -62,7 +62,7 @@ pub struct ManagerOptions {
     /// How long the shutdown may take.
     pub shutdown_budget: Duration,
     /// Served under `/version`.
-    pub version: &'static str,
+    pub version: Version,
 }
 
 impl Default for ManagerOptions {
@@ -74,7 +74,7 @@ impl Default for ManagerOptions {
             admin_addr: None,
             metrics_addr: None,
             shutdown_budget: Duration::from_secs(25),
-            version: env!("CARGO_PKG_VERSION"),
+            version: Version::number(concat!("v", env!("CARGO_PKG_VERSION"))),
         }
     }
 }
