@@ -2,13 +2,17 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use clap::{ArgAction, Parser};
+use clap::{ArgAction, Parser, Subcommand};
 use trimtab::{ManagerOptions, lease};
 
 /// The controllers of Trimtab in one process.
 #[derive(Debug, Parser)]
-#[command(name = "trimtab-manager", version)]
+#[command(name = "trimtab-manager", version, args_conflicts_with_subcommands = true)]
 pub struct Args {
+    /// What to do instead of running the controllers.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// The controllers to run.
     #[arg(long, value_delimiter = ',', default_value = "release,config,reload,scale", value_name = "A,B")]
     pub controllers: Vec<String>,
@@ -61,6 +65,13 @@ pub struct Args {
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc here would become the text of the first group of flags")]
     pub scale: crate::scale::args::ScaleArgs,
+}
+
+/// What the program does besides running the controllers.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Try a real release on this cluster, in a scratch namespace, and say what came of it.
+    SmokeTest(crate::smoke::args::SmokeArgs),
 }
 
 /// An address to listen at, if any.

@@ -7,6 +7,7 @@ pub mod manager;
 pub mod reload;
 pub mod rollout;
 pub mod scale;
+pub mod smoke;
 pub mod sources;
 pub mod tracking;
 pub mod validation;

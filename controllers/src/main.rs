@@ -1,10 +1,13 @@
-//! `trimtab-manager`: parses the command line, sets up logs, runs the manager.
+//! `trimtab-manager`: parses the command line, sets up logs, runs the manager or what it is asked to do instead.
 
 use std::io::IsTerminal;
 
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
-use trimtab_controllers::{args::Args, manager};
+use trimtab_controllers::{
+    args::{Args, Command},
+    manager, smoke,
+};
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
@@ -19,5 +22,10 @@ fn main() -> anyhow::Result<()> {
     }
     // Two threads: the work is waiting, and every thread costs memory.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(manager::run(args))
+    runtime.block_on(async {
+        match args.command.clone() {
+            None => manager::run(args).await,
+            Some(Command::SmokeTest(args)) => smoke::run(args).await,
+        }
+    })
 }

@@ -30,5 +30,5 @@ labels:
   {{- with (index . 1).labels }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
-{{- include "trimtab.annotations" (list $root (dict)) }}
+{{- with include "trimtab.annotations" (list $root (dict)) }}{{ . | nindent 0 }}{{ end }}
 {{- end }}

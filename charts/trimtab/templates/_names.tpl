@@ -62,7 +62,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{/* The annotations of an object: those of every object, and its own. (list . OWN) */}}
 {{- define "trimtab.annotations" -}}
 {{- $all := merge (dict) (index . 1 | default dict) ((index . 0).Values.commonAnnotations | default dict) }}
-{{- with $all }}
+{{- with $all -}}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -76,5 +76,5 @@ namespace: {{ include "trimtab.namespace" $root }}
 labels:
   {{- include "trimtab.labels" $root | nindent 2 }}
   app.kubernetes.io/component: manager
-{{- include "trimtab.annotations" (list $root (dict)) }}
+{{- with include "trimtab.annotations" (list $root (dict)) }}{{ . | nindent 0 }}{{ end }}
 {{- end }}

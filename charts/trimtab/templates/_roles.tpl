@@ -49,7 +49,7 @@ metadata:
   labels:
     {{- include "trimtab.labels" $root | nindent 4 }}
     app.kubernetes.io/component: manager
-  {{- include "trimtab.annotations" (list $root (dict)) | nindent 2 }}
+  {{- with include "trimtab.annotations" (list $root (dict)) }}{{ . | nindent 2 }}{{ end }}
 rules:
 {{ .rules }}
 ---
@@ -63,7 +63,7 @@ metadata:
   labels:
     {{- include "trimtab.labels" $root | nindent 4 }}
     app.kubernetes.io/component: manager
-  {{- include "trimtab.annotations" (list $root (dict)) | nindent 2 }}
+  {{- with include "trimtab.annotations" (list $root (dict)) }}{{ . | nindent 2 }}{{ end }}
 roleRef:
   apiGroup: rbac.authorization.k8s.io
   kind: {{ .scope }}Role
