@@ -9,7 +9,7 @@ use trimtab::{ManagerOptions, lease};
 #[derive(Debug, Parser)]
 #[command(name = "trimtab-manager", version, args_conflicts_with_subcommands = true)]
 pub struct Args {
-    /// What to do instead of running the controllers.
+    /// What to do other than to run the controllers.
     #[command(subcommand)]
     pub command: Option<Command>,
 
@@ -67,8 +67,8 @@ pub struct Args {
     pub scale: crate::scale::args::ScaleArgs,
 }
 
-/// What the program does besides running the controllers.
-#[derive(Debug, Clone, Subcommand)]
+/// What the program does other than to run the controllers.
+#[derive(Debug, Subcommand)]
 pub enum Command {
     /// Try a real release on this cluster, in a scratch namespace, and say what came of it.
     SmokeTest(crate::smoke::args::SmokeArgs),

@@ -23,9 +23,9 @@ fn main() -> anyhow::Result<()> {
     // Two threads: the work is waiting, and every thread costs memory.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
-        match args.command.clone() {
+        match args.command {
+            Some(Command::SmokeTest(asked)) => smoke::run(asked).await,
             None => manager::run(args).await,
-            Some(Command::SmokeTest(args)) => smoke::run(args).await,
         }
     })
 }

@@ -13,27 +13,37 @@
 {{/* The rules of what the manager does in the namespaces that it looks after. */}}
 {{- define "trimtab.rules" -}}
 {{- $permissions := .Files.Get "files/permissions.yaml" | fromYaml }}
+{{- $options := dict "secrets" .Values.secrets.enabled "exec" .Values.reload.exec }}
+{{- $_ := set $options "rollouts" (or .Values.reload.rollouts (.Capabilities.APIVersions.Has "argoproj.io/v1alpha1/Rollout")) }}
 {{- $rules := $permissions.always | default list }}
 {{- range $name := splitList "," (include "trimtab.controllers" .) }}
 {{- $of := index $permissions.controllers $name }}
 {{- $rules = concat $rules ($of.rules | default list) }}
-{{- if $.Values.secrets.enabled }}{{ $rules = concat $rules ($of.secrets | default list) }}{{ end }}
+{{- range $option, $on := $options }}
+{{- if $on }}{{ $rules = concat $rules (index $of $option | default list) }}{{ end }}
+{{- end }}
 {{- end }}
 {{- if .Values.controllers.scale.enabled }}
 {{- with .Values.autoscaler.customMetrics }}
-{{- $rules = append $rules (dict "apiGroups" (list "custom.metrics.k8s.io") "resources" . "verbs" (list "get" "list")) }}
+{{- $rules = append $rules (dict "apiGroups" (list "custom.metrics.k8s.io") "resources" . "verbs" (list "get")) }}
 {{- end }}
 {{- with .Values.autoscaler.externalMetrics }}
-{{- $rules = append $rules (dict "apiGroups" (list "external.metrics.k8s.io") "resources" . "verbs" (list "get" "list")) }}
+{{- $rules = append $rules (dict "apiGroups" (list "external.metrics.k8s.io") "resources" . "verbs" (list "list")) }}
 {{- end }}
 {{- range .Values.autoscaler.targets }}
 {{- $scale := printf "%s/scale" .resource }}
-{{- $rules = append $rules (dict "apiGroups" (list .group) "resources" (list .resource) "verbs" (list "get")) }}
 {{- $rules = append $rules (dict "apiGroups" (list .group) "resources" (list $scale) "verbs" (list "get" "patch")) }}
 {{- end }}
 {{- end }}
 {{- /* Controllers share needs: each rule once. */}}
 {{- toYaml (uniq $rules) }}
+{{- end }}
+
+{{/* The rules of what is in no namespace; nothing, mostly. */}}
+{{- define "trimtab.clusterRules" -}}
+{{- if and .Values.controllers.reload.enabled .Values.reload.namespaceSelector }}
+{{- toYaml (.Files.Get "files/permissions.yaml" | fromYaml).controllers.reload.namespaceSelector }}
+{{- end }}
 {{- end }}
 
 {{/* One object with rules and one that binds it to the manager. (dict "root" . "scope" "" | "Cluster", "name", "namespace", "rules") */}}
