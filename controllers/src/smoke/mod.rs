@@ -37,7 +37,7 @@ pub async fn run(args: SmokeArgs) -> Result<()> {
     let client = trimtab::client(config).context("the credentials make no client")?;
     let scratch = Scratch::new(client, &args)?;
     println!("a release in namespace {}, {} of {}", scratch.namespace, scratch.name, args.image);
-    let time = args.timeout.saturating_sub(CLEANING).max(CLEANING);
+    let time = args.timeout.saturating_sub(CLEANING).max(Duration::from_secs(1));
     let test = Test { scratch, begun: Instant::now(), waits: std::sync::Mutex::default() };
     let outcome = tokio::select! {
         outcome = test.story(&args) => outcome,

@@ -116,7 +116,10 @@ pub(crate) const REAL: &[Part] =
 /// How a part is built.
 pub(crate) fn flags(part: Part) -> Vec<String> {
     let version = "k8s.io/component-base/version";
-    let ld = format!("-s -w -X {version}.gitVersion={KUBERNETES} -X {version}.gitMajor=1 -X {version}.gitMinor=36{}", part.link);
+    let ld = format!(
+        "-s -w -X {version}.gitVersion={KUBERNETES} -X {version}.gitMajor=1 -X {version}.gitMinor=36{}",
+        part.link
+    );
     let mut flags: Vec<String> = ["-mod=readonly", "-trimpath", "-ldflags", &ld].map(str::to_owned).into();
     if !part.tags.is_empty() {
         flags.extend(["-tags".to_owned(), part.tags.to_owned()]);
@@ -171,10 +174,7 @@ mod tests {
             let go_mod = FILES.iter().find(|(file, _)| *file == path).unwrap().1;
             let pinned = |line: &str| line.split(' ').next().is_some_and(|module| package.starts_with(module.trim()));
             let lines = || go_mod.lines().map(|line| line.strip_prefix("require ").unwrap_or(line));
-            assert!(
-                part.package.starts_with("./") || lines().any(pinned),
-                "{path}"
-            );
+            assert!(part.package.starts_with("./") || lines().any(pinned), "{path}");
         }
     }
 
