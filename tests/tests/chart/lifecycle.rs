@@ -89,7 +89,8 @@ async fn it_is_installed_upgraded_rolled_back_and_removed_by_both_versions() -> 
 async fn story(client: &Client, first: &Helm, then: &Helm) -> Result<()> {
     let said = apply(first, "install", "{}", "90s").await.context("install")?;
     ensure!(said.contains("helm test trimtab") && said.contains("kind: ReleasePlan"), "{said}");
-    ensure!(manager(client).await? == (2, "trimtab.dev/trimtab-manager:0.1.0".to_owned()));
+    let image = concat!("trimtab.dev/trimtab-manager:", env!("CARGO_PKG_VERSION"));
+    ensure!(manager(client).await? == (2, image.to_owned()));
     ensure!(kept(client).await? == [4, 2, 2] && running(client).await? == [1, 1, 1, 4, 1, 1]);
     small(client).await?;
 

@@ -137,6 +137,16 @@ fn table() -> Result<String> {
 }
 
 #[test]
+fn the_chart_has_the_version_of_the_manager() -> Result<()> {
+    let chart: Value = serde_saphyr::from_str(&file("Chart.yaml")?)?;
+    let version = env!("CARGO_PKG_VERSION");
+    ensure!(chart["appVersion"] == version && chart["version"] == version, "{chart}");
+    let images = chart["annotations"]["artifacthub.io/images"].as_str().context("no images")?;
+    ensure!(images.contains(&format!("trimtab-manager:{version}")), "{images}");
+    Ok(())
+}
+
+#[test]
 fn every_value_is_told() -> Result<()> {
     let values: Value = serde_saphyr::from_str(&file("values.yaml")?)?;
     let table = table()?;
