@@ -168,20 +168,20 @@ async fn helm_waits_for_a_release_and_fails_with_one_that_is_taken_back() {
         let helm = Helm::new(Tool::Helm4, Some(app.kubeconfig())).await?;
         let theirs = Theirs::new(&app)?;
         let folder = theirs.path().display().to_string();
-        let ask = async |verb: &str, tag: &str| {
+        let ask = async |verb: &str, tag: &str, patience: &str| {
             let arguments =
-                [verb, "web", folder.as_str(), "--namespace", app.namespace(), "--wait", "--timeout", "80s"];
+                [verb, "web", folder.as_str(), "--namespace", app.namespace(), "--wait", "--timeout", patience];
             helm.run(&arguments, &format!("{{tag: {tag}}}")).await
         };
-        ask("install", "v1").await.context("install")?;
+        ask("install", "v1", "80s").await.context("install")?;
         app.wait_stable("v1").await?;
-        ask("upgrade", "v2").await.context("an upgrade that is promoted")?;
+        ask("upgrade", "v2", "80s").await.context("an upgrade that is promoted")?;
         // Not only begun: Helm came back when it was over.
         let plan = app.api::<ReleasePlan>().get("web").await?;
         let status = plan.status.context("no status")?;
         ensure!(status.phase == Phase::Stable && status.sequence == 1, "{status:?}");
         let error =
-            ask("upgrade", "broken-crash").await.err().context("Helm took what was taken back for a success")?;
+            ask("upgrade", "broken-crash", "20s").await.err().context("Helm took what was taken back for a success")?;
         ensure!(error.to_string().to_lowercase().contains("releaseplan"), "{error:#}");
         app.wait_phase(Phase::TakenBack).await?;
         Ok(())
