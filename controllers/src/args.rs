@@ -79,6 +79,8 @@ pub struct Args {
 pub enum Command {
     /// Print the roles that a manager needs, to apply them where no chart does.
     Permissions(PermissionsArgs),
+    /// Try a real release on this cluster, in a scratch namespace, and say what came of it.
+    SmokeTest(crate::smoke::args::SmokeArgs),
 }
 
 /// What `permissions` is told.

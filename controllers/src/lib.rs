@@ -8,6 +8,7 @@ pub mod permissions;
 pub mod reload;
 pub mod rollout;
 pub mod scale;
+pub mod smoke;
 pub mod sources;
 pub mod tracking;
 pub mod validation;

@@ -1,4 +1,4 @@
-//! `trimtab-manager`: parses the command line, sets up logs, runs the manager.
+//! `trimtab-manager`: parses the command line, sets up logs, runs the manager or what it is asked to do instead.
 
 use std::io::IsTerminal;
 
@@ -6,15 +6,11 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 use trimtab_controllers::{
     args::{Args, Command},
-    manager,
+    manager, smoke,
 };
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    if let Some(Command::Permissions(asked)) = &args.command {
-        print!("{}", asked.print()?);
-        return Ok(());
-    }
     let level = || EnvFilter::new(args.log_level.as_deref().unwrap_or("info"));
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| level());
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
@@ -26,5 +22,14 @@ fn main() -> anyhow::Result<()> {
     }
     // Two threads: the work is waiting, and every thread costs memory.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(manager::run(args))
+    runtime.block_on(async {
+        match args.command {
+            Some(Command::Permissions(asked)) => {
+                print!("{}", asked.print()?);
+                Ok(())
+            }
+            Some(Command::SmokeTest(asked)) => smoke::run(asked).await,
+            None => manager::run(args).await,
+        }
+    })
 }

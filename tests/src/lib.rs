@@ -1,5 +1,8 @@
 //! What the tests of the workspace share: a namespace with an application or a fleet of them, a manager process that can be
-//! killed and has no more rights than it needs, an account whose requests are counted, and watchers that judge the state of the world. No test lives here, and nothing here knows how a release is decided.
+//! killed and has no more rights than it needs, an account whose requests are counted, Helm and the chart, and watchers that judge the
+//! state of the world. No test lives here, and nothing here knows how a release is decided.
+
+pub mod helm;
 
 mod account;
 mod adapter;

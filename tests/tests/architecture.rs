@@ -114,12 +114,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// Where requests that change something may be made, and why there.
-const MAY_WRITE: [(&str, &str); 11] = [
+const MAY_WRITE: [(&str, &str); 12] = [
     ("crates/trimtab/src/apply/", "the one place that all writes of controllers go through"),
     ("crates/trimtab/src/lease/", "the Lease: what the fence before all other writes rests on"),
     ("crates/trimtab/src/events/", "events: beside the reconciles, and allowed to be lost"),
     ("controllers/src/digest_key.rs", "the key for digests of Secrets: made once, before any controller runs"),
     ("controllers/src/reload/hot/http.rs", "what a pod is told to reload by: sent to the pod, not to the API server"),
+    ("controllers/src/smoke/", "the smoke test: what a user does, in a scratch namespace; no controller"),
     ("crates/trimtab/src/permissions.rs", "access reviews: created, never stored"),
     ("crates/trimtab/examples/", "benchmarks fill the namespace that they measure"),
     ("crates/trimtab/tests/", "what the framework's tests do to a stub"),

@@ -257,7 +257,7 @@ fn root() -> &'static Path {
 /// All pages, by their paths from the workspace's root.
 fn pages() -> Result<Vec<(String, String)>> {
     let mut files: Vec<PathBuf> = markdown(root())?;
-    for folder in ["docs", "docs/guides", "docs/reference", "docs/decisions"] {
+    for folder in ["docs", "docs/guides", "docs/reference", "docs/decisions", "charts/trimtab"] {
         files.extend(markdown(&root().join(folder))?);
     }
     let read = |file: &PathBuf| {

@@ -25,6 +25,7 @@ mod real;
 mod shared;
 mod simulated;
 mod source;
+mod tools;
 mod wait;
 
 pub use assets::lookup;
@@ -37,4 +38,5 @@ pub use options::{ClusterOptions, Extra, Nodes};
 pub use paths::cache_dir;
 pub use prometheus::Sample;
 pub use shared::{KUBECONFIG_ENV, NODES_ENV, shared_cluster};
+pub use tools::Tool;
 pub use wait::eventually;

@@ -15,12 +15,18 @@ pub(crate) const FILES: &[(&str, &str)] = &[
     cluster_file!("go.sum"),
     cluster_file!("tools.go"),
     cluster_file!("etcd/main.go"),
+    cluster_file!("helm3/go.mod"),
+    cluster_file!("helm3/go.sum"),
+    cluster_file!("helm4/go.mod"),
+    cluster_file!("helm4/go.sum"),
     cluster_file!("keeper/isolate.go"),
     cluster_file!("keeper/main.go"),
     cluster_file!("keeper/wait.go"),
     cluster_file!("metrics/go.mod"),
     cluster_file!("metrics/go.sum"),
     cluster_file!("pause/main.go"),
+    cluster_file!("promtool/go.mod"),
+    cluster_file!("promtool/go.sum"),
     cluster_file!("sample/config.go"),
     cluster_file!("sample/main.go"),
     cluster_file!("sample/programs.go"),
@@ -50,10 +56,12 @@ pub(crate) struct Part {
     pub(crate) module: &'static str,
     /// Build tags, comma-separated.
     tags: &'static str,
+    /// More for the linker: what the program's own build tells it of itself.
+    link: &'static str,
 }
 
 const fn part(name: &'static str, package: &'static str) -> Part {
-    Part { name, package, module: "", tags: "" }
+    Part { name, package, module: "", tags: "", link: "" }
 }
 
 pub(crate) const ETCD: Part = part("etcd", "./etcd");
@@ -79,6 +87,26 @@ pub(crate) const PROMETHEUS: Part = Part {
     ..part("prometheus", "github.com/prometheus/prometheus/cmd/prometheus")
 };
 
+// Not of a cluster, but for trying the chart: each with a module of its own, since they need different versions of the same.
+pub(crate) const HELM_3: Part = Part {
+    module: "helm3/",
+    // Which Kubernetes templates are made for where no cluster is asked: that of its client library.
+    link: " -X helm.sh/helm/v3/internal/version.version=v3.22.0 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 \
+           -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=37 -X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMajor=1 \
+           -X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMinor=37",
+    ..part("helm3", "helm.sh/helm/v3/cmd/helm")
+};
+pub(crate) const HELM_4: Part = Part {
+    module: "helm4/",
+    link: " -X helm.sh/helm/v4/internal/version.version=v4.3.1",
+    ..part("helm4", "helm.sh/helm/v4/cmd/helm")
+};
+pub(crate) const PROMTOOL: Part = Part {
+    module: "promtool/",
+    tags: "remove_all_sd",
+    ..part("promtool", "github.com/prometheus/prometheus/cmd/promtool")
+};
+
 /// The parts of a cluster with simulated nodes.
 pub(crate) const SIMULATED: &[Part] = &[KEEPER, ETCD, API_SERVER, CONTROLLER_MANAGER, SCHEDULER, KUBECTL, KWOK];
 /// The parts of a cluster with a real node.
@@ -88,7 +116,10 @@ pub(crate) const REAL: &[Part] =
 /// How a part is built.
 pub(crate) fn flags(part: Part) -> Vec<String> {
     let version = "k8s.io/component-base/version";
-    let ld = format!("-s -w -X {version}.gitVersion={KUBERNETES} -X {version}.gitMajor=1 -X {version}.gitMinor=36");
+    let ld = format!(
+        "-s -w -X {version}.gitVersion={KUBERNETES} -X {version}.gitMajor=1 -X {version}.gitMinor=36{}",
+        part.link
+    );
     let mut flags: Vec<String> = ["-mod=readonly", "-trimpath", "-ldflags", &ld].map(str::to_owned).into();
     if !part.tags.is_empty() {
         flags.extend(["-tags".to_owned(), part.tags.to_owned()]);
@@ -138,14 +169,12 @@ mod tests {
     fn a_parts_key_follows_the_module_that_pins_it() {
         let moved = Part { module: "", ..METRICS_SERVER };
         assert_ne!(key(METRICS_SERVER, "go1"), key(moved, "go1"));
-        for part in [ETCD, METRICS_SERVER, PROMETHEUS] {
+        for part in [ETCD, METRICS_SERVER, PROMETHEUS, HELM_3, HELM_4, PROMTOOL] {
             let (path, package) = (format!("{}go.mod", part.module), part.package.trim_start_matches("./"));
             let go_mod = FILES.iter().find(|(file, _)| *file == path).unwrap().1;
             let pinned = |line: &str| line.split(' ').next().is_some_and(|module| package.starts_with(module.trim()));
-            assert!(
-                part.package.starts_with("./") || go_mod.lines().any(|l| l.starts_with('\t') && pinned(l)),
-                "{path}"
-            );
+            let lines = || go_mod.lines().map(|line| line.strip_prefix("require ").unwrap_or(line));
+            assert!(part.package.starts_with("./") || lines().any(pinned), "{path}");
         }
     }
 
@@ -153,5 +182,11 @@ mod tests {
     fn the_version_that_is_named_is_the_version_that_is_pinned() {
         let go_mod = FILES.iter().find(|(path, _)| *path == "go.mod").unwrap().1;
         assert!(go_mod.contains(&format!("k8s.io/kubernetes {KUBERNETES}\n")));
+        for (part, module) in [(HELM_3, "helm.sh/helm/v3"), (HELM_4, "helm.sh/helm/v4")] {
+            let path = format!("{}go.mod", part.module);
+            let go_mod = FILES.iter().find(|(file, _)| *file == path).unwrap().1;
+            let version = part.link.split_once(".version=").unwrap().1.split(' ').next().unwrap();
+            assert!(go_mod.contains(&format!("{module} {version}\n")), "{path} and {version}");
+        }
     }
 }

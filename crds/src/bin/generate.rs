@@ -1,15 +1,18 @@
-//! Writes the YAML files beside this crate from its types and policies. `--check` writes nothing and fails if a file
-//! is not as it would be written.
+//! Writes the YAML files beside this crate from its types and policies, and the chart's copies of them. `--check` writes
+//! nothing and fails if a file is not as it would be written.
 
 use std::{fs, path::Path, process::ExitCode};
 
 use serde::Serialize;
 use trimtab_crds::{Autoscaler, ConfigPolicy, CustomResourceExt, Release, ReleasePlan, policies};
 
+/// Where they go, as seen from this crate: a chart holds nothing that lies outside of its folder.
+const FOLDERS: [&str; 2] = ["", "../charts/trimtab/files/crds"];
+
 fn main() -> ExitCode {
     let check = std::env::args().any(|argument| argument == "--check");
     match files()
-        .and_then(|files| files.iter().try_fold(true, |good, (name, text)| Ok(put(name, text, check)? && good)))
+        .and_then(|files| files.iter().try_fold(true, |good, (name, text)| Ok(put_all(name, text, check)? && good)))
     {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -43,12 +46,16 @@ fn yaml<T: Serialize>(documents: &[T]) -> Result<String, String> {
     Ok(text)
 }
 
-fn put(name: &str, text: &str, check: bool) -> Result<bool, String> {
+fn put_all(name: &str, text: &str, check: bool) -> Result<bool, String> {
+    FOLDERS.iter().try_fold(true, |good, folder| Ok(put(&Path::new(folder).join(name), text, check)? && good))
+}
+
+fn put(name: &Path, text: &str, check: bool) -> Result<bool, String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
     if check {
         let same = fs::read_to_string(&path).is_ok_and(|old| old == text);
         if !same {
-            eprintln!("crds/{name} is out of date: run `make generate`");
+            eprintln!("{} is out of date: run `make generate`", Path::new("crds").join(name).display());
         }
         return Ok(same);
     }
