@@ -2,13 +2,17 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use clap::{ArgAction, Parser};
+use clap::{ArgAction, Parser, Subcommand};
 use trimtab::{ManagerOptions, lease};
 
 /// The controllers of Trimtab in one process.
 #[derive(Debug, Parser)]
-#[command(name = "trimtab-manager", version)]
+#[command(name = "trimtab-manager", version, args_conflicts_with_subcommands = true)]
 pub struct Args {
+    /// What to do instead of running the controllers.
+    #[command(subcommand)]
+    pub instead: Option<Instead>,
+
     /// The controllers to run.
     #[arg(long, value_delimiter = ',', default_value = "release,config,reload,scale", value_name = "A,B")]
     pub controllers: Vec<String>,
@@ -61,6 +65,13 @@ pub struct Args {
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc here would become the text of the first group of flags")]
     pub scale: crate::scale::args::ScaleArgs,
+}
+
+/// What to do instead of running the controllers.
+#[derive(Debug, Subcommand)]
+pub enum Instead {
+    /// Say what waits for Trimtab, and let it go on without it: what the chart does before it is uninstalled
+    Uninstall(crate::uninstall::args::UninstallArgs),
 }
 
 /// An address to listen at, if any.

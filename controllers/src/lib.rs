@@ -9,5 +9,6 @@ pub mod rollout;
 pub mod scale;
 pub mod sources;
 pub mod tracking;
+pub mod uninstall;
 pub mod validation;
 pub mod workload;

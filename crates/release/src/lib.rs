@@ -15,6 +15,7 @@ mod decide;
 mod digest;
 mod draft;
 mod idle;
+mod newer;
 mod promoting;
 mod record;
 mod report;
@@ -32,6 +33,7 @@ mod world;
 pub use arithmetic::{canary_replicas, limits, percent_up, share};
 pub use conclude::conclude;
 pub use decide::decide;
+pub use newer::Newer;
 pub use digest::{hash_label, template_digest};
 pub use request::REQUESTS;
 pub use snapshot::Snapshot;
@@ -42,4 +44,10 @@ pub use views::{
     DeploymentView, PlanView, PodStatus, PodView, ReleaseFacts, ReleaseView, ReplicaSetCondition, ReplicaSetSpec,
     ReplicaSetStatus, ReplicaSetView, RollingUpdate, Terminated, Waiting,
 };
-pub use world::pod_failure;
+pub use world::{Held, held, pod_failure, words};
+
+/// Writes to ReplicaSets and Deployments with the preconditions that make them safe, for whoever ends a release in the
+/// engine's place.
+pub mod writes {
+    pub use crate::canary::{delete, hand_over, return_to_history, scale, was_the_deployments, write_template};
+}

@@ -1,11 +1,14 @@
 //! What the release engine reads of the objects that it watches.
 
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Value, value::RawValue};
 use trimtab_crds::{ConfigPolicySpec, ReleasePlanSpec, ReleasePlanStatus, ReleaseStatus, names};
 use trimtab_plan::{Kind, Meta, Watched};
 
-use crate::template::Template;
+use crate::{
+    newer::{self, Newer},
+    template::Template,
+};
 
 macro_rules! watched {
     ($view:ty, $kind:expr) => {
@@ -257,17 +260,36 @@ pub struct Terminated {
 }
 
 /// A `ReleasePlan`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct PlanView {
     /// Metadata.
     pub metadata: Meta,
     /// Spec.
     pub spec: ReleasePlanSpec,
     /// Status.
-    #[serde(default)]
     pub status: Option<ReleasePlanStatus>,
+    /// What another version of this program wrote into it.
+    #[serde(skip)]
+    pub newer: Newer,
 }
 watched!(PlanView, names::RELEASE_PLAN);
+
+#[derive(Deserialize)]
+struct AnyPlan {
+    metadata: Meta,
+    spec: ReleasePlanSpec,
+    #[serde(default)]
+    status: Option<ReleasePlanStatus>,
+}
+
+impl<'de> Deserialize<'de> for PlanView {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        let (AnyPlan { metadata, spec, status }, object) = newer::from_text::<AnyPlan, D::Error>(raw.get())?;
+        let newer = Newer::of(&object, &spec, &status);
+        Ok(Self { metadata, spec, status, newer })
+    }
+}
 
 /// A `ConfigPolicy`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
