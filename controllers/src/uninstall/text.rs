@@ -12,9 +12,9 @@ pub fn text(report: &Report) -> String {
     if report.workloads.is_empty() {
         out.push_str("Trimtab has to do with no workload here.\n");
     } else {
-        table(&report.workloads, &mut out);
+        table(report, &mut out);
     }
-    for workload in report.workloads.iter().filter(|workload| workload.waits) {
+    for workload in report.workloads.iter().filter(|workload| workload.waits && report.mode.is_none()) {
         paragraph(workload, &mut out);
     }
     let mut line = |text: &str| writeln!(out, "{text}").unwrap_or_default();
@@ -30,15 +30,17 @@ pub fn text(report: &Report) -> String {
     out
 }
 
-fn table(workloads: &[Standing], out: &mut String) {
-    let rows: Vec<[String; 4]> = workloads
+fn table(report: &Report, out: &mut String) {
+    let rows: Vec<[String; 4]> = report
+        .workloads
         .iter()
         .map(|w| {
             let kind = w.kind.to_lowercase();
             [w.namespace.clone(), format!("{kind}/{}", w.name), w.state.words().to_owned(), w.says.clone()]
         })
         .collect();
-    let headings = ["NAMESPACE", "WORKLOAD", "STATE", "HOW IT STANDS"].map(str::to_owned);
+    let stands = if report.mode.is_some() { "HOW IT STOOD" } else { "HOW IT STANDS" };
+    let headings = ["NAMESPACE", "WORKLOAD", "STATE", stands].map(str::to_owned);
     let width = |i: usize| rows.iter().chain([&headings]).map(|row| row[i].chars().count()).max().unwrap_or(0);
     let widths = [width(0), width(1), width(2)];
     for [namespace, workload, state, says] in [&headings].into_iter().chain(&rows) {

@@ -292,14 +292,32 @@ impl<'de> Deserialize<'de> for PlanView {
 }
 
 /// A `ConfigPolicy`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct ConfigPolicyView {
     /// Metadata.
     pub metadata: Meta,
     /// Spec.
     pub spec: ConfigPolicySpec,
+    /// What another version of this program wrote into it.
+    #[serde(skip)]
+    pub newer: Newer,
 }
 watched!(ConfigPolicyView, names::CONFIG_POLICY);
+
+#[derive(Deserialize)]
+struct AnyConfigPolicy {
+    metadata: Meta,
+    spec: ConfigPolicySpec,
+}
+
+impl<'de> Deserialize<'de> for ConfigPolicyView {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        let (AnyConfigPolicy { metadata, spec }, object) = newer::from_text::<AnyConfigPolicy, D::Error>(raw.get())?;
+        let newer = Newer::of(&object, &spec, &());
+        Ok(Self { metadata, spec, newer })
+    }
+}
 
 /// A `Release`, without the template that it keeps.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -46,8 +46,8 @@ pub fn decide(mode: Mode, seen: &Snapshot) -> Next {
     };
     let back = match scene.held() {
         Some(_) => mode == Mode::TakeBack || scene.found_bad().is_some(),
-        // It was being taken back, and the Deployment had not been stopped yet.
-        None => scene.guarded() && scene.found_bad().is_some() && !scene.complete(),
+        // It was being taken back, and the Deployment had not been stopped yet. What a person has released stays released.
+        None => scene.guarded() && scene.being_taken_back().is_some() && !scene.complete(),
     };
     if back {
         take_back(&scene, &mut next);

@@ -119,8 +119,13 @@ impl<'a> Scene<'a> {
         let plan = self.seen.plan.as_ref()?;
         let digest = self.digest();
         let rejected = plan.rejected.as_ref().filter(|(bad, _)| bad == digest).map(|(_, why)| why.as_str());
-        let release = plan.release.as_ref().filter(|release| release.digest == digest);
-        rejected.or_else(|| release?.taken_back.as_deref())
+        rejected.or_else(|| self.being_taken_back())
+    }
+
+    /// Why what the Deployment asks for is being taken back, if it is.
+    pub(crate) fn being_taken_back(&self) -> Option<&'a str> {
+        let release = self.seen.plan.as_ref()?.release.as_ref()?;
+        release.taken_back.as_deref().filter(|_| release.digest == self.digest())
     }
 
     /// Whether the Deployment's controller has seen its latest spec.
