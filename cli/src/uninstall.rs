@@ -110,7 +110,10 @@ pub async fn run(options: Uninstall) -> Result<Exit> {
         return Ok(Exit::Timeout);
     }
     if options.output == Form::Text {
-        tell(&paint(DIM, "Trimtab can go now: helm uninstall, or delete its Deployment. Delete the CRDs only if no plan is to come back."));
+        tell(&paint(
+            DIM,
+            "Trimtab can go now: helm uninstall, or delete its Deployment. Delete the CRDs only if no plan is to come back.",
+        ));
     }
     Ok(Exit::Done)
 }

@@ -32,8 +32,10 @@ async fn stored(app: &App) -> Result<Value> {
 /// Patches what a newer version would have written, once the CRD lets it through.
 async fn put(app: &App, subresource: &[&str], patch: &str, kept: &str) -> Result<()> {
     eventually("the newer CRD", PATIENCE, async || {
-        let arguments: Vec<&str> =
-            ["patch", "releaseplan/web", "--type=merge", "-p", patch].into_iter().chain(subresource.iter().copied()).collect();
+        let arguments: Vec<&str> = ["patch", "releaseplan/web", "--type=merge", "-p", patch]
+            .into_iter()
+            .chain(subresource.iter().copied())
+            .collect();
         let done = app.kubectl(&arguments).await;
         let there = stored(app).await?.pointer(kept).is_some();
         if done.is_ok() && there { Ok(Some(())) } else { bail!("{done:?}") }

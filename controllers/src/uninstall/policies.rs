@@ -30,7 +30,8 @@ pub(super) async fn remove_hold(client: &Client, writer: &Writer) -> Result<Opti
         Ok(deployments) => deployments,
         Err(error) => return Ok(Some(format!("whether another namespace needs them is not known: {error}"))),
     };
-    let guard = |d: &&serde_json::Value| d["metadata"]["annotations"][names::PLAN].as_str().is_some_and(|p| !p.is_empty());
+    let guard =
+        |d: &&serde_json::Value| d["metadata"]["annotations"][names::PLAN].as_str().is_some_and(|p| !p.is_empty());
     if let Some(other) = deployments.iter().find(guard) {
         let text = |name: &str| other["metadata"][name].as_str().unwrap_or_default().to_owned();
         return Ok(Some(format!("Deployment {} of namespace {} is guarded", text("name"), text("namespace"))));

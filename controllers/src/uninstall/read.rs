@@ -243,7 +243,9 @@ fn concerns_us(deployment: &DeploymentView, sets: &[Arc<ReplicaSetView>]) -> boo
     marked(&deployment.metadata)
         || paused
         || !deployment.spec.template.config.is_empty()
-        || sets.iter().any(|rs| marked(&rs.metadata) || rs.metadata.controller().is_some_and(|o| o.is(&names::RELEASE_PLAN)))
+        || sets
+            .iter()
+            .any(|rs| marked(&rs.metadata) || rs.metadata.controller().is_some_and(|o| o.is(&names::RELEASE_PLAN)))
 }
 
 /// The plan of a Deployment: the one that guards it, else the oldest that targets it.

@@ -144,7 +144,9 @@ async fn free_without_manager(
         let blocked = open.values().all(|open| open.final_);
         let late = Instant::now() >= until;
         if blocked || late {
-            let why = |open: OpenNow| if open.final_ { open.why } else { format!("there was no more time: waiting for {}", open.why) };
+            let why = |open: OpenNow| {
+                if open.final_ { open.why } else { format!("there was no more time: waiting for {}", open.why) }
+            };
             report.open = open.into_iter().map(|(workload, open)| Open { workload, why: why(open) }).collect();
             break;
         }
@@ -153,7 +155,9 @@ async fn free_without_manager(
     if report.open.is_empty() && scope.namespaces.is_empty() {
         match policies::remove_hold(client, writer).await? {
             None => report.notes.push("the policies trimtab-hold and trimtab-held-warning are gone".to_owned()),
-            Some(why) => report.notes.push(format!("the policy trimtab-hold stays and holds nothing that was freed: {why}")),
+            Some(why) => {
+                report.notes.push(format!("the policy trimtab-hold stays and holds nothing that was freed: {why}"))
+            }
         }
     }
     Ok(report)
@@ -165,7 +169,9 @@ fn still_works(found: &Leader) -> String {
         Some(manager) => format!("let it be ended with --stop {manager}"),
         None => "end it".to_owned(),
     };
-    format!("a manager works ({holder}, lease {namespace}/{lease}), and would guard again what is freed: {how}, then ask again")
+    format!(
+        "a manager works ({holder}, lease {namespace}/{lease}), and would guard again what is freed: {how}, then ask again"
+    )
 }
 
 struct OpenNow {
@@ -183,7 +189,8 @@ async fn round(
     tell: &mut dyn FnMut(String),
 ) -> BTreeMap<String, OpenNow> {
     let mut open = BTreeMap::new();
-    let deployments = seen.deployments.iter().map(|s| (format!("Deployment {}/{}", s.namespace, s.name), decide(mode, s)));
+    let deployments =
+        seen.deployments.iter().map(|s| (format!("Deployment {}/{}", s.namespace, s.name), decide(mode, s)));
     let named = |other: &trimtab_uninstall::Other| {
         other.survey().map(|s| format!("{} {}/{}", s.kind, s.namespace, s.name)).unwrap_or_default()
     };

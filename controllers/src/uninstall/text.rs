@@ -68,10 +68,15 @@ fn verdict(report: &Report) -> String {
     let guarded = report.workloads.iter().filter(|w| matches!(w.state, State::Guarded | State::Rolling)).count();
     let many = |n: usize| if n == 1 { "1 workload".to_owned() } else { format!("{n} workloads") };
     match (report.mode, report.waiting) {
-        (Some(_), _) if report.open.is_empty() => "Nothing waits for Trimtab any more, and nothing is guarded.".to_owned(),
+        (Some(_), _) if report.open.is_empty() => {
+            "Nothing waits for Trimtab any more, and nothing is guarded.".to_owned()
+        }
         (Some(_), _) => format!("{} still need somebody.", many(report.open.len())),
         (None, 0) if guarded == 0 => "Nothing waits for Trimtab.".to_owned(),
-        (None, 0) => format!("Nothing waits for Trimtab; {} would be held at the next change: --resume frees them.", many(guarded)),
+        (None, 0) => format!(
+            "Nothing waits for Trimtab; {} would be held at the next change: --resume frees them.",
+            many(guarded)
+        ),
         (None, n) => format!("{} would wait for ever without Trimtab.", many(n)),
     }
 }

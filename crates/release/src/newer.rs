@@ -109,7 +109,8 @@ fn put_back(status: &mut Value, kept: &Value) {
 
 /// Parts of a plan's status that this version knows and that may be missing from a new one.
 fn is_known_part(name: &str) -> bool {
-    ["release", "canary", "verdict", "rejected", "stable", "undo", "target", "weight", "config", "pending"].contains(&name)
+    ["release", "canary", "verdict", "rejected", "stable", "undo", "target", "weight", "config", "pending"]
+        .contains(&name)
 }
 
 #[cfg(test)]

@@ -118,7 +118,10 @@ fn write_stable_back(draft: &mut Draft<'_>, progress: &Progress) {
     let why = "no stable pod is left: let the Deployment roll back by its own rules";
     match template_of(draft, &Undo { digest, release: progress.name.clone() }) {
         Ok(template) => {
-            draft.plan.writes.extend(template.map(|template| canary::write_template(draft.world.deployment, template, why)));
+            draft
+                .plan
+                .writes
+                .extend(template.map(|template| canary::write_template(draft.world.deployment, template, why)));
             draft.say(Phase::TakingBack, "RollingBack", why);
         }
         Err(problem) => {

@@ -68,7 +68,10 @@ impl Scaled {
             words: format!("{}/{name}", kind.to_lowercase()),
             namespace: namespace.to_owned(),
             replicas,
-            min: autoscaler.pointer("/spec/minReplicas").and_then(Value::as_i64).map_or(1, |n| n.try_into().unwrap_or(1)),
+            min: autoscaler
+                .pointer("/spec/minReplicas")
+                .and_then(Value::as_i64)
+                .map_or(1, |n| n.try_into().unwrap_or(1)),
             asleep: autoscaler.pointer("/status/history/asleep").and_then(Value::as_bool).unwrap_or(false),
             writes: text("/spec/mode").unwrap_or("Auto") == "Auto",
         })

@@ -143,8 +143,7 @@ impl<'a> Scene<'a> {
     pub(crate) fn complete(&self) -> bool {
         let status = &self.deployment.status;
         let all = self.replicas();
-        self.observed()
-            && (status.updated_replicas, status.replicas, status.available_replicas) == (all, all, all)
+        self.observed() && (status.updated_replicas, status.replicas, status.available_replicas) == (all, all, all)
     }
 
     /// The frozen revisions that its template names.

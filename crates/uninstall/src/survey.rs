@@ -11,8 +11,7 @@ use crate::{
 
 /// How one Deployment stands. `None` where Trimtab has nothing to do with it.
 pub fn survey(seen: &Snapshot) -> Option<Standing> {
-    let mut standing =
-        Standing { namespace: seen.namespace.clone(), name: seen.name.clone(), ..Standing::default() };
+    let mut standing = Standing { namespace: seen.namespace.clone(), name: seen.name.clone(), ..Standing::default() };
     "Deployment".clone_into(&mut standing.kind);
     standing.canary = seen.canaries().max_by_key(|rs| rs.spec.replicas).map(|rs| CanaryPods {
         replica_set: rs.metadata.name.clone(),
@@ -61,7 +60,9 @@ fn state(scene: &Scene<'_>) -> State {
         Some(_) if taking_back && (canary.is_some() || ours) => State::TakingBack,
         Some(_) if taking_back => State::TakenBack,
         Some(_) if canary.is_some_and(|rs| rs.spec.template.digest == scene.digest()) => State::Releasing,
-        Some(_) if canary.is_none() && ours && scene.stable().is_some_and(|s| s.spec.template.digest != scene.digest()) => {
+        Some(_)
+            if canary.is_none() && ours && scene.stable().is_some_and(|s| s.spec.template.digest != scene.digest()) =>
+        {
             State::HandedOver
         }
         Some(_) => State::Held,
@@ -91,7 +92,9 @@ fn says(scene: &Scene<'_>, standing: &Standing, asked: &str) -> String {
             let step = standing.step.as_ref().map(|step| format!(" at step {step}")).unwrap_or_default();
             format!("{asked} by {by} is being tried{step}: {canary}")
         }
-        State::HandedOver => format!("{asked} by {by} is being promoted: the Deployment has its canary and is still paused"),
+        State::HandedOver => {
+            format!("{asked} by {by} is being promoted: the Deployment has its canary and is still paused")
+        }
         State::TakingBack => format!("{asked} is being taken back: {why}"),
         State::TakenBack => format!("{asked} by {by} was taken back ({why}); the Deployment still asks for it"),
         State::Rolling => format!("{asked} rolls by the Deployment's own rules"),
@@ -162,7 +165,8 @@ fn say(scene: Option<&Scene<'_>>, s: &mut Standing) {
         ),
         _ => ("it stays as it is", "", "", vec![]),
     };
-    (s.left_alone, s.resumed, s.taken_back, s.by_hand) = (left.to_owned(), resumed.to_owned(), taken_back.to_owned(), by_hand);
+    (s.left_alone, s.resumed, s.taken_back, s.by_hand) =
+        (left.to_owned(), resumed.to_owned(), taken_back.to_owned(), by_hand);
     if !s.frozen.is_empty() {
         s.left_alone.push_str("; its pods go on reading the frozen revisions, which go with what names them");
     }

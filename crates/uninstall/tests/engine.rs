@@ -39,7 +39,9 @@ fn set(name: &str, image: &str, owner: &str, replicas: i32, available: i32) -> R
     let mut template = template(image, "");
     template["metadata"]["labels"][names::POD_TEMPLATE_HASH] = json!(name);
     let owner = match owner {
-        "plan" => json!({"apiVersion": "trimtab.dev/v1alpha1", "kind": "ReleasePlan", "name": "web", "uid": "p", "controller": true}),
+        "plan" => {
+            json!({"apiVersion": "trimtab.dev/v1alpha1", "kind": "ReleasePlan", "name": "web", "uid": "p", "controller": true})
+        }
         _ => json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": "d", "controller": true}),
     };
     serde_json::from_value(json!({

@@ -52,7 +52,15 @@ fn stories() -> impl Strategy<Value = Story> {
     let order = prop::collection::vec(any::<u8>(), 1..60);
     (0..8i32, limits, steps, image, abort, 0..60u8, 0..4u8, mode, order).prop_map(
         |(replicas, limits, steps, image, abort, rounds, cut, mode, order)| Story {
-            replicas, limits, steps, image, abort, rounds, cut, mode, order,
+            replicas,
+            limits,
+            steps,
+            image,
+            abort,
+            rounds,
+            cut,
+            mode,
+            order,
         },
     )
 }
@@ -61,7 +69,8 @@ fn seen(cluster: &mut Cluster) -> Snapshot {
     let plan = cluster.list(PLANS).next().cloned();
     let sets = cluster.replica_set_views();
     let of_web = |rs: &trimtab_release::ReplicaSetView| {
-        rs.metadata.controller().is_some_and(|o| o.is(&names::DEPLOYMENT)) || rs.metadata.annotation(names::CANARY_OF) == Some(WEB)
+        rs.metadata.controller().is_some_and(|o| o.is(&names::DEPLOYMENT))
+            || rs.metadata.annotation(names::CANARY_OF) == Some(WEB)
     };
     Snapshot {
         namespace: model::NAMESPACE.to_owned(),

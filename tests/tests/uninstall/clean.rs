@@ -64,9 +64,14 @@ async fn frozen_copies_outlive_trimtab_and_its_kinds_and_go_with_what_names_them
         let (before, kept) = (pods(&app).await?, copies(&app).await?);
         ensure!(kept > 0, "nothing is frozen");
         let printed = run("trimtab", &app, &["uninstall", "--resume", "--yes"]).await?;
-        ensure!(printed.code == 0 && printed.out.contains("trimtab-hold and trimtab-held-warning are gone"), "{}", printed.out);
+        ensure!(
+            printed.code == 0 && printed.out.contains("trimtab-hold and trimtab-held-warning are gone"),
+            "{}",
+            printed.out
+        );
         is_free(&app).await?;
-        let policies = app.kubectl(&["get", "mutatingadmissionpolicies,validatingadmissionpolicies", "-o", "name"]).await?;
+        let policies =
+            app.kubectl(&["get", "mutatingadmissionpolicies,validatingadmissionpolicies", "-o", "name"]).await?;
         ensure!(!policies.contains("trimtab-hold") && policies.contains("trimtab-freeze"), "{policies}");
         for kind in ["releaseplans", "releases", "configpolicies", "autoscalers"] {
             app.kubectl(&["delete", "crd", &format!("{kind}.trimtab.dev"), "--timeout=60s"]).await?;
@@ -158,7 +163,13 @@ async fn the_charts_hook_refuses_while_something_waits_and_frees_what_is_stable(
         };
         app.set_image("v2").await?;
         let ended = hook(&[]).await?;
-        ensure!(ended.code == 3 && ended.out.contains("Nothing was written"), "{}: {}{}", ended.code, ended.out, ended.err);
+        ensure!(
+            ended.code == 3 && ended.out.contains("Nothing was written"),
+            "{}: {}{}",
+            ended.code,
+            ended.out,
+            ended.err
+        );
         ensure!(app.is_held().await?, "it was let go");
         ensure!(hook(&["--mode=leave"]).await?.code == 0 && app.is_held().await?, "leave wrote something");
         let ended = hook(&["--mode=resume"]).await?;

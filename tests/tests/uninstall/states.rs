@@ -52,7 +52,8 @@ async fn what_is_stable_goes_free_without_one_pod_restarted_and_no_undo_guards_i
     with_app("out-stable", shape(), |app| async move {
         let watch = stable(&app).await?;
         let (before, number) = (pods(&app).await?, revision(&app).await?);
-        check(&app, "", 0, &["deployment/web", "guarded", "Nothing waits for Trimtab; 1 workload would be held"]).await?;
+        check(&app, "", 0, &["deployment/web", "guarded", "Nothing waits for Trimtab; 1 workload would be held"])
+            .await?;
         check(&app, "--resume", 0, &["nothing is guarded"]).await?;
         is_free(&app).await?;
         ensure!(pods(&app).await? == before && revision(&app).await? == number, "a pod or a revision changed");
@@ -161,19 +162,23 @@ async fn in_mid_release_taken_back_no_stable_pod_is_restarted() {
 
 #[tokio::test]
 async fn a_canary_without_a_pod_that_serves_goes_before_the_rest_rolls() {
-    with_app("out-sick", Shape { steps: "[{setWeight: 50}, {pause: {}}]", plan: "onFailure: Pause", ..shape() }, |app| async move {
-        let manager = app.manager()?;
-        app.wait_stable("v1").await?;
-        let watch = app.watch_pods().await?;
-        // Its pods never become ready: the release waits for them.
-        app.set_image("broken-unready").await?;
-        eventually("canary pods", PATIENCE, async || Ok((app.pods().await?.len() > 4).then_some(()))).await?;
-        manager.kill()?;
-        check(&app, "--take-back", 0, &[]).await?;
-        wait_rolled(&app, "v1").await?;
-        is_free(&app).await?;
-        available(&watch, 4)
-    })
+    with_app(
+        "out-sick",
+        Shape { steps: "[{setWeight: 50}, {pause: {}}]", plan: "onFailure: Pause", ..shape() },
+        |app| async move {
+            let manager = app.manager()?;
+            app.wait_stable("v1").await?;
+            let watch = app.watch_pods().await?;
+            // Its pods never become ready: the release waits for them.
+            app.set_image("broken-unready").await?;
+            eventually("canary pods", PATIENCE, async || Ok((app.pods().await?.len() > 4).then_some(()))).await?;
+            manager.kill()?;
+            check(&app, "--take-back", 0, &[]).await?;
+            wait_rolled(&app, "v1").await?;
+            is_free(&app).await?;
+            available(&watch, 4)
+        },
+    )
     .await;
 }
 
@@ -263,7 +268,11 @@ async fn left_behind(tag: &'static str, fault: String, way: &'static str, end: &
 
 async fn at_every_write(tag: &'static str, way: &'static str, end: &'static [&'static str]) {
     let faults: BTreeMap<u32, String> = (1..=14).map(|n| (n, format!("kill-after:{n}"))).collect();
-    stream::iter(faults.into_values()).map(|fault| left_behind(tag, fault, way, end)).buffer_unordered(5).collect::<()>().await;
+    stream::iter(faults.into_values())
+        .map(|fault| left_behind(tag, fault, way, end))
+        .buffer_unordered(5)
+        .collect::<()>()
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
