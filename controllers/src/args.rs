@@ -9,9 +9,9 @@ use trimtab::{ManagerOptions, lease};
 #[derive(Debug, Parser)]
 #[command(name = "trimtab-manager", version, args_conflicts_with_subcommands = true)]
 pub struct Args {
-    /// What to do instead of running the controllers.
+    /// What to do other than to run the controllers.
     #[command(subcommand)]
-    pub instead: Option<Instead>,
+    pub command: Option<Command>,
 
     /// The controllers to run.
     #[arg(long, value_delimiter = ',', default_value = "release,config,reload,scale", value_name = "A,B")]
@@ -67,9 +67,9 @@ pub struct Args {
     pub scale: crate::scale::args::ScaleArgs,
 }
 
-/// What to do instead of running the controllers.
+/// What the program does other than to run the controllers.
 #[derive(Debug, Subcommand)]
-pub enum Instead {
+pub enum Command {
     /// Say what waits for Trimtab, and let it go on without it: what the chart does before it is uninstalled
     Uninstall(crate::uninstall::args::UninstallArgs),
 }

@@ -5,13 +5,13 @@ use std::{io::IsTerminal, process::ExitCode};
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 use trimtab_controllers::{
-    args::{Args, Instead},
+    args::{Args, Command},
     manager, uninstall,
 };
 
 fn main() -> anyhow::Result<ExitCode> {
     let mut args = Args::parse();
-    let instead = args.instead.take();
+    let command = args.command.take();
     let level = || EnvFilter::new(args.log_level.as_deref().unwrap_or("info"));
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| level());
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
@@ -23,8 +23,8 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     // Two threads: the work is waiting, and every thread costs memory.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    match instead {
-        Some(Instead::Uninstall(args)) => runtime.block_on(uninstall::args::run(args)),
+    match command {
+        Some(Command::Uninstall(args)) => runtime.block_on(uninstall::args::run(args)),
         None => runtime.block_on(manager::run(args)).map(|()| ExitCode::SUCCESS),
     }
 }
