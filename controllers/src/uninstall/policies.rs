@@ -9,7 +9,7 @@ use trimtab::Writer;
 use trimtab_crds::names;
 use trimtab_plan::{Kind, Propagation, Verb, Write};
 
-use super::read::list;
+use super::read::{What, list};
 
 const GROUP: &str = "admissionregistration.k8s.io";
 
@@ -26,15 +26,18 @@ const HOLD: [&str; 2] = ["trimtab-hold", "trimtab-held-warning"];
 
 /// Takes the policies away that hold changes, if no Deployment of the cluster is guarded. `Ok(Some)`: they stay, and why.
 pub(super) async fn remove_hold(client: &Client, writer: &Writer) -> Result<Option<String>> {
-    let deployments = match list(client, names::DEPLOYMENT, "", "", true).await {
-        Ok(deployments) => deployments,
-        Err(error) => return Ok(Some(format!("whether another namespace needs them is not known: {error}"))),
+    let guarded = |deployment: serde_json::Value| {
+        let metadata = &deployment["metadata"];
+        let guard = metadata["annotations"][names::PLAN].as_str().unwrap_or_default();
+        let text = |name: &str| metadata[name].as_str().unwrap_or_default().to_owned();
+        (!guard.is_empty())
+            .then(|| format!("Deployment {} of namespace {} is guarded", text("name"), text("namespace")))
     };
-    let guard =
-        |d: &&serde_json::Value| d["metadata"]["annotations"][names::PLAN].as_str().is_some_and(|p| !p.is_empty());
-    if let Some(other) = deployments.iter().find(guard) {
-        let text = |name: &str| other["metadata"][name].as_str().unwrap_or_default().to_owned();
-        return Ok(Some(format!("Deployment {} of namespace {} is guarded", text("name"), text("namespace"))));
+    let all = What { metadata_only: true, ..What::all(names::DEPLOYMENT) };
+    match list(client, &all, guarded).await {
+        Ok(guarded) if guarded.is_empty() => {}
+        Ok(guarded) => return Ok(guarded.into_iter().next()),
+        Err(error) => return Ok(Some(format!("whether another namespace needs them is not known: {error}"))),
     }
     for kind in KINDS {
         for name in HOLD {

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use trimtab_config::{Pins, SourceKind};
 use trimtab_crds::names;
-use trimtab_plan::{Kind, Meta};
+use trimtab_plan::{Kind, Meta, ObjectRef};
 use trimtab_release::{DeploymentView, ReplicaSetView};
 use trimtab_uninstall::{Copy, KeptJob, Other, PlanFacts, Scaled, Snapshot};
 
@@ -49,14 +49,14 @@ pub(super) async fn read(client: &Client, namespaces: &[String]) -> Result<Seen>
     Ok(seen)
 }
 
-/// Lists objects page by page; an empty namespace stands for all.
-pub(super) async fn list(
+/// Lists objects page by page, and keeps of each what `keep` makes of it: a cluster's objects as they are stored would not fit
+/// into the memory of a hook. An empty namespace stands for all.
+pub(super) async fn list<T>(
     client: &Client,
-    kind: Kind,
-    namespace: &str,
-    labels: &str,
-    metadata_only: bool,
-) -> Result<Vec<Value>, kube::Error> {
+    what: &What<'_>,
+    mut keep: impl FnMut(Value) -> Option<T>,
+) -> Result<Vec<T>, kube::Error> {
+    let What { kind, namespace, labels, metadata_only } = *what;
     let base = if kind.group.is_empty() { "/api".to_owned() } else { format!("/apis/{}", kind.group) };
     let place = if namespace.is_empty() { String::new() } else { format!("/namespaces/{namespace}") };
     let request = kube::core::Request::new(format!("{base}/{}{place}/{}", kind.version, kind.plural));
@@ -66,7 +66,7 @@ pub(super) async fn list(
         let page = if metadata_only { request.list_metadata(&params) } else { request.list(&params) };
         let mut page: Value = client.request(page.map_err(kube::Error::BuildRequest)?).await?;
         if let Some(items) = page.get_mut("items").and_then(Value::as_array_mut) {
-            found.append(items);
+            found.extend(items.drain(..).filter_map(&mut keep));
         }
         match page.pointer("/metadata/continue").and_then(Value::as_str) {
             Some(next) if !next.is_empty() => params = params.continue_token(next),
@@ -75,74 +75,94 @@ pub(super) async fn list(
     }
 }
 
+/// What is listed.
+#[derive(Clone, Copy)]
+pub(super) struct What<'a> {
+    pub(super) kind: Kind,
+    /// All where it is empty.
+    pub(super) namespace: &'a str,
+    pub(super) labels: &'a str,
+    pub(super) metadata_only: bool,
+}
+
+impl What<'_> {
+    pub(super) fn all(kind: Kind) -> Self {
+        Self { kind, namespace: "", labels: "", metadata_only: false }
+    }
+}
+
+/// What is read of a StatefulSet or DaemonSet.
+struct Plain {
+    object: ObjectRef,
+    replicas: Option<i32>,
+    pins: Pins,
+}
+
 impl Reader<'_> {
+    fn what(&self, kind: Kind) -> What<'_> {
+        What { namespace: self.namespace, ..What::all(kind) }
+    }
+
     /// Objects that must be read.
-    async fn need(&self, kind: Kind) -> Result<Vec<Value>> {
+    async fn need<T: DeserializeOwned>(&mut self, kind: Kind) -> Result<Vec<T>> {
+        let mut unread = vec![];
+        let decode = |value: Value| {
+            let name = value.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned();
+            let decoded = serde_json::from_value(value);
+            decoded.map_err(|error| unread.push(format!("{} {name} cannot be read: {error}", kind.kind))).ok()
+        };
         let place = if self.namespace.is_empty() { "all namespaces".to_owned() } else { self.namespace.to_owned() };
-        list(self.client, kind, self.namespace, "", false)
+        let found = list(self.client, &self.what(kind), decode)
             .await
-            .with_context(|| format!("cannot list {} of {place}", kind.plural))
+            .with_context(|| format!("cannot list {} of {place}", kind.plural))?;
+        self.notes.append(&mut unread);
+        Ok(found)
     }
 
     /// Objects that may be missing: their CRD is gone, or they may not be read.
-    async fn maybe(&mut self, kind: Kind, labels: &str, metadata_only: bool) -> Result<Vec<Value>> {
-        match list(self.client, kind, self.namespace, labels, metadata_only).await {
+    async fn maybe<T>(&mut self, what: What<'_>, keep: impl FnMut(Value) -> Option<T>) -> Result<Vec<T>> {
+        match list(self.client, &what, keep).await {
             Ok(found) => Ok(found),
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(vec![]),
             Err(kube::Error::Api(status)) if status.code == 403 => {
-                self.notes.push(format!("{} cannot be looked at: {}", kind.plural, status.message.trim()));
+                self.notes.push(format!("{} cannot be looked at: {}", what.kind.plural, status.message.trim()));
                 Ok(vec![])
             }
-            Err(error) => Err(error).with_context(|| format!("cannot list {}", kind.plural)),
+            Err(error) => Err(error).with_context(|| format!("cannot list {}", what.kind.plural)),
         }
-    }
-
-    fn decoded<T: DeserializeOwned>(&mut self, kind: Kind, values: Vec<Value>) -> Vec<T> {
-        let mut found = vec![];
-        for value in values {
-            let name = value.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned();
-            match serde_json::from_value(value) {
-                Ok(object) => found.push(object),
-                Err(error) => self.notes.push(format!("{} {name} cannot be read: {error}", kind.kind)),
-            }
-        }
-        found
     }
 
     async fn read(&mut self, seen: &mut Seen) -> Result<()> {
-        let deployments = self.need(names::DEPLOYMENT).await?;
-        let deployments: Vec<DeploymentView> = self.decoded(names::DEPLOYMENT, deployments);
-        let sets = self.need(names::REPLICA_SET).await?;
-        let sets: Vec<ReplicaSetView> = self.decoded(names::REPLICA_SET, sets);
-        let plans = self.maybe(names::RELEASE_PLAN, "", false).await?;
-        let stateful = self.need(names::STATEFUL_SET).await?;
-        let daemons = self.maybe(names::DAEMON_SET, "", false).await?;
-        self.scaled(&deployments, &stateful, seen).await?;
-        self.jobs(seen).await?;
-        for (kind, workloads) in [(names::STATEFUL_SET, &stateful), (names::DAEMON_SET, &daemons)] {
-            seen.others.extend(workloads.iter().filter_map(|workload| frozen(kind, workload)));
+        let namespace = self.namespace;
+        let what = |kind: Kind| What { namespace, ..What::all(kind) };
+        let deployments: Vec<DeploymentView> = self.need(names::DEPLOYMENT).await?;
+        let sets: Vec<ReplicaSetView> = self.need(names::REPLICA_SET).await?;
+        let plans = self.maybe(what(names::RELEASE_PLAN), Some).await?;
+        let mut others = vec![];
+        for kind in [names::STATEFUL_SET, names::DAEMON_SET] {
+            others.append(&mut self.maybe(what(kind), |workload| plain(kind, &workload)).await?);
         }
-        let mut of_workload = of_workload(sets);
-        let mut found: Vec<Snapshot> = vec![];
-        for deployment in deployments {
-            let key = key(&deployment.metadata.namespace, &deployment.metadata.name);
-            let replica_sets = of_workload.remove(&key).unwrap_or_default();
-            if concerns_us(&deployment, &replica_sets) {
-                found.push(Snapshot {
-                    namespace: deployment.metadata.namespace.clone(),
-                    name: deployment.metadata.name.clone(),
-                    plan: plan_of(&plans, &deployment.metadata),
-                    deployment: Some(Arc::new(deployment)),
-                    replica_sets,
-                    copies: vec![],
-                });
+        let size = |kind: &str, namespace: &str, name: &str| {
+            let deployment =
+                || deployments.iter().find(|d| d.metadata.namespace == namespace && d.metadata.name == name);
+            let is = |o: &ObjectRef| o.kind.kind == kind && o.namespace == namespace && o.name == name;
+            match kind {
+                "Deployment" => deployment().map(|d| d.spec.replicas),
+                _ => others.iter().find(|other| is(&other.object)).and_then(|other| other.replicas),
             }
-        }
-        // What is left belongs to Deployments that are gone.
-        for ((namespace, name), replica_sets) in of_workload {
-            let snapshot = Snapshot { namespace, name, replica_sets, ..Snapshot::default() };
-            found.push(snapshot);
-        }
+        };
+        let scaled = |autoscaler: Value| {
+            let text = |pointer: &str| autoscaler.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+            let replicas =
+                size(text("/spec/targetRef/kind"), text("/metadata/namespace"), text("/spec/targetRef/name"));
+            Scaled::read(&autoscaler, replicas).map(Other::Scaled)
+        };
+        let mut found_others = self.maybe(what(names::AUTOSCALER), scaled).await?;
+        seen.others.append(&mut found_others);
+        let frozen = others.into_iter().filter(|other| !other.pins.is_empty());
+        seen.others.extend(frozen.map(|other| Other::Frozen(other.object, other.pins.to_string())));
+        self.jobs(seen).await?;
+        let mut found = snapshots(deployments, of_workload(sets), &plans);
         self.copies(&mut found).await?;
         seen.deployments.append(&mut found);
         Ok(())
@@ -150,18 +170,19 @@ impl Reader<'_> {
 
     /// The frozen copies, where a Deployment reads some: metadata only, no value of a Secret comes here.
     async fn copies(&mut self, found: &mut [Snapshot]) -> Result<()> {
-        let pins = |snapshot: &Snapshot| {
-            snapshot.deployment.as_ref().map(|d| d.spec.template.config.clone()).unwrap_or_default()
-        };
+        let namespace = self.namespace;
+        let labels = format!("{}=true", names::COPY_LABEL);
         for kind in [SourceKind::ConfigMap, SourceKind::Secret] {
-            let reads = |snapshot: &Snapshot| pins(snapshot).0.keys().any(|source| source.kind == kind);
+            let reads = |snapshot: &Snapshot| {
+                let pins = snapshot.deployment.as_ref().map(|d| &d.spec.template.config);
+                pins.is_some_and(|pins| pins.0.keys().any(|source| source.kind == kind))
+            };
             if !found.iter().any(reads) {
                 continue;
             }
-            let labels = format!("{}=true", names::COPY_LABEL);
-            for value in self.maybe(kind.kind(), &labels, true).await? {
-                let Some(metadata) = value.get("metadata") else { continue };
-                let Ok(metadata) = serde_json::from_value::<Meta>(metadata.clone()) else { continue };
+            let what = What { kind: kind.kind(), namespace, labels: &labels, metadata_only: true };
+            let metadata = |mut value: Value| serde_json::from_value::<Meta>(value["metadata"].take()).ok();
+            for metadata in self.maybe(what, metadata).await? {
                 for snapshot in found.iter_mut().filter(|s| s.namespace == metadata.namespace && reads(s)) {
                     snapshot.copies.push(Copy { kind, metadata: metadata.clone() });
                 }
@@ -170,44 +191,63 @@ impl Reader<'_> {
         Ok(())
     }
 
-    async fn scaled(&mut self, deployments: &[DeploymentView], stateful: &[Value], seen: &mut Seen) -> Result<()> {
-        for autoscaler in self.maybe(names::AUTOSCALER, "", false).await? {
-            let text = |pointer: &str| autoscaler.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-            let (namespace, name) = (text("/metadata/namespace"), text("/spec/targetRef/name"));
-            let replicas = match text("/spec/targetRef/kind") {
-                "Deployment" => deployments
-                    .iter()
-                    .find(|d| d.metadata.namespace == namespace && d.metadata.name == name)
-                    .map(|d| d.spec.replicas),
-                "StatefulSet" => stateful
-                    .iter()
-                    .find(|s| s["metadata"]["namespace"] == namespace && s["metadata"]["name"] == name)
-                    .and_then(|s| s.pointer("/spec/replicas")?.as_i64()?.try_into().ok()),
-                _ => None,
-            };
-            seen.others.extend(Scaled::read(&autoscaler, replicas).map(Other::Scaled));
-        }
-        Ok(())
-    }
-
     async fn jobs(&mut self, seen: &mut Seen) -> Result<()> {
-        let kept = self.maybe(names::CONTROLLER_REVISION, names::RELOADED_JOB, false).await?;
+        let namespace = self.namespace;
+        let kept = What { labels: names::RELOADED_JOB, namespace, ..What::all(names::CONTROLLER_REVISION) };
+        let kept = self.maybe(kept, Some).await?;
         if kept.is_empty() {
             return Ok(());
         }
-        let jobs = self.maybe(names::JOB, "", true).await?;
-        let there: BTreeSet<(&str, &str)> = jobs
-            .iter()
-            .filter_map(|job| Some((job["metadata"]["namespace"].as_str()?, job["metadata"]["name"].as_str()?)))
-            .collect();
+        let jobs = What { metadata_only: true, namespace, ..What::all(names::JOB) };
+        let name = |value: Value| {
+            let text = |name: &str| value["metadata"][name].as_str().map(str::to_owned);
+            Some((text("namespace")?, text("name")?))
+        };
+        let there: BTreeSet<(String, String)> = self.maybe(jobs, name).await?.into_iter().collect();
         for revision in &kept {
             let Ok(metadata) = serde_json::from_value::<Meta>(revision["metadata"].clone()) else { continue };
             let job = trimtab_reload::KeptJob { metadata: metadata.clone() }.job().to_owned();
-            let there = there.contains(&(metadata.namespace.as_str(), job.as_str()));
+            let there = there.contains(&key(&metadata.namespace, &job));
             seen.others.push(Other::Job(KeptJob { metadata, job, body: revision["data"].clone(), there }));
         }
         Ok(())
     }
+}
+
+/// The Deployments that Trimtab has to do with, each with what belongs to it.
+fn snapshots(deployments: Vec<DeploymentView>, mut sets: Sets, plans: &[Value]) -> Vec<Snapshot> {
+    let mut found: Vec<Snapshot> = vec![];
+    for deployment in deployments {
+        let key = key(&deployment.metadata.namespace, &deployment.metadata.name);
+        let replica_sets = sets.remove(&key).unwrap_or_default();
+        if concerns_us(&deployment, &replica_sets) {
+            found.push(Snapshot {
+                namespace: deployment.metadata.namespace.clone(),
+                name: deployment.metadata.name.clone(),
+                plan: plan_of(plans, &deployment.metadata),
+                deployment: Some(Arc::new(deployment)),
+                replica_sets,
+                copies: vec![],
+            });
+        }
+    }
+    // What is left belongs to Deployments that are gone.
+    let left = sets.into_iter();
+    found.extend(left.map(|((namespace, name), replica_sets)| Snapshot {
+        namespace,
+        name,
+        replica_sets,
+        ..Snapshot::default()
+    }));
+    found
+}
+
+fn plain(kind: Kind, workload: &Value) -> Option<Plain> {
+    let text = |name: &str| workload["metadata"][name].as_str();
+    let annotations = workload.pointer("/spec/template/metadata/annotations");
+    let pins = Pins::of(annotations.and_then(|annotations| annotations.get(names::CONFIG)?.as_str()));
+    let replicas = workload.pointer("/spec/replicas").and_then(Value::as_i64).and_then(|n| n.try_into().ok());
+    Some(Plain { object: kind.object(text("namespace")?, text("name")?), replicas, pins })
 }
 
 type Sets = BTreeMap<(String, String), Vec<Arc<ReplicaSetView>>>;
@@ -257,12 +297,4 @@ fn plan_of(plans: &[Value], deployment: &Meta) -> Option<PlanFacts> {
     let facts = || found.iter().filter_map(|plan| PlanFacts::read(plan)).filter(|plan| plan.target == deployment.name);
     let guard = deployment.annotation(names::PLAN);
     facts().find(|plan| Some(plan.name.as_str()) == guard).or_else(|| facts().next())
-}
-
-fn frozen(kind: Kind, workload: &Value) -> Option<Other> {
-    let annotations = workload.pointer("/spec/template/metadata/annotations")?;
-    let pins = Pins::of(annotations.get(names::CONFIG)?.as_str());
-    let text = |name: &str| workload["metadata"][name].as_str();
-    let object = kind.object(text("namespace")?, text("name")?);
-    (!pins.is_empty()).then(|| Other::Frozen(object, pins.to_string()))
 }

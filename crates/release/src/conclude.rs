@@ -26,7 +26,8 @@ pub fn conclude(
     let release = |status: &ReleasePlanStatus| status.release.as_ref().map(|release| release.name.clone());
     let same_release = first.status.as_ref().is_some_and(|old| release(old) == release(&status));
     let mut written = serde_json::to_value(&status).ok()?;
-    first.newer.keep_in(&mut written, same_release);
+    // What belongs to a release goes with it.
+    first.newer.keep_in(&mut written, if same_release { &[] } else { &["release"] });
     Some(StatusWrite {
         target: first.metadata.object(names::RELEASE_PLAN),
         uid: first.metadata.uid.clone(),

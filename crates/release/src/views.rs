@@ -1,14 +1,11 @@
 //! What the release engine reads of the objects that it watches.
 
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::{Value, value::RawValue};
+use serde_json::Value;
 use trimtab_crds::{ConfigPolicySpec, ReleasePlanSpec, ReleasePlanStatus, ReleaseStatus, names};
-use trimtab_plan::{Kind, Meta, Watched};
+use trimtab_plan::{Kind, Meta, Newer, Watched, read_with_rest};
 
-use crate::{
-    newer::{self, Newer},
-    template::Template,
-};
+use crate::template::Template;
 
 macro_rules! watched {
     ($view:ty, $kind:expr) => {
@@ -284,8 +281,7 @@ struct AnyPlan {
 
 impl<'de> Deserialize<'de> for PlanView {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = Box::<RawValue>::deserialize(deserializer)?;
-        let (AnyPlan { metadata, spec, status }, object) = newer::from_text::<AnyPlan, D::Error>(raw.get())?;
+        let (AnyPlan { metadata, spec, status }, object) = read_with_rest(deserializer)?;
         let newer = Newer::of(&object, &spec, &status);
         Ok(Self { metadata, spec, status, newer })
     }
@@ -312,8 +308,7 @@ struct AnyConfigPolicy {
 
 impl<'de> Deserialize<'de> for ConfigPolicyView {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = Box::<RawValue>::deserialize(deserializer)?;
-        let (AnyConfigPolicy { metadata, spec }, object) = newer::from_text::<AnyConfigPolicy, D::Error>(raw.get())?;
+        let (AnyConfigPolicy { metadata, spec }, object) = read_with_rest(deserializer)?;
         let newer = Newer::of(&object, &spec, &());
         Ok(Self { metadata, spec, newer })
     }

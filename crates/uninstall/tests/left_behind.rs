@@ -3,7 +3,7 @@
 //! deletion of a pod, nothing stays held, no canary stays, and it comes to an end.
 
 #[path = "../../release/tests/model/mod.rs"]
-#[allow(dead_code, reason = "the model is the release engine's; not all of it is of use here")]
+#[allow(dead_code, unused_imports, reason = "the model is the release engine's; not all of it is of use here")]
 mod model;
 
 use model::{Cluster, Cut, PLANS, REPLICA_SETS, WEB};
