@@ -1,6 +1,7 @@
 //! Properties over releases that are left behind anywhere: the manager is gone at any moment, also between two writes, and the
 //! way out is gone in the model of Kubernetes that the release engine's own tests use. Availability is kept at every
 //! deletion of a pod, nothing stays held, no canary stays, and it comes to an end.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests say what went wrong by failing")]
 
 #[path = "../../release/tests/model/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the model is the release engine's; not all of it is of use here")]
