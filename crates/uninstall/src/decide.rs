@@ -47,7 +47,7 @@ pub fn decide(mode: Mode, seen: &Snapshot) -> Next {
     let back = match scene.held() {
         Some(_) => mode == Mode::TakeBack || scene.found_bad().is_some(),
         // It was being taken back, and the Deployment had not been stopped yet. What a person has released stays released.
-        None => scene.guarded() && scene.being_taken_back().is_some() && !scene.complete(),
+        None => scene.guard().is_some() && scene.being_taken_back().is_some() && !scene.complete(),
     };
     if back {
         take_back(&scene, &mut next);
@@ -156,8 +156,10 @@ fn unmark(scene: &Scene<'_>) -> Write {
 /// that later revisions of the same template need.
 fn leave_clean(scene: &Scene<'_>, next: &mut Next) {
     for rs in scene.owned().filter(|rs| rs.metadata.deletion_timestamp.is_none()) {
-        let marked = rs.metadata.annotation(names::PLAN).is_some_and(|plan| !plan.is_empty());
-        if marked || rs.metadata.annotation(names::HELD).is_some() {
+        let guards = rs.metadata.annotation(names::PLAN).is_some_and(|plan| !plan.is_empty());
+        // What the Deployment has is copied to them again.
+        let copied = scene.deployment.metadata.annotation(names::HELD).is_some();
+        if guards || (rs.metadata.annotation(names::HELD).is_some() && !copied) {
             let body = json!({
                 "metadata": {"uid": rs.metadata.uid, "annotations": {names::PLAN: null, names::HELD: null}}
             });
