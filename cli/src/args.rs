@@ -8,6 +8,11 @@ use trimtab_testkit::Extra;
 
 use crate::autoscaler::args::Autoscaler;
 use crate::import::Import;
+use crate::uninstall::Uninstall;
+
+/// Of `uninstall`: it has no release that could fail.
+const UNINSTALL_CODES: &str = "Exit codes: 0 nothing waits, or what was asked is done, 1 error, 2 wrong usage, 3 something waits and was \
+     left as it is, 4 out of time, or somebody is needed.";
 
 const EXIT_CODES: &str =
     "Exit codes: 0 done, 1 error, 2 wrong usage, 3 the release failed or is stalled, 4 out of time.";
@@ -55,6 +60,9 @@ pub enum Verb {
     /// Autoscalers without a cluster: decide a snapshot again, list what schedules will do, try a spec on the past
     #[command(subcommand)]
     Autoscaler(Autoscaler),
+    /// Say what waits for Trimtab, and let it go on by Kubernetes alone: the way out, before Trimtab is removed
+    #[command(after_help = UNINSTALL_CODES)]
+    Uninstall(Uninstall),
     /// Kubernetes clusters on this machine
     #[command(subcommand)]
     Local(Local),
@@ -398,7 +406,7 @@ pub(crate) fn name(text: &str) -> Result<String, String> {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     trimtab_crds::parse_duration(text).ok_or_else(|| "write a duration such as 90s, 10m or 1h30m".to_owned())
 }
 

@@ -17,6 +17,7 @@ mod situation;
 mod sources;
 mod table;
 mod times;
+mod uninstall;
 mod verbs;
 mod watch;
 mod why;
@@ -105,6 +106,7 @@ async fn run(verb: Verb) -> anyhow::Result<Exit> {
         Verb::Config(what) => config::run(what).await,
         Verb::Import(what) => import::run(what).await,
         Verb::Autoscaler(what) => autoscaler::run(what).await,
+        Verb::Uninstall(options) => uninstall::run(options).await,
         Verb::Local(what) => local::run(what).await,
         Verb::Demo(options) => demo::run(options).await,
         Verb::Version { output } => version(output),

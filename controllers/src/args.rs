@@ -81,6 +81,8 @@ pub enum Command {
     Permissions(PermissionsArgs),
     /// Try a real release on this cluster, in a scratch namespace, and say what came of it.
     SmokeTest(crate::smoke::args::SmokeArgs),
+    /// Say what waits for Trimtab, and let it go on without it: what the chart does before it is uninstalled.
+    Uninstall(crate::uninstall::args::UninstallArgs),
 }
 
 /// What `permissions` is told.

@@ -11,6 +11,7 @@ pub mod scale;
 pub mod smoke;
 pub mod sources;
 pub mod tracking;
+pub mod uninstall;
 pub mod validation;
 pub mod version;
 pub mod workload;

@@ -1,9 +1,9 @@
 //! What the release engine reads of the objects that it watches.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use trimtab_crds::{ConfigPolicySpec, ReleasePlanSpec, ReleasePlanStatus, ReleaseStatus, names};
-use trimtab_plan::{Kind, Meta, Watched};
+use trimtab_plan::{Kind, Meta, Newer, Watched, read_with_rest};
 
 use crate::template::Template;
 
@@ -257,27 +257,62 @@ pub struct Terminated {
 }
 
 /// A `ReleasePlan`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct PlanView {
     /// Metadata.
     pub metadata: Meta,
     /// Spec.
     pub spec: ReleasePlanSpec,
     /// Status.
-    #[serde(default)]
     pub status: Option<ReleasePlanStatus>,
+    /// What another version of this program wrote into it.
+    #[serde(skip)]
+    pub newer: Newer,
 }
 watched!(PlanView, names::RELEASE_PLAN);
 
+#[derive(Deserialize)]
+struct AnyPlan {
+    metadata: Meta,
+    spec: ReleasePlanSpec,
+    #[serde(default)]
+    status: Option<ReleasePlanStatus>,
+}
+
+impl<'de> Deserialize<'de> for PlanView {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (AnyPlan { metadata, spec, status }, object) = read_with_rest(deserializer)?;
+        let newer = Newer::of(&object, &spec, &status);
+        Ok(Self { metadata, spec, status, newer })
+    }
+}
+
 /// A `ConfigPolicy`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct ConfigPolicyView {
     /// Metadata.
     pub metadata: Meta,
     /// Spec.
     pub spec: ConfigPolicySpec,
+    /// What another version of this program wrote into it.
+    #[serde(skip)]
+    pub newer: Newer,
 }
 watched!(ConfigPolicyView, names::CONFIG_POLICY);
+
+#[derive(Deserialize)]
+struct AnyConfigPolicy {
+    metadata: Meta,
+    spec: ConfigPolicySpec,
+}
+
+impl<'de> Deserialize<'de> for ConfigPolicyView {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (AnyConfigPolicy { metadata, spec }, object) = read_with_rest(deserializer)?;
+        let newer = Newer::of(&object, &spec, &());
+        Ok(Self { metadata, spec, newer })
+    }
+}
 
 /// A `Release`, without the template that it keeps.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -12,7 +12,7 @@ use crate::{
 
 /// Whether a Deployment's change is held.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Held {
+pub enum Held {
     /// Nothing is held.
     No,
     /// The last change was released.
@@ -37,17 +37,15 @@ pub(crate) struct World<'a> {
     pub(crate) digest: &'a str,
     /// The Deployment's size.
     pub(crate) replicas: i32,
-    pub(crate) max_surge: i32,
     pub(crate) max_unavailable: i32,
 }
 
 impl<'a> World<'a> {
     pub(crate) fn new(now: Timestamp, seen: &'a Snapshot, deployment: &'a DeploymentView, plan: &'a PlanView) -> Self {
-        let rolling = deployment.spec.strategy.rolling_update.clone().unwrap_or_default();
         let replicas = deployment.spec.replicas.max(0);
-        let (max_surge, max_unavailable) = limits(replicas, &rolling.max_surge, &rolling.max_unavailable);
+        let (_, max_unavailable) = rolling_limits(deployment);
         let digest = deployment.spec.template.digest.as_str();
-        Self { now, seen, deployment, plan, digest, replicas, max_surge, max_unavailable }
+        Self { now, seen, deployment, plan, digest, replicas, max_unavailable }
     }
 
     pub(crate) fn deployment_ref(&self) -> ObjectRef {
@@ -147,12 +145,6 @@ impl<'a> World<'a> {
         words(&self.deployment.spec.template)
     }
 
-    /// The reference by which the Deployment owns a ReplicaSet.
-    pub(crate) fn deployment_owner(&self) -> OwnerRef {
-        let meta = &self.deployment.metadata;
-        owner(&names::DEPLOYMENT, &meta.name, &meta.uid)
-    }
-
     /// The reference by which the plan owns a canary.
     pub(crate) fn plan_owner(&self) -> OwnerRef {
         let meta = &self.plan.metadata;
@@ -160,8 +152,19 @@ impl<'a> World<'a> {
     }
 }
 
+/// The reference by which a Deployment owns a ReplicaSet.
+pub(crate) fn deployment_owner(deployment: &DeploymentView) -> OwnerRef {
+    owner(&names::DEPLOYMENT, &deployment.metadata.name, &deployment.metadata.uid)
+}
+
+/// How many pods a Deployment may have above its size while it rolls, and how many fewer available ones.
+pub fn rolling_limits(deployment: &DeploymentView) -> (i32, i32) {
+    let rolling = deployment.spec.strategy.rolling_update.clone().unwrap_or_default();
+    limits(deployment.spec.replicas.max(0), &rolling.max_surge, &rolling.max_unavailable)
+}
+
 /// A revision in a person's words: its images, or its digest where they say nothing.
-pub(crate) fn words(template: &Template) -> String {
+pub fn words(template: &Template) -> String {
     let images: Vec<&str> = template.images.values().map(String::as_str).collect();
     if images.is_empty() { template.digest.chars().take(13).collect() } else { images.join(" + ") }
 }
@@ -177,7 +180,7 @@ fn owner(kind: &trimtab_plan::Kind, name: &str, uid: &str) -> OwnerRef {
 }
 
 /// Whether a Deployment's change is held.
-pub(crate) fn held(deployment: &DeploymentView) -> Held {
+pub fn held(deployment: &DeploymentView) -> Held {
     match deployment.metadata.annotation(names::HELD) {
         None => Held::No,
         Some(names::RELEASED) => Held::Released,

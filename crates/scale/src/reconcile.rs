@@ -83,6 +83,15 @@ impl Seen {
 
     fn target(&self, plan: &mut Plan<Option<AutoscalerStatus>>, now: Timestamp) -> Target {
         let (meta, asked) = (&self.autoscaler.metadata, &self.autoscaler.spec.target_ref);
+        if !self.autoscaler.newer.spec.is_empty() {
+            let paths: Vec<&str> = self.autoscaler.newer.spec.iter().map(String::as_str).collect();
+            let message = format!(
+                "this version of Trimtab does not know {}: the size stays as it is, until a version runs that does, or the \
+                 Autoscaler does without",
+                paths.join(", ")
+            );
+            return Target::Lost("NewerAutoscaler", message);
+        }
         let not_found = || {
             let message = format!(
                 "there is no {} {} in {}: create it, or correct targetRef",
@@ -398,12 +407,10 @@ pub fn conclude(
         return None;
     }
     let meta = &seen.autoscaler.metadata;
-    Some(StatusWrite {
-        target: meta.object(names::AUTOSCALER),
-        uid: meta.uid.clone(),
-        status: serde_json::to_value(new).unwrap_or_default(),
-        lazy: false,
-    })
+    let mut status = serde_json::to_value(new).unwrap_or_default();
+    // The last decision and the history are of one version as a whole.
+    seen.autoscaler.newer.keep_in(&mut status, &["decision", "history"]);
+    Some(StatusWrite { target: meta.object(names::AUTOSCALER), uid: meta.uid.clone(), status, lazy: false })
 }
 
 /// Whether a status says more than other measurements, or the old one is too old.

@@ -35,6 +35,7 @@ mod watches;
 mod worker;
 
 pub use answerer::{Answerer, Reader};
+pub use apply::Writer;
 pub use controller::{Controller, ControllerOptions, Key};
 pub use exec::{ExecError, ExecResult};
 pub use lease::Options as LeaseOptions;

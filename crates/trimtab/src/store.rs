@@ -100,6 +100,13 @@ impl<T: Watched> Store<T> {
         contents.unreadable.get(&(namespace.to_owned(), name.to_owned())).map(|(object, _)| object.clone())
     }
 
+    /// What is known of the objects of a namespace that could not be read.
+    pub fn unreadable_in(&self, namespace: &str) -> Vec<Arc<Unreadable>> {
+        let contents = self.shared.read();
+        let of_namespace = contents.unreadable.iter().filter(|((of, _), _)| of == namespace);
+        of_namespace.map(|(_, (object, _))| object.clone()).collect()
+    }
+
     /// How many objects there are.
     pub fn len(&self) -> usize {
         self.shared.read().len

@@ -7,6 +7,7 @@ mod copy;
 mod failure;
 mod pruned;
 mod request;
+mod writer;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,6 +26,7 @@ use crate::gate::{Effect, Watching, Written};
 use crate::lease::Fence;
 use crate::metrics::Metrics;
 pub(crate) use pruned::Told;
+pub use writer::Writer;
 
 /// The longest that one request may take.
 const REQUEST: Duration = Duration::from_secs(30);
