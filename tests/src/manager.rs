@@ -30,13 +30,28 @@ impl ManagerProcess {
     ///
     /// If the binary is not built.
     pub fn start(kubeconfig: &Path, namespace: &str, fault: Option<&str>, extra: &[&str]) -> Result<Self> {
+        let environment: Vec<(&str, &str)> = fault.map(|fault| ("TRIMTAB_FAULT", fault)).into_iter().collect();
+        Self::in_environment(kubeconfig, namespace, &environment, extra)
+    }
+
+    /// Starts one for a namespace, with more in its environment.
+    ///
+    /// # Errors
+    ///
+    /// If the binary is not built.
+    pub fn in_environment(
+        kubeconfig: &Path,
+        namespace: &str,
+        environment: &[(&str, &str)],
+        extra: &[&str],
+    ) -> Result<Self> {
         let limited = format!("--namespaces={namespace}");
         let mut arguments = vec![limited.as_str(), "--admin-addr=127.0.0.1:0", "--metrics-addr=0"];
         if !extra.iter().any(|argument| argument.starts_with("--leader-elect")) {
             arguments.push("--leader-elect=false");
         }
         arguments.extend(extra);
-        Self::with_arguments(kubeconfig, namespace, fault, &arguments)
+        Self::spawn(kubeconfig, namespace, environment, &arguments)
     }
 
     /// Starts one with exactly these arguments; `label` is part of its log's name.
@@ -45,13 +60,16 @@ impl ManagerProcess {
     ///
     /// If the binary is not built.
     pub fn with_arguments(kubeconfig: &Path, label: &str, fault: Option<&str>, arguments: &[&str]) -> Result<Self> {
+        let environment: Vec<(&str, &str)> = fault.map(|fault| ("TRIMTAB_FAULT", fault)).into_iter().collect();
+        Self::spawn(kubeconfig, label, &environment, arguments)
+    }
+
+    fn spawn(kubeconfig: &Path, label: &str, environment: &[(&str, &str)], arguments: &[&str]) -> Result<Self> {
         let number = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_nanos();
         let log = std::env::temp_dir().join(format!("{label}-manager-{number}.log"));
         let mut command = Command::new(binary("trimtab-manager")?);
         command.args(arguments).env("KUBECONFIG", kubeconfig).env_remove("TRIMTAB_FAULT");
-        if let Some(fault) = fault {
-            command.env("TRIMTAB_FAULT", fault);
-        }
+        command.envs(environment.iter().copied());
         let child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())

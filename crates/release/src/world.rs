@@ -7,7 +7,7 @@ use trimtab_plan::{ObjectRef, OwnerRef};
 use crate::{
     Snapshot, Template,
     arithmetic::limits,
-    views::{DeploymentView, PlanView, PodView, ReplicaSetView},
+    views::{DeploymentView, PlanView, PodView, ReplicaSetView, Terminated},
 };
 
 /// Whether a Deployment's change is held.
@@ -197,7 +197,8 @@ pub(crate) fn failure(pods: impl Iterator<Item = impl AsRef<PodView>>) -> Option
     pods.into_iter().find_map(|pod| pod_failure(pod.as_ref()))
 }
 
-/// Why a pod cannot become available by waiting, if so.
+/// Why a pod cannot become available by waiting, if so. What its node or the cluster did to it says nothing about what runs
+/// in it: another pod takes its place, or its container is started again.
 pub fn pod_failure(pod: &PodView) -> Option<String> {
     const HOPELESS: [&str; 8] = [
         "CrashLoopBackOff",
@@ -210,8 +211,15 @@ pub fn pod_failure(pod: &PodView) -> Option<String> {
         "StartError",
     ];
     let name = &pod.metadata.name;
+    // Drained, evicted, preempted, its node shut down or gone.
+    if pod.status.disrupted {
+        return None;
+    }
     if pod.status.phase == "Failed" {
-        return Some(format!("pod {name} failed"));
+        // A node that refuses a pod (no room any more, another architecture) starts nothing of it.
+        let refused = pod.status.container_statuses.is_empty() && !pod.status.reason.is_empty();
+        let why = if pod.status.reason.is_empty() { "failed" } else { &pod.status.reason };
+        return (!refused).then(|| format!("pod {name} failed: {why}"));
     }
     pod.status.init_container_statuses.iter().chain(&pod.status.container_statuses).find_map(|container| {
         let ended = container.state.terminated.as_ref().or(container.last_state.terminated.as_ref());
@@ -220,7 +228,9 @@ pub fn pod_failure(pod: &PodView) -> Option<String> {
         {
             return Some(format!("container {} of pod {name} is in {}", container.name, waiting.reason));
         }
-        let crashed = ended.filter(|end| end.exit_code != 0 && container.restart_count > 0)?;
+        // After a node was restarted nobody knows how its containers ended.
+        let known = |end: &&Terminated| !["Unknown", "ContainerStatusUnknown"].contains(&end.reason.as_str());
+        let crashed = ended.filter(|end| end.exit_code != 0 && container.restart_count > 0).filter(known)?;
         Some(format!(
             "container {} of pod {name} ended with exit code {} and was restarted {}",
             container.name,

@@ -20,15 +20,15 @@ use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::{Client, Config};
+use kube::Client;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::moment as now;
 use crate::metrics::Metrics;
 use crate::permissions::Permission;
 use elector::{Asked, Elector, Pace, Step, Timing};
-use fence::now;
 pub use fence::{Fence, Fenced};
 use server::Server;
 
@@ -94,17 +94,6 @@ pub fn identity() -> String {
     format!("{}_{:016x}", host.as_deref().unwrap_or("trimtab").trim(), random())
 }
 
-/// A client that sends every request once. kube's default sends a request up to 16 times and waits minutes in between,
-/// which is of no use to a renewal that must be known good or bad within seconds.
-///
-/// # Errors
-///
-/// As [`Client::try_from`].
-pub fn client(mut config: Config) -> Result<Client, kube::Error> {
-    config.default_retry = false;
-    Client::try_from(config)
-}
-
 /// The state of an election as this process sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
@@ -135,7 +124,7 @@ pub(crate) const PERMISSION: Permission =
     Permission { group: "coordination.k8s.io", resource: "leases", verbs: &["get", "create", "update"] };
 
 impl Election {
-    /// Starts to take part; `client` should be one of [`client`].
+    /// Starts to take part; `client` should be one of [`crate::client`].
     ///
     /// # Errors
     ///
@@ -147,7 +136,7 @@ impl Election {
         let stop = CancellationToken::new();
         let timing = Timing { lease_duration: options.lease_duration, renew_deadline: options.renew_deadline };
         let candidate = Candidate {
-            server: Server::new(client, &options),
+            server: Server::new(client, &options, metrics.contact()),
             elector: Elector::new(options.identity.clone(), timing),
             options,
             fence: fence.clone(),
