@@ -218,7 +218,7 @@ pub fn pod_failure(pod: &PodView) -> Option<String> {
     if pod.status.phase == "Failed" {
         // A node that refuses a pod (no room any more, another architecture) starts nothing of it.
         let refused = pod.status.container_statuses.is_empty() && !pod.status.reason.is_empty();
-        let why = if pod.status.reason.is_empty() { "failed" } else { &pod.status.reason };
+        let why = if pod.status.reason.is_empty() { "for no reason given" } else { &pod.status.reason };
         return (!refused).then(|| format!("pod {name} failed: {why}"));
     }
     pod.status.init_container_statuses.iter().chain(&pod.status.container_statuses).find_map(|container| {
@@ -246,5 +246,61 @@ pub fn pod_failure(pod: &PodView) -> Option<String> {
 impl AsRef<PodView> for PodView {
     fn as_ref(&self) -> &PodView {
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn failure_of(status: Value) -> Option<String> {
+        let pod = json!({ "metadata": { "name": "p", "namespace": "n", "uid": "u" }, "status": status });
+        pod_failure(&serde_json::from_value(pod).unwrap())
+    }
+
+    #[test]
+    fn what_a_node_does_to_a_pod_is_no_failure_of_its_version() {
+        let disrupted =
+            json!([{ "type": "Ready", "status": "False" }, { "type": "DisruptionTarget", "status": "True" }]);
+        let ran = json!([{ "name": "c", "restartCount": 0, "state": { "terminated": { "exitCode": 137, "reason": "Error" } } }]);
+        let crash = json!([{ "name": "c", "restartCount": 1, "lastState": { "terminated": { "exitCode": 1, "reason": "Error" } } }]);
+        let restarted = json!([{ "name": "c", "restartCount": 1, "lastState": { "terminated": { "exitCode": 255, "reason": "Unknown" } } }]);
+        let cases = [
+            (
+                json!({ "phase": "Failed", "reason": "Evicted", "conditions": disrupted, "containerStatuses": ran }),
+                None,
+            ),
+            (json!({ "phase": "Running", "conditions": disrupted, "containerStatuses": crash }), None),
+            (json!({ "phase": "Failed", "reason": "OutOfcpu" }), None),
+            (json!({ "phase": "Running", "containerStatuses": restarted }), None),
+            (
+                json!({ "phase": "Failed", "reason": "Evicted", "containerStatuses": ran }),
+                Some("pod p failed: Evicted"),
+            ),
+            (json!({ "phase": "Failed", "containerStatuses": ran }), Some("pod p failed: for no reason given")),
+            (
+                json!({ "phase": "Running", "conditions": null, "containerStatuses": crash }),
+                Some("container c of pod p ended with exit code 1 and was restarted once"),
+            ),
+        ];
+        for (status, failure) in cases {
+            assert_eq!(failure_of(status.clone()).as_deref(), failure, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_pod_is_read_as_it_was_written_down() {
+        for conditions in [json!([{ "type": "DisruptionTarget", "status": "True" }]), json!([])] {
+            let pod =
+                json!({ "metadata": { "name": "p" }, "status": { "phase": "Running", "conditions": conditions } });
+            let read: PodView = serde_json::from_value(pod).unwrap();
+            let again: PodView = serde_json::from_value(serde_json::to_value(&read).unwrap()).unwrap();
+            assert_eq!(
+                (again.status.disrupted, read.status.disrupted),
+                (read.status.disrupted, conditions != json!([]))
+            );
+        }
     }
 }

@@ -279,7 +279,8 @@ fn watched(shared: &Shared, call: Call, response: Response) -> Response {
 }
 
 /// How the API server says within a watch that its version is too old.
-const GONE: &[u8] = b"{\"type\":\"ERROR\",\"object\":{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"status\":\"Failure\",\
+const GONE: &[u8] =
+    b"{\"type\":\"ERROR\",\"object\":{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"status\":\"Failure\",\
     \"code\":410,\"reason\":\"Expired\",\"message\":\"too old resource version: on purpose\"}}\n";
 
 #[cfg(test)]

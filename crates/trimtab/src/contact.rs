@@ -42,7 +42,9 @@ impl Contact {
     /// A request was answered.
     pub(crate) fn answered(&self, code: StatusCode) {
         let trouble = match code.as_u16() {
-            401 => "it does not accept this process's credentials (401): its token or certificate expired or was revoked",
+            401 => {
+                "it does not accept this process's credentials (401): its token or certificate expired or was revoked"
+            }
             429 => "it is overloaded and asks to be left alone (429)",
             500.. => return self.bad(format!("it answers {code}"), false),
             _ => return self.good(),

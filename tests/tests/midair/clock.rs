@@ -71,7 +71,7 @@ async fn jumps(name: &str, before: &'static str, after: &'static str) {
         println!("{name}: paused for {paused:?}");
         ensure!(paused > PAUSE - Duration::from_secs(7), "the pause was cut short: {paused:?}");
         ensure!(paused < PAUSE + Duration::from_secs(10), "the pause was drawn out: {paused:?}");
-        check_end(&app, &watch.history()).await?;
+        check_end(&app, &watch).await?;
         let said = "this machine's clock differs from the API server's";
         ensure!(manager.log()?.contains(said), "{}", manager.log()?);
         for step in app.releases().await?.iter().filter_map(|r| r.status.clone()).flat_map(|status| status.steps) {

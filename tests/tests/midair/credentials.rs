@@ -36,10 +36,9 @@ impl TokenFile {
     /// Writes a token that lives as long as a Secret of this name.
     async fn replace(&self, app: &App, secret: &str) -> Result<()> {
         app.kubectl(&["create", "secret", "generic", secret]).await?;
-        let bound = [
-            "create", "token", "manager", "--bound-object-kind=Secret", &format!("--bound-object-name={secret}"),
-        ]
-        .map(str::to_owned);
+        let bound =
+            ["create", "token", "manager", "--bound-object-kind=Secret", &format!("--bound-object-name={secret}")]
+                .map(str::to_owned);
         let token = app.kubectl(&bound.each_ref().map(String::as_str)).await?;
         std::fs::write(&self.token, token.trim()).context("the token cannot be written")
     }
@@ -67,7 +66,7 @@ async fn a_token_that_is_not_accepted_is_named_and_the_next_one_is_taken_at_once
         println!("{}", said.lines().find(|line| line.contains("api-server")).unwrap_or("-"));
         files.replace(&app, "second").await?;
         let replaced = Instant::now();
-        check_end(&app, &watch.history()).await?;
+        check_end(&app, &watch).await?;
         println!("stable {:?} after the token was replaced", replaced.elapsed());
         ready(&manager).await
     })

@@ -44,7 +44,7 @@ async fn ends(name: &str, signal: &'static str, bound: Duration) {
         first.wait_end(Duration::from_secs(10)).await?;
         takeover(&app).await?;
         let took = asked.elapsed();
-        check_end(&app, &watch.history()).await?;
+        check_end(&app, &watch).await?;
         let report = load.stop().await;
         println!("{signal}: taken over after {took:?}; {} answered, {} failed", report.ok, report.failed);
         ensure!(took < bound, "taken over after {took:?}");

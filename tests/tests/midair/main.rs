@@ -11,11 +11,11 @@ mod watches;
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::coordination::v1::Lease;
 use trimtab_crds::{Phase, ReleasePlan, ReleaseResult};
 use trimtab_testkit::{FaultyServer, eventually};
-use trimtab_tests::{App, ManagerProcess, PodHistory, Shape};
+use trimtab_tests::{App, ManagerProcess, PodWatch, Shape};
 
 /// For what has no bound of its own, on a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -46,7 +46,7 @@ async fn check_promoted(app: &App) -> Result<()> {
     app.wait_settled(usize::try_from(app.shape.replicas)?).await?;
     let releases = app.releases().await?;
     let [release] = &releases[..] else { anyhow::bail!("{} records", releases.len()) };
-    let status = release.status.clone().unwrap_or_default();
+    let status = release.status.clone().context("the record has no status")?;
     ensure!(status.result == ReleaseResult::Promoted, "{status:?}");
     let steps: Vec<&str> = status.steps.iter().filter_map(|step| step.step.split(' ').next()).collect();
     ensure!(steps == ["setWeight", "pause", "setWeight", "pause"], "each step once, in order: {steps:?}");
@@ -57,8 +57,9 @@ async fn check_promoted(app: &App) -> Result<()> {
 }
 
 /// The end of a release that was not disturbed where its pods are: each pod was made once, and none was missed.
-async fn check_end(app: &App, history: &PodHistory) -> Result<()> {
+async fn check_end(app: &App, watch: &PodWatch) -> Result<()> {
     check_promoted(app).await?;
+    let history = watch.history();
     let made = history.created_with(":v2");
     ensure!(made == 4, "{made} new pods were made");
     ensure!(history.fewest_available >= 4, "only {} were available", history.fewest_available);

@@ -53,9 +53,11 @@ async fn a_release_goes_on_while_the_nodes_of_canary_and_stable_pods_are_drained
         let history = watch.history();
         println!("fewest available: {} of {}", history.fewest_available, app.shape.replicas);
         ensure!(history.fewest_available >= 7, "less than the budget allows: {}", history.fewest_available);
-        let left = app.pods().await?.into_iter().filter(|pod| {
-            pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref()) == Some(&node)
-        });
+        let left = app
+            .pods()
+            .await?
+            .into_iter()
+            .filter(|pod| pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref()) == Some(&node));
         ensure!(left.count() == 0, "pods are left on the drained node");
         Ok(())
     })
@@ -110,9 +112,11 @@ async fn a_canary_that_takes_too_much_is_judged_by_its_eviction() {
 
 /// Another pod has come for an evicted one.
 async fn check_evicted(app: &App, evicted: &str) -> Result<()> {
-    eventually("a pod in its place", PATIENCE, async || {
-        Ok((canary_pod(app).await?.name_any() != evicted).then_some(()))
-    })
+    eventually(
+        "a pod in its place",
+        PATIENCE,
+        async || Ok((canary_pod(app).await?.name_any() != evicted).then_some(())),
+    )
     .await
 }
 

@@ -163,13 +163,7 @@ impl Applier {
     }
 
     /// Sends a write and gives the answer's body. Sends it again only where the server said that it did not look at it.
-    async fn send(
-        &self,
-        index: usize,
-        write: &Write,
-        deadline: Instant,
-        trail: &mut Trail,
-    ) -> Result<Bytes, Failure> {
+    async fn send(&self, index: usize, write: &Write, deadline: Instant, trail: &mut Trail) -> Result<Bytes, Failure> {
         if trail.not_before.is_some_and(|at| Instant::now() < at) {
             let message = "the API server is overloaded and asked to be left alone: this waits until then";
             return Err(failure::new(index, Class::Transient, "TooManyRequests", message));
@@ -201,12 +195,7 @@ impl Applier {
     }
 
     /// One request and its answer.
-    async fn exchange(
-        &self,
-        index: usize,
-        request: &Request<Vec<u8>>,
-        until: Instant,
-    ) -> Result<Answered, Failure> {
+    async fn exchange(&self, index: usize, request: &Request<Vec<u8>>, until: Instant) -> Result<Answered, Failure> {
         let started = Instant::now();
         let exchange = async {
             let response = self.process.client.send(request.clone().map(Body::from)).await?;

@@ -163,12 +163,17 @@ impl<T: Watched> Watch<T> {
             let started = Instant::now();
             let ended = self.session().await;
             // One that breaks off at once, again and again, is no reason to ask again at once: not even with a list in it.
-            if self.heard && started.elapsed() > STEADY {
+            let steady = started.elapsed() > STEADY && (self.heard || ended.is_ok());
+            if steady {
                 failures = 0;
             }
             let mut asked = None;
             match ended {
-                Ok(()) if failures == 0 && (self.heard || started.elapsed() > Duration::from_secs(1)) => continue,
+                Ok(()) if steady => continue,
+                Ok(()) if failures == 0 => {
+                    failures = 1;
+                    continue;
+                }
                 // Nothing is known to be wrong: it is asked again, and what then fails is told.
                 Err(Ended::Silent) if self.listed && started.elapsed() > IDLE => continue,
                 Err(Ended::Doubtful) => continue,

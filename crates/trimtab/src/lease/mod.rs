@@ -19,7 +19,6 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use kube::Client;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -202,7 +201,7 @@ impl Candidate {
     /// Ends when the lease is lost.
     async fn elect(&mut self) {
         loop {
-            let step = self.elector.step(now(), Timestamp::now());
+            let step = self.elector.step(now(), crate::clock::now());
             let pace = match step {
                 Step::Lost => return,
                 Step::Wait => Pace::Jittered,
@@ -267,7 +266,7 @@ impl Candidate {
     /// and set free once more. If that does not work the others wait out the lease, as after a crash.
     async fn give_up(&mut self) {
         for _ in 0..4 {
-            let step = self.elector.release(Timestamp::now());
+            let step = self.elector.release(crate::clock::now());
             let writes = match step {
                 Step::Lost | Step::Wait => return,
                 Step::Get => false,

@@ -9,8 +9,8 @@ use kube::Client;
 use kube::api::{Api, PostParams};
 
 use super::Options;
-use crate::contact::Contact;
 use super::elector::{Answer, Read, Record, Step};
+use crate::contact::Contact;
 
 pub(super) struct Server {
     api: Api<Lease>,

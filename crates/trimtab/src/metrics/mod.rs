@@ -107,7 +107,14 @@ impl Metrics {
     pub fn new() -> Self {
         let mut registry = Registry::default();
         let families = Families::register(&mut registry);
-        Self { inner: Arc::new(Inner { families, registry: Mutex::new(registry), live: Mutex::default(), contact: Contact::default() }) }
+        Self {
+            inner: Arc::new(Inner {
+                families,
+                registry: Mutex::new(registry),
+                live: Mutex::default(),
+                contact: Contact::default(),
+            }),
+        }
     }
 
     /// Lets a controller register metrics of its own. Counters are registered without `_total`.

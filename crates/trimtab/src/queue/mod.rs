@@ -354,13 +354,7 @@ impl<K: Key> State<K> {
         false
     }
 
-    fn after_failure(
-        &mut self,
-        key: &Arc<K>,
-        failed: Failed,
-        wake: Option<Instant>,
-        now: Instant,
-    ) -> bool {
+    fn after_failure(&mut self, key: &Arc<K>, failed: Failed, wake: Option<Instant>, now: Instant) -> bool {
         let Some(item) = self.items.get_mut(key) else { return false };
         let until = item.failed(failed, now);
         let until = wake.map_or(until, |wake| until.min(wake.max(now + FORWARD_OTHER)));
