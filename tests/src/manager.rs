@@ -32,9 +32,24 @@ impl ManagerProcess {
     ///
     /// If the binary is not built.
     pub fn start(kubeconfig: &Path, namespace: &str, fault: Option<&str>, extra: &[&str]) -> Result<Self> {
+        let environment: Vec<(&str, &str)> = fault.map(|fault| ("TRIMTAB_FAULT", fault)).into_iter().collect();
+        Self::in_environment(kubeconfig, namespace, &environment, extra)
+    }
+
+    /// Starts one for a namespace, with more in its environment.
+    ///
+    /// # Errors
+    ///
+    /// If the binary is not built.
+    pub fn in_environment(
+        kubeconfig: &Path,
+        namespace: &str,
+        environment: &[(&str, &str)],
+        extra: &[&str],
+    ) -> Result<Self> {
         let arguments = Self::arguments(namespace, extra);
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        Self::with_arguments(kubeconfig, namespace, fault, &arguments)
+        Self::spawn(kubeconfig, namespace, environment, &arguments)
     }
 
     /// The arguments of one for a namespace.
@@ -61,13 +76,16 @@ impl ManagerProcess {
     ///
     /// If the binary is not built.
     pub fn with_arguments(kubeconfig: &Path, label: &str, fault: Option<&str>, arguments: &[&str]) -> Result<Self> {
+        let environment: Vec<(&str, &str)> = fault.map(|fault| ("TRIMTAB_FAULT", fault)).into_iter().collect();
+        Self::spawn(kubeconfig, label, &environment, arguments)
+    }
+
+    fn spawn(kubeconfig: &Path, label: &str, environment: &[(&str, &str)], arguments: &[&str]) -> Result<Self> {
         let number = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_nanos();
         let log = std::env::temp_dir().join(format!("{label}-manager-{number}.log"));
         let mut command = Command::new(binary("trimtab-manager")?);
         command.args(arguments).env("KUBECONFIG", kubeconfig).env_remove("TRIMTAB_FAULT");
-        if let Some(fault) = fault {
-            command.env("TRIMTAB_FAULT", fault);
-        }
+        command.envs(environment.iter().copied());
         let child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())

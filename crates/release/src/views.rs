@@ -206,10 +206,41 @@ watched!(PodView, names::POD);
 pub struct PodStatus {
     /// Phase.
     pub phase: String,
+    /// A code that says why the phase is `Failed`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// Whether the cluster takes it away: the condition `DisruptionTarget`.
+    #[serde(rename = "conditions", with = "disruption", skip_serializing_if = "std::ops::Not::not")]
+    pub disrupted: bool,
     /// Init containers.
     pub init_container_statuses: Vec<ContainerStatus>,
     /// Containers.
     pub container_statuses: Vec<ContainerStatus>,
+}
+
+/// Of a pod's conditions only one matters: all of them would be most of what is kept of a pod.
+mod disruption {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    struct Condition<'a> {
+        #[serde(rename = "type", borrow)]
+        type_: std::borrow::Cow<'a, str>,
+        #[serde(borrow)]
+        status: std::borrow::Cow<'a, str>,
+    }
+
+    const TARGET: &str = "DisruptionTarget";
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
+        let conditions: Option<Vec<Condition<'_>>> = Option::deserialize(from)?;
+        Ok(conditions.is_some_and(|all| all.iter().any(|c| c.type_ == TARGET && c.status == "True")))
+    }
+
+    pub(super) fn serialize<S: Serializer>(disrupted: &bool, to: S) -> Result<S::Ok, S::Error> {
+        let condition = disrupted.then(|| Condition { type_: TARGET.into(), status: "True".into() });
+        condition.as_slice().serialize(to)
+    }
 }
 
 /// What is read of a container's status.

@@ -7,7 +7,7 @@ use trimtab_plan::{ObjectRef, OwnerRef};
 use crate::{
     Snapshot, Template,
     arithmetic::limits,
-    views::{DeploymentView, PlanView, PodView, ReplicaSetView},
+    views::{DeploymentView, PlanView, PodView, ReplicaSetView, Terminated},
 };
 
 /// Whether a Deployment's change is held.
@@ -200,7 +200,8 @@ pub(crate) fn failure(pods: impl Iterator<Item = impl AsRef<PodView>>) -> Option
     pods.into_iter().find_map(|pod| pod_failure(pod.as_ref()))
 }
 
-/// Why a pod cannot become available by waiting, if so.
+/// Why a pod cannot become available by waiting, if so. What its node or the cluster did to it says nothing about what runs
+/// in it: another pod takes its place, or its container is started again.
 pub fn pod_failure(pod: &PodView) -> Option<String> {
     const HOPELESS: [&str; 8] = [
         "CrashLoopBackOff",
@@ -213,8 +214,15 @@ pub fn pod_failure(pod: &PodView) -> Option<String> {
         "StartError",
     ];
     let name = &pod.metadata.name;
+    // Drained, evicted, preempted, its node shut down or gone.
+    if pod.status.disrupted {
+        return None;
+    }
     if pod.status.phase == "Failed" {
-        return Some(format!("pod {name} failed"));
+        // A node that refuses a pod (no room any more, another architecture) starts nothing of it.
+        let refused = pod.status.container_statuses.is_empty() && !pod.status.reason.is_empty();
+        let why = if pod.status.reason.is_empty() { "for no reason given" } else { &pod.status.reason };
+        return (!refused).then(|| format!("pod {name} failed: {why}"));
     }
     pod.status.init_container_statuses.iter().chain(&pod.status.container_statuses).find_map(|container| {
         let ended = container.state.terminated.as_ref().or(container.last_state.terminated.as_ref());
@@ -223,7 +231,9 @@ pub fn pod_failure(pod: &PodView) -> Option<String> {
         {
             return Some(format!("container {} of pod {name} is in {}", container.name, waiting.reason));
         }
-        let crashed = ended.filter(|end| end.exit_code != 0 && container.restart_count > 0)?;
+        // After a node was restarted nobody knows how its containers ended.
+        let known = |end: &&Terminated| !["Unknown", "ContainerStatusUnknown"].contains(&end.reason.as_str());
+        let crashed = ended.filter(|end| end.exit_code != 0 && container.restart_count > 0).filter(known)?;
         Some(format!(
             "container {} of pod {name} ended with exit code {} and was restarted {}",
             container.name,
@@ -239,5 +249,61 @@ pub fn pod_failure(pod: &PodView) -> Option<String> {
 impl AsRef<PodView> for PodView {
     fn as_ref(&self) -> &PodView {
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn failure_of(status: Value) -> Option<String> {
+        let pod = json!({ "metadata": { "name": "p", "namespace": "n", "uid": "u" }, "status": status });
+        pod_failure(&serde_json::from_value(pod).unwrap())
+    }
+
+    #[test]
+    fn what_a_node_does_to_a_pod_is_no_failure_of_its_version() {
+        let disrupted =
+            json!([{ "type": "Ready", "status": "False" }, { "type": "DisruptionTarget", "status": "True" }]);
+        let ran = json!([{ "name": "c", "restartCount": 0, "state": { "terminated": { "exitCode": 137, "reason": "Error" } } }]);
+        let crash = json!([{ "name": "c", "restartCount": 1, "lastState": { "terminated": { "exitCode": 1, "reason": "Error" } } }]);
+        let restarted = json!([{ "name": "c", "restartCount": 1, "lastState": { "terminated": { "exitCode": 255, "reason": "Unknown" } } }]);
+        let cases = [
+            (
+                json!({ "phase": "Failed", "reason": "Evicted", "conditions": disrupted, "containerStatuses": ran }),
+                None,
+            ),
+            (json!({ "phase": "Running", "conditions": disrupted, "containerStatuses": crash }), None),
+            (json!({ "phase": "Failed", "reason": "OutOfcpu" }), None),
+            (json!({ "phase": "Running", "containerStatuses": restarted }), None),
+            (
+                json!({ "phase": "Failed", "reason": "Evicted", "containerStatuses": ran }),
+                Some("pod p failed: Evicted"),
+            ),
+            (json!({ "phase": "Failed", "containerStatuses": ran }), Some("pod p failed: for no reason given")),
+            (
+                json!({ "phase": "Running", "conditions": null, "containerStatuses": crash }),
+                Some("container c of pod p ended with exit code 1 and was restarted once"),
+            ),
+        ];
+        for (status, failure) in cases {
+            assert_eq!(failure_of(status.clone()).as_deref(), failure, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_pod_is_read_as_it_was_written_down() {
+        for conditions in [json!([{ "type": "DisruptionTarget", "status": "True" }]), json!([])] {
+            let pod =
+                json!({ "metadata": { "name": "p" }, "status": { "phase": "Running", "conditions": conditions } });
+            let read: PodView = serde_json::from_value(pod).unwrap();
+            let again: PodView = serde_json::from_value(serde_json::to_value(&read).unwrap()).unwrap();
+            assert_eq!(
+                (again.status.disrupted, read.status.disrupted),
+                (read.status.disrupted, conditions != json!([]))
+            );
+        }
     }
 }

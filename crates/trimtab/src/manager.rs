@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use futures::{FutureExt, future};
-use kube::{Client, Config};
+use kube::Client;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use trimtab_plan::Kind;
@@ -34,17 +34,6 @@ use crate::{Controller, ControllerOptions};
 
 /// Kept of the shutdown budget for events, lease and servers.
 const RESERVE: Duration = Duration::from_secs(3);
-
-/// A client as the framework needs it: every request is sent once. kube's own default sends a request up to 16 times and
-/// waits for minutes in between, also where a lost answer hides a success.
-///
-/// # Errors
-///
-/// If the configuration makes no client: see [`Client::try_from`].
-pub fn client(mut config: Config) -> Result<Client, kube::Error> {
-    config.default_retry = false;
-    Client::try_from(config)
-}
 
 /// How a manager is run.
 #[derive(Debug, Clone)]
@@ -110,7 +99,7 @@ pub struct Manager {
 }
 
 impl Manager {
-    /// A manager without controllers. The client should be one of [`client`].
+    /// A manager without controllers. The client should be one of [`crate::client`].
     pub fn new(client: Client, options: ManagerOptions) -> Self {
         let metrics = Metrics::new();
         let registry = Registry::new(options.namespaces.clone(), metrics.clone());
@@ -233,6 +222,8 @@ impl Manager {
             let problems: Vec<String> = informers.iter().flat_map(|informer| informer.problems()).collect();
             if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) }
         });
+        let contact = self.metrics.contact();
+        self.ready.add("api-server", move || contact.check());
         let lacking = Lacking::default();
         background.spawn(lacking.clone().follow(self.client.clone(), self.needs()));
         self.ready.add("permissions", move || lacking.check());

@@ -255,7 +255,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
         tokio::spawn(async move { axum::serve(listener, Router::new().fallback(serve)).await });
-        crate::lease::client(kube::Config::new(url)).unwrap()
+        crate::client(kube::Config::new(url)).unwrap()
     }
 
     #[tokio::test]

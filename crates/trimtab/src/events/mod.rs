@@ -147,7 +147,7 @@ impl Writer {
     async fn say(&mut self, controller: &'static str, notice: Notice) {
         let key = Key::of(controller, notice);
         let name = self.next_name(&key);
-        let wall = Timestamp::now();
+        let wall = crate::clock::now();
         match self.book.say(&key, &name, Instant::now(), wall) {
             Said::Again => {}
             Said::TooMany => self.metrics.event_dropped(),
