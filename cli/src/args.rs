@@ -8,13 +8,18 @@ use trimtab_testkit::Extra;
 
 use crate::autoscaler::args::Autoscaler;
 use crate::import::Import;
+use crate::uninstall::Uninstall;
+
+/// Of `uninstall`: it has no release that could fail.
+const UNINSTALL_CODES: &str = "Exit codes: 0 nothing waits, or what was asked is done, 1 error, 2 wrong usage, 3 something waits and was \
+     left as it is, 4 out of time, or somebody is needed.";
 
 const EXIT_CODES: &str =
     "Exit codes: 0 done, 1 error, 2 wrong usage, 3 the release failed or is stalled, 4 out of time.";
 
 /// Releases of Kubernetes workloads: see what they wait for, promote them, take them back.
 #[derive(Debug, Parser)]
-#[command(name = "trimtab", version, arg_required_else_help = true, after_help = EXIT_CODES)]
+#[command(name = "trimtab", version = trimtab_controllers::version::line(), arg_required_else_help = true, after_help = EXIT_CODES)]
 pub struct Args {
     /// What to do.
     #[command(subcommand)]
@@ -55,11 +60,20 @@ pub enum Verb {
     /// Autoscalers without a cluster: decide a snapshot again, list what schedules will do, try a spec on the past
     #[command(subcommand)]
     Autoscaler(Autoscaler),
+    /// Say what waits for Trimtab, and let it go on by Kubernetes alone: the way out, before Trimtab is removed
+    #[command(after_help = UNINSTALL_CODES)]
+    Uninstall(Uninstall),
     /// Kubernetes clusters on this machine
     #[command(subcommand)]
     Local(Local),
     /// Show all of it: a cluster, a canary, a broken image that is taken back
     Demo(Demo),
+    /// Say which version and commit this is, without a cluster
+    Version {
+        /// The form of the answer
+        #[arg(short, long, value_enum, default_value_t = Form::Text)]
+        output: Form,
+    },
     /// Run a program that ends with its parent.
     #[command(hide = true)]
     WithParent {
@@ -148,7 +162,7 @@ pub struct Why {
 pub enum Form {
     /// For people
     Text,
-    /// What the decision saw and what it decided, as JSON
+    /// JSON: of a decision, what it saw and what it decided
     Json,
 }
 
@@ -392,7 +406,7 @@ pub(crate) fn name(text: &str) -> Result<String, String> {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     trimtab_crds::parse_duration(text).ok_or_else(|| "write a duration such as 90s, 10m or 1h30m".to_owned())
 }
 

@@ -31,8 +31,15 @@ pub async fn run(what: Local) -> Result<Exit> {
         }
         Local::List => list()?,
         Local::LoadImage { file, name } => {
-            local::load_image(&name, &file).await?;
-            tell(&format!("{} is on the node of {name}", file.display()));
+            let images = local::load_image(&name, &file).await?;
+            if images.is_empty() {
+                tell(&format!("the images of {} are on the node of {name}", file.display()));
+            }
+            for image in images {
+                tell(&format!(
+                    "{image} is on the node of {name}; pods take it with imagePullPolicy: Never or IfNotPresent"
+                ));
+            }
         }
         Local::Build { nodes, with } => build(&nodes, with).await?,
         Local::Packages { yes } => packages(yes).await?,
@@ -82,7 +89,14 @@ fn list() -> Result<()> {
 async fn build(nodes: &str, with: Vec<Extra>) -> Result<()> {
     let (nodes, why) = settle(nodes).await?;
     tell(&format!("parts for {nodes} nodes: {why}"));
-    let options = ClusterOptions { name: "build".to_owned(), nodes, node_count: 1, sample_images: false, with };
+    let options = ClusterOptions {
+        name: "build".to_owned(),
+        nodes,
+        node_count: 1,
+        sample_images: false,
+        with,
+        ..Default::default()
+    };
     Cluster::start(options).await?.down().await?;
     tell("all parts are built and work");
     Ok(())

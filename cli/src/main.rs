@@ -17,14 +17,16 @@ mod situation;
 mod sources;
 mod table;
 mod times;
+mod uninstall;
 mod verbs;
 mod watch;
 mod why;
 
 use std::{process::ExitCode, time::Duration};
 
-use crate::args::{Args, Verb};
+use crate::args::{Args, Form, Verb};
 use clap::{CommandFactory, FromArgMatches};
+use trimtab_controllers::version;
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,10 +106,20 @@ async fn run(verb: Verb) -> anyhow::Result<Exit> {
         Verb::Config(what) => config::run(what).await,
         Verb::Import(what) => import::run(what).await,
         Verb::Autoscaler(what) => autoscaler::run(what).await,
+        Verb::Uninstall(options) => uninstall::run(options).await,
         Verb::Local(what) => local::run(what).await,
         Verb::Demo(options) => demo::run(options).await,
+        Verb::Version { output } => version(output),
         Verb::WithParent { parent, command } => demo::manager::with_parent(parent, &command),
     }
+}
+
+fn version(form: Form) -> anyhow::Result<Exit> {
+    paint::line(&match form {
+        Form::Text => format!("{} {}", program(), version::line()),
+        Form::Json => serde_json::to_string_pretty(&version::VERSION)?,
+    });
+    Ok(Exit::Done)
 }
 
 #[cfg(test)]

@@ -5,9 +5,11 @@ use std::{net::SocketAddr, time::Duration};
 use clap::{ArgAction, Parser, Subcommand};
 use trimtab::{ManagerOptions, lease};
 
+use crate::permissions::{self, Place, Wanted};
+
 /// The controllers of Trimtab in one process.
 #[derive(Debug, Parser)]
-#[command(name = "trimtab-manager", version, args_conflicts_with_subcommands = true)]
+#[command(name = "trimtab-manager", version = crate::version::line(), args_conflicts_with_subcommands = true)]
 pub struct Args {
     /// What to do other than to run the controllers.
     #[command(subcommand)]
@@ -50,6 +52,11 @@ pub struct Args {
     #[arg(long, value_delimiter = ',', value_name = "A,B")]
     pub namespaces: Vec<String>,
 
+    /// Read Secrets, and copy those that pods of managed workloads read. Switched off, no Secret is read or written at all, and
+    /// workloads that need one are told so.
+    #[arg(long, default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
+    pub secrets: bool,
+
     /// How logs are written: text or json. By default text on a terminal, else JSON.
     #[arg(long, default_value = "", value_name = "FORMAT")]
     pub log_format: String,
@@ -70,8 +77,78 @@ pub struct Args {
 /// What the program does other than to run the controllers.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Print the roles that a manager needs, to apply them where no chart does.
+    Permissions(PermissionsArgs),
     /// Try a real release on this cluster, in a scratch namespace, and say what came of it.
     SmokeTest(crate::smoke::args::SmokeArgs),
+    /// Say what waits for Trimtab, and let it go on without it: what the chart does before it is uninstalled.
+    Uninstall(crate::uninstall::args::UninstallArgs),
+}
+
+/// What `permissions` is told.
+#[derive(Debug, clap::Args)]
+pub struct PermissionsArgs {
+    /// The controllers that run.
+    #[arg(long, value_delimiter = ',', default_value = "release,config,reload,scale", value_name = "A,B")]
+    pub controllers: Vec<String>,
+
+    /// Whether Secrets are read.
+    #[arg(long, default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
+    pub secrets: bool,
+
+    /// The namespaces that it works in; all if there are none.
+    #[arg(long, value_delimiter = ',', value_name = "A,B")]
+    pub namespaces: Vec<String>,
+
+    /// The namespace that it runs in.
+    #[arg(long, default_value = "trimtab", value_name = "NAMESPACE")]
+    pub namespace: String,
+
+    /// Name of its ServiceAccount and of the roles.
+    #[arg(long, default_value = "trimtab-manager", value_name = "NAME")]
+    pub name: String,
+
+    /// Name of its lease.
+    #[arg(long, default_value = "trimtab-manager", value_name = "NAME")]
+    pub lease_name: String,
+
+    /// It reloads pods by signals and looks at their files: it may run programs in them.
+    #[arg(long)]
+    pub exec: bool,
+
+    /// There are Rollouts of Argo Rollouts.
+    #[arg(long)]
+    pub rollouts: bool,
+
+    /// It runs with --namespace-selector.
+    #[arg(long)]
+    pub namespace_selector: bool,
+}
+
+impl PermissionsArgs {
+    /// The roles, as YAML.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such controller.
+    pub fn print(&self) -> anyhow::Result<String> {
+        let options = [
+            (self.exec, permissions::EXEC_OPTION),
+            (self.rollouts, permissions::ROLLOUTS),
+            (self.namespace_selector, permissions::NAMESPACE_SELECTOR),
+        ];
+        let options = options.into_iter().filter_map(|(on, name)| on.then_some(name)).collect();
+        let wanted = Wanted { controllers: self.controllers.clone(), secrets: self.secrets, options };
+        let place = Place {
+            name: self.name.clone(),
+            namespace: self.namespace.clone(),
+            namespaces: self.namespaces.clone(),
+            lease_name: self.lease_name.clone(),
+        };
+        let documents = permissions::manifests(&wanted, &place)?;
+        let yaml = documents.iter().map(|one| Ok(format!("---\n{}", serde_saphyr::to_string(one)?)));
+        yaml.collect()
+    }
 }
 
 /// An address to listen at, if any.
@@ -103,7 +180,7 @@ impl Args {
             leader_election: self.leader_elect.then(|| self.lease(namespace)),
             admin_addr: self.admin_addr.0,
             metrics_addr: self.metrics_addr.0,
-            version: env!("CARGO_PKG_VERSION"),
+            version: crate::version::VERSION,
             ..ManagerOptions::default()
         }
     }

@@ -16,6 +16,8 @@ use trimtab_config::DigestKey;
 /// Name of the Secret.
 pub const NAME: &str = "trimtab-digest-key";
 const ENTRY: &str = "key";
+/// A network that is lost says nothing.
+const PATIENCE: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_secs(2);
 
 /// The key: read, or made where there is none. Where that is forbidden, one that lasts as long as the process; then a
@@ -27,12 +29,14 @@ const RETRY: Duration = Duration::from_secs(2);
 pub async fn read_or_make(client: &Client, namespace: &str) -> Result<DigestKey> {
     let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
     loop {
-        let error = match kept(&secrets).await {
-            Ok(key) => return Ok(key),
-            Err(error) => error,
+        let error = match tokio::time::timeout(PATIENCE, kept(&secrets)).await {
+            Ok(Ok(key)) => return Ok(key),
+            Ok(Err(error)) => error,
+            Err(_) => anyhow::anyhow!("no answer from the API server within {} s", PATIENCE.as_secs()),
         };
         let refused = error.downcast_ref::<kube::Error>().is_some_and(|error| match error {
-            kube::Error::Api(status) => (400..500).contains(&status.code) && status.code != 429,
+            // With a token that expired, and without a turn, nothing is said about permissions.
+            kube::Error::Api(status) => (400..500).contains(&status.code) && ![401, 429].contains(&status.code),
             _ => false,
         });
         if refused {

@@ -4,11 +4,14 @@
 pub mod args;
 pub mod digest_key;
 pub mod manager;
+pub mod permissions;
 pub mod reload;
 pub mod rollout;
 pub mod scale;
 pub mod smoke;
 pub mod sources;
 pub mod tracking;
+pub mod uninstall;
 pub mod validation;
+pub mod version;
 pub mod workload;

@@ -32,10 +32,13 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let options = args.options(&namespace);
     let client = trimtab::client(config).context("the credentials make no client")?;
     let namespace = args.lease_namespace.clone().unwrap_or(namespace);
-    let (quiet_period, digest_key) = (args.config_quiet_period, digest_key::read_or_make(&client, &namespace).await?);
-    let rollout = rollout::Options { quiet_period, digest_key: digest_key.clone() };
-    let tracking = tracking::Options { quiet_period, digest_key: digest_key.clone() };
-    let reloading = args.reload.setup(quiet_period, digest_key, has_rollouts(&client).await);
+    let (quiet_period, secrets) = (args.config_quiet_period, args.secrets);
+    let kept_key = if secrets { Some(digest_key::read_or_make(&client, &namespace).await?) } else { None };
+    // Nothing is made with it where no Secret is read.
+    let digest_key = kept_key.clone().unwrap_or_default();
+    let rollout = rollout::Options { quiet_period, digest_key: digest_key.clone(), secrets };
+    let tracking = tracking::Options { quiet_period, digest_key, secrets };
+    let reloading = args.reload.setup(quiet_period, kept_key, has_rollouts(&client).await);
     let mut manager = Manager::new(client, options);
     for name in &args.controllers {
         match name.as_str() {

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use trimtab::{Key, Selector, Store, Watches};
+use trimtab::{Key, Permission, Selector, Store, Watches};
 use trimtab_config::{
     ConfigMapView, DigestKey, Known, Object, Pins, Reads, SecretView, Source, SourceKind, SourceView, copy_names,
 };
@@ -15,13 +15,25 @@ pub const NOT_HELM: &str = "type!=helm.sh/release.v1";
 #[derive(Debug)]
 pub struct Sources {
     config_maps: Store<ConfigMapView>,
-    secrets: Store<SecretView>,
+    /// `None`: they are left alone.
+    secrets: Option<Store<SecretView>>,
+}
+
+/// What it needs to copy sources, beside watching them: one copy for each revision, and `get` of what is copied and of what
+/// policies look at.
+pub fn copying(secrets: bool) -> Vec<Permission> {
+    let verbs = &["get", "create", "patch", "delete"];
+    let config_maps = Permission { group: "", resource: "configmaps", verbs };
+    let secrets = secrets.then_some(Permission { group: "", resource: "secrets", verbs });
+    [config_maps].into_iter().chain(secrets).collect()
 }
 
 impl Sources {
-    /// Watches both. `readers` gives the workloads that read a source, which is named as [`id`] names it.
+    /// Watches ConfigMaps, and Secrets if they are to be read. `readers` gives the workloads that read a source, which is
+    /// named as [`id`] names it.
     pub fn new<K: Key>(
         watches: &mut Watches<K>,
+        secrets: bool,
         readers: impl Fn(&str) -> Vec<K> + Clone + Send + Sync + 'static,
     ) -> Self {
         let of_maps = readers.clone();
@@ -30,15 +42,17 @@ impl Sources {
             .index("copies", |map| copies(&map.0))
             .wakes(move |map| of_maps(&concerned(&map.0)))
             .store();
-        let secrets = watches
-            .watch::<SecretView>(Selector::all().fields(NOT_HELM))
-            .index("copies", |secret| copies(&secret.0))
-            .wakes(move |secret| readers(&concerned(&secret.0)))
-            .store();
+        let secrets = secrets.then(|| {
+            watches
+                .watch::<SecretView>(Selector::all().fields(NOT_HELM))
+                .index("copies", |secret| copies(&secret.0))
+                .wakes(move |secret| readers(&concerned(&secret.0)))
+                .store()
+        });
         Self { config_maps, secrets }
     }
 
-    /// What is known of all that a template reads, and of what pins name.
+    /// What is known of all that a template reads, and of what pins name; of what is left alone, nothing.
     pub fn gather<'p>(
         &self,
         namespace: &str,
@@ -48,7 +62,9 @@ impl Sources {
     ) -> BTreeMap<Source, Known<SourceView>> {
         let named = pins.flat_map(|pins| pins.0.keys().cloned());
         let sources: BTreeSet<Source> = reads.sources.keys().cloned().chain(named).collect();
-        sources.into_iter().map(|source| (source.clone(), self.known(namespace, &source, key))).collect()
+        let looked_at = |source: &Source| source.kind != SourceKind::Secret || self.secrets.is_some();
+        let sources = sources.into_iter().filter(looked_at);
+        sources.map(|source| (source.clone(), self.known(namespace, &source, key))).collect()
     }
 
     fn known(&self, namespace: &str, source: &Source, key: &DigestKey) -> Known<SourceView> {
@@ -58,7 +74,10 @@ impl Sources {
             SourceKind::ConfigMap => {
                 self.config_maps.by_index("copies", &id).into_iter().map(SourceView::ConfigMap).collect()
             }
-            SourceKind::Secret => self.secrets.by_index("copies", &id).into_iter().map(SourceView::Secret).collect(),
+            SourceKind::Secret => {
+                let copies = self.secrets.iter().flat_map(|secrets| secrets.by_index("copies", &id));
+                copies.map(SourceView::Secret).collect()
+            }
         };
         let names = live.iter().flat_map(|live| copy_names(source, live.as_ref(), key.bytes()));
         let is_copy = |name: &String| copies.iter().any(|copy| copy.as_ref().metadata.name == *name);
@@ -70,7 +89,7 @@ impl Sources {
     fn get(&self, kind: SourceKind, namespace: &str, name: &str) -> Option<SourceView> {
         match kind {
             SourceKind::ConfigMap => self.config_maps.get(namespace, name).map(SourceView::ConfigMap),
-            SourceKind::Secret => self.secrets.get(namespace, name).map(SourceView::Secret),
+            SourceKind::Secret => self.secrets.as_ref()?.get(namespace, name).map(SourceView::Secret),
         }
     }
 }

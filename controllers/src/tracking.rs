@@ -19,6 +19,8 @@ pub struct Options {
     pub quiet_period: Duration,
     /// The key under which digests of Secrets are made.
     pub digest_key: DigestKey,
+    /// Whether Secrets are read and copied.
+    pub secrets: bool,
 }
 
 /// The controller.
@@ -66,7 +68,7 @@ impl Tracking {
             .wakes(owner)
             .store();
         let (stateful, daemon) = (stateful_sets.clone(), daemon_sets.clone());
-        let sources = Sources::new(watches, move |source| {
+        let sources = Sources::new(watches, options.secrets, move |source| {
             let (stateful, daemon) = (stateful.by_index("source", source), daemon.by_index("source", source));
             let stateful = stateful.iter().map(|set| Workload::of(names::STATEFUL_SET, &set.0.metadata));
             stateful.chain(daemon.iter().map(|set| Workload::of(names::DAEMON_SET, &set.0.metadata))).collect()
@@ -89,13 +91,13 @@ impl Controller for Tracking {
     type Snapshot = TrackedSnapshot;
     type Status = ();
 
-    fn permissions() -> Vec<Permission> {
-        vec![
+    fn permissions(&self) -> Vec<Permission> {
+        let mut needed = vec![
             Permission { group: "apps", resource: "statefulsets", verbs: &["patch"] },
             Permission { group: "apps", resource: "daemonsets", verbs: &["patch"] },
-            Permission { group: "", resource: "configmaps", verbs: &["create", "patch", "delete"] },
-            Permission { group: "", resource: "secrets", verbs: &["create", "patch", "delete"] },
-        ]
+        ];
+        needed.extend(sources::copying(self.options.secrets));
+        needed
     }
 
     fn gather(&self, key: &Workload, _answers: &Answers) -> Option<TrackedSnapshot> {

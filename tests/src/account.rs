@@ -4,22 +4,24 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use k8s_openapi::api::authentication::v1::TokenRequest;
-use k8s_openapi::api::core::v1::ServiceAccount;
+use anyhow::Result;
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::flowcontrol::v1::FlowSchema;
-use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
-use kube::api::{Api, DeleteParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use kube::config::Kubeconfig;
 use kube::{Client, Config};
 use serde_json::{Value, json};
+use trimtab_controllers::manager::CONTROLLERS;
+use trimtab_controllers::permissions::{LEASE_NAME, Place, Wanted, manifests};
 use trimtab_testkit::eventually;
+
+use crate::rights;
 
 /// Which requests a flow schema matches, the first one first.
 const PARTS: [&str; 3] = ["leases", "watches", "rest"];
 const PRIORITY_LEVEL: &str = "workload-low";
 
-/// A ServiceAccount that may do everything; what it does is counted.
+/// A ServiceAccount with the derived roles of a manager that runs everything everywhere; what it does is counted.
 pub struct Account {
     client: Client,
     namespace: String,
@@ -47,21 +49,29 @@ impl Account {
     ///
     /// If the API server refuses, or the file cannot be written.
     pub async fn create(client: &Client, namespace: &str, admin: &Path) -> Result<Self> {
-        let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
-        let account = serde_json::from_value(json!({ "metadata": { "name": Self::NAME } }))?;
-        accounts.create(&PostParams::default(), &account).await?;
+        // Under whichever name its Lease has in that namespace.
+        let wanted = Wanted { controllers: CONTROLLERS.map(str::to_owned).to_vec(), secrets: true, options: vec![] };
+        let place = Place {
+            name: Self::NAME.to_owned(),
+            namespace: namespace.to_owned(),
+            namespaces: vec![],
+            lease_name: LEASE_NAME.to_owned(),
+        };
+        let mut roles = manifests(&wanted, &place)?;
+        for cluster_wide in roles.iter_mut().filter(|role| role["metadata"]["namespace"].is_null()) {
+            cluster_wide["metadata"]["name"] = namespace.into();
+            if cluster_wide["roleRef"].is_object() {
+                cluster_wide["roleRef"]["name"] = namespace.into();
+            }
+        }
+        rights::apply(client, namespace, &roles).await?;
         let kubeconfig = std::env::temp_dir().join(format!("{namespace}-account.kubeconfig"));
         let made = Self { client: client.clone(), namespace: namespace.to_owned(), kubeconfig };
-        let binding: ClusterRoleBinding = serde_json::from_value(made.binding())?;
-        Api::all(client.clone()).create(&PostParams::default(), &binding).await?;
         for (i, part) in PARTS.iter().enumerate() {
             let schema: FlowSchema = serde_json::from_value(made.flow_schema(part, 100 + i))?;
             Api::all(client.clone()).create(&PostParams::default(), &schema).await?;
         }
-        let request: TokenRequest = serde_json::from_value(json!({ "spec": { "audiences": [] } }))?;
-        let token = accounts.create_token_request(Self::NAME, &PostParams::default(), &request).await?;
-        let token = token.status.and_then(|status| status.token).context("the API server gave no token")?;
-        std::fs::write(&made.kubeconfig, kubeconfig_with(admin, namespace, &token)?)?;
+        std::fs::write(&made.kubeconfig, rights::with_token(client, admin, namespace, Self::NAME).await?)?;
         made.wait_counted().await?;
         Ok(made)
     }
@@ -97,8 +107,7 @@ impl Account {
             let schemas: Api<FlowSchema> = Api::all(self.client.clone());
             schemas.delete(&self.schema(part), &DeleteParams::default()).await?;
         }
-        let bindings: Api<ClusterRoleBinding> = Api::all(self.client.clone());
-        bindings.delete(&self.namespace, &DeleteParams::default()).await?;
+        // The roles go with the namespace.
         Ok(std::fs::remove_file(&self.kubeconfig)?)
     }
 
@@ -113,22 +122,12 @@ impl Account {
         )?;
         eventually("the account's requests to be counted", Duration::from_secs(20), async || {
             let before = self.requests().await?.rest;
-            Api::<ServiceAccount>::namespaced(client.clone(), &self.namespace).get(Self::NAME).await?;
+            Api::<Deployment>::namespaced(client.clone(), &self.namespace)
+                .list(&ListParams::default().limit(1))
+                .await?;
             Ok((self.requests().await?.rest > before).then_some(()))
         })
         .await
-    }
-
-    fn subject(&self) -> Value {
-        json!({ "kind": "ServiceAccount", "name": Self::NAME, "namespace": self.namespace })
-    }
-
-    fn binding(&self) -> Value {
-        json!({
-            "metadata": { "name": self.namespace },
-            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin" },
-            "subjects": [self.subject()],
-        })
     }
 
     fn flow_schema(&self, part: &str, precedence: usize) -> Value {
@@ -158,18 +157,4 @@ impl Account {
             },
         })
     }
-}
-
-/// The administrator's kubeconfig with a token instead of a certificate.
-fn kubeconfig_with(admin: &Path, namespace: &str, token: &str) -> Result<String> {
-    let admin = Kubeconfig::read_from(admin)?;
-    let cluster = admin.clusters.into_iter().next().and_then(|c| c.cluster).context("no cluster in the kubeconfig")?;
-    let context = json!({ "cluster": "it", "user": "it", "namespace": namespace });
-    let config = json!({
-        "apiVersion": "v1", "kind": "Config", "current-context": "it",
-        "clusters": [{ "name": "it", "cluster": cluster }],
-        "users": [{ "name": "it", "user": { "token": token } }],
-        "contexts": [{ "name": "it", "context": context }],
-    });
-    Ok(config.to_string())
 }

@@ -9,7 +9,7 @@ use tokio::{io::AsyncWriteExt, process::Command};
 use trimtab_crds::{Phase, Release, ReleasePlan};
 use trimtab_testkit::{Cluster, TestNamespace, eventually};
 
-use crate::{ManagerProcess, PodWatch};
+use crate::{ManagerProcess, PodWatch, rights};
 
 /// How long anything in a test may take before it counts as never. Generous: nothing waits for it in a good run.
 const LONG: Duration = Duration::from_secs(90);
@@ -133,7 +133,19 @@ impl App {
     ///
     /// If it does not start.
     pub fn manager_with(&self, fault: Option<&str>, extra: &[&str]) -> Result<ManagerProcess> {
-        ManagerProcess::start(self.cluster.kubeconfig(), self.namespace(), fault, extra)
+        let arguments = ManagerProcess::arguments(self.namespace(), extra);
+        self.manager_exactly(fault, &arguments.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// Starts a manager with exactly these arguments, as an account that has exactly the rights that follow from them.
+    ///
+    /// # Errors
+    ///
+    /// If it does not start.
+    pub fn manager_exactly(&self, fault: Option<&str>, arguments: &[&str]) -> Result<ManagerProcess> {
+        let kubeconfig = rights::kubeconfig_for(self.cluster.kubeconfig(), self.namespace(), arguments)?;
+        let started = ManagerProcess::with_arguments(&kubeconfig, self.namespace(), fault, arguments);
+        Ok(started?.removing(kubeconfig))
     }
 
     /// A client with the administrator's rights.

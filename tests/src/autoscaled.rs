@@ -9,6 +9,7 @@ use futures::TryStreamExt;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
 use kube::runtime::{WatchStreamExt, watcher};
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -20,12 +21,36 @@ struct Own {
     told: HashMap<String, Instant>,
 }
 
+/// A past in which every day was the same: a rush of one hour, and little else.
+#[derive(Debug, Clone, Copy)]
+pub struct Rush {
+    /// When it begins, in seconds since 1970; and at the same time of every day before.
+    pub begins: i64,
+    /// What there is in that hour.
+    pub high: f64,
+    /// What there is else.
+    pub low: f64,
+}
+
+impl Rush {
+    fn at(self, second: i64) -> f64 {
+        if (second - self.begins).rem_euclid(24 * 3600) < 3600 { self.high } else { self.low }
+    }
+}
+
+/// What a feed answers, and what it was asked.
+#[derive(Debug, Default)]
+struct Known {
+    answer: Mutex<String>,
+    own: Mutex<Own>,
+    past: Mutex<Option<Rush>>,
+    asked: Mutex<usize>,
+}
+
 /// A server that answers every query of Prometheus' API with one number, for as long as it lives.
 #[derive(Debug)]
 pub struct Feed {
-    answer: Arc<Mutex<String>>,
-    own: Arc<Mutex<Own>>,
-    asked: Arc<Mutex<usize>>,
+    known: Arc<Known>,
     port: u16,
     task: JoinHandle<()>,
 }
@@ -39,15 +64,14 @@ impl Feed {
     pub async fn start(value: &str) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await.context("no port for the feed")?;
         let port = listener.local_addr()?.port();
-        let (answer, asked) = (Arc::new(Mutex::new(value.to_owned())), Arc::new(Mutex::new(0)));
-        let own = Arc::new(Mutex::new(Own::default()));
-        let (told, owned, counted) = (answer.clone(), own.clone(), asked.clone());
+        let known = Arc::new(Known { answer: Mutex::new(value.to_owned()), ..Known::default() });
+        let told = known.clone();
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, told.clone(), owned.clone(), counted.clone()));
+                tokio::spawn(serve(stream, told.clone()));
             }
         });
-        Ok(Self { answer, own, asked, port, task })
+        Ok(Self { known, port, task })
     }
 
     /// Its address.
@@ -57,24 +81,29 @@ impl Feed {
 
     /// What it answers from now on: a number, `NaN`, `none` for no series, `slow` for no answer, `error`.
     pub fn set(&self, value: &str) {
-        value.clone_into(&mut self.answer.lock().unwrap_or_else(PoisonError::into_inner));
+        value.clone_into(&mut self.known.answer.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// What it answers to one query from now on.
     pub fn set_for(&self, query: &str, value: &str) {
-        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut own = self.known.own.lock().unwrap_or_else(PoisonError::into_inner);
         own.answers.insert(query.to_owned(), value.to_owned());
         own.told.remove(query);
     }
 
+    /// What it tells of the past from now on; before, nothing.
+    pub fn set_past(&self, past: Rush) {
+        *self.known.past.lock().unwrap_or_else(PoisonError::into_inner) = Some(past);
+    }
+
     /// When a query got its own answer first.
     pub fn told(&self, query: &str) -> Option<Instant> {
-        self.own.lock().unwrap_or_else(PoisonError::into_inner).told.get(query).copied()
+        self.known.own.lock().unwrap_or_else(PoisonError::into_inner).told.get(query).copied()
     }
 
     /// How often it was asked.
     pub fn asked(&self) -> usize {
-        *self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.known.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -84,14 +113,25 @@ impl Drop for Feed {
     }
 }
 
-/// The query of a request, as far as it is made of plain letters.
-fn query_of(request: &[u8]) -> Option<String> {
+/// A parameter of a request, as far as it is made of plain letters.
+fn parameter(request: &[u8], name: &str) -> Option<String> {
     let line = request.split(|byte| *byte == b'\r').next()?;
     let path = std::str::from_utf8(line).ok()?.split(' ').nth(1)?;
-    Some(path.split_once("query=")?.1.split('&').next()?.to_owned())
+    let value = path.split_once('?')?.1.split('&').find_map(|one| one.strip_prefix(name)?.strip_prefix('='))?;
+    Some(value.to_owned())
 }
 
-async fn serve(mut stream: TcpStream, answer: Arc<Mutex<String>>, own: Arc<Mutex<Own>>, asked: Arc<Mutex<usize>>) {
+/// The answer about the past, if that is what is asked for.
+fn past(request: &[u8], rush: Option<Rush>) -> Option<String> {
+    let [start, end, step] = ["start", "end", "step"].map(|name| parameter(request, name)?.parse::<i64>().ok());
+    let (start, end, step) = (start?, end?, usize::try_from(step?).ok().filter(|step| *step > 0)?);
+    let values: Vec<_> =
+        rush.iter().flat_map(|rush| (start..=end).step_by(step).map(|at| (at, rush.at(at).to_string()))).collect();
+    let series = if values.is_empty() { json!([]) } else { json!([{ "metric": {}, "values": values }]) };
+    Some(json!({ "status": "success", "data": { "resultType": "matrix", "result": series } }).to_string())
+}
+
+async fn serve(mut stream: TcpStream, known: Arc<Known>) {
     let mut seen = vec![];
     let mut buffer = [0; 4096];
     while let Ok(read) = stream.read(&mut buffer).await {
@@ -102,25 +142,15 @@ async fn serve(mut stream: TcpStream, answer: Arc<Mutex<String>>, own: Arc<Mutex
         if !seen.ends_with(b"\r\n\r\n") {
             continue;
         }
-        let query = query_of(&seen);
-        seen.clear();
-        *asked.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        let mut value = answer.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(query) = query {
-            let mut own = own.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(answer) = own.answers.get(&query).cloned() {
-                own.told.entry(query).or_insert_with(Instant::now);
-                value = answer;
-            }
-        }
-        let series = match value.as_str() {
-            "slow" => return tokio::time::sleep(std::time::Duration::from_secs(60)).await,
-            "none" => String::new(),
-            value => format!(r#"{{"metric":{{}},"value":[{},"{value}"]}}"#, jiff::Timestamp::now().as_second()),
-        };
-        let (code, body) = match value.as_str() {
-            "error" => ("500 Internal Server Error", r#"{"status":"error","error":"broken"}"#.to_owned()),
-            _ => ("200 OK", format!(r#"{{"status":"success","data":{{"resultType":"vector","result":[{series}]}}}}"#)),
+        let request = std::mem::take(&mut seen);
+        *known.asked.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        let rush = *known.past.lock().unwrap_or_else(PoisonError::into_inner);
+        let (code, body) = match past(&request, rush) {
+            Some(body) => ("200 OK", body),
+            None => match now(&request, &known) {
+                Some(answer) => answer,
+                None => return tokio::time::sleep(std::time::Duration::from_secs(60)).await,
+            },
         };
         let head =
             format!("HTTP/1.1 {code}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
@@ -128,6 +158,28 @@ async fn serve(mut stream: TcpStream, answer: Arc<Mutex<String>>, own: Arc<Mutex
             return;
         }
     }
+}
+
+/// The answer about now; none from a feed that is slow.
+fn now(request: &[u8], known: &Known) -> Option<(&'static str, String)> {
+    let mut value = known.answer.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    if let Some(query) = parameter(request, "query") {
+        let mut own = known.own.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(answer) = own.answers.get(&query).cloned() {
+            own.told.entry(query).or_insert_with(Instant::now);
+            value = answer;
+        }
+    }
+    let result = match value.as_str() {
+        "slow" => return None,
+        "error" => {
+            return Some(("500 Internal Server Error", json!({ "status": "error", "error": "broken" }).to_string()));
+        }
+        "none" => json!([]),
+        value => json!([{ "metric": {}, "value": [jiff::Timestamp::now().as_second(), value] }]),
+    };
+    let data = json!({ "resultType": "vector", "result": result });
+    Some(("200 OK", json!({ "status": "success", "data": data }).to_string()))
 }
 
 /// Every size that was asked of a Deployment since this began, without repetitions.

@@ -1,20 +1,24 @@
 //! What the tests of the workspace share: a namespace with an application or a fleet of them, a manager process that can be
-//! killed, an account whose requests are counted, Helm and the chart, and watchers that judge the state of the world. No test lives here, and nothing here knows how a release is decided.
+//! killed and has no more rights than it needs, an account whose requests are counted, Helm and the chart, and watchers that judge the
+//! state of the world. No test lives here, and nothing here knows how a release is decided.
 
 pub mod helm;
 
 mod account;
+mod adapter;
 mod app;
 mod autoscaled;
 mod configured;
 mod fleet;
 mod manager;
 mod reloads;
+pub mod rights;
 mod watcher;
 
 pub use account::{Account, Requests};
+pub use adapter::Adapter;
 pub use app::{App, Shape};
-pub use autoscaled::{Feed, Sizes};
+pub use autoscaled::{Feed, Rush, Sizes};
 pub use configured::Configured;
 pub use fleet::{Fleet, is_stable};
 pub use manager::ManagerProcess;

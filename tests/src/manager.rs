@@ -21,6 +21,8 @@ use crate::binary;
 pub struct ManagerProcess {
     child: Child,
     log: PathBuf,
+    /// Goes with it.
+    kubeconfig: Option<PathBuf>,
 }
 
 impl ManagerProcess {
@@ -30,13 +32,42 @@ impl ManagerProcess {
     ///
     /// If the binary is not built.
     pub fn start(kubeconfig: &Path, namespace: &str, fault: Option<&str>, extra: &[&str]) -> Result<Self> {
-        let limited = format!("--namespaces={namespace}");
-        let mut arguments = vec![limited.as_str(), "--admin-addr=127.0.0.1:0", "--metrics-addr=0"];
+        let environment: Vec<(&str, &str)> = fault.map(|fault| ("TRIMTAB_FAULT", fault)).into_iter().collect();
+        Self::in_environment(kubeconfig, namespace, &environment, extra)
+    }
+
+    /// Starts one for a namespace, with more in its environment.
+    ///
+    /// # Errors
+    ///
+    /// If the binary is not built.
+    pub fn in_environment(
+        kubeconfig: &Path,
+        namespace: &str,
+        environment: &[(&str, &str)],
+        extra: &[&str],
+    ) -> Result<Self> {
+        let arguments = Self::arguments(namespace, extra);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        Self::spawn(kubeconfig, namespace, environment, &arguments)
+    }
+
+    /// The arguments of one for a namespace.
+    pub fn arguments(namespace: &str, extra: &[&str]) -> Vec<String> {
+        let mut arguments =
+            vec![format!("--namespaces={namespace}"), "--admin-addr=127.0.0.1:0".into(), "--metrics-addr=0".into()];
         if !extra.iter().any(|argument| argument.starts_with("--leader-elect")) {
-            arguments.push("--leader-elect=false");
+            arguments.push("--leader-elect=false".into());
         }
-        arguments.extend(extra);
-        Self::with_arguments(kubeconfig, namespace, fault, &arguments)
+        arguments.extend(extra.iter().map(|argument| (*argument).to_owned()));
+        arguments
+    }
+
+    /// The same; this file is removed with it.
+    #[must_use]
+    pub fn removing(mut self, kubeconfig: PathBuf) -> Self {
+        self.kubeconfig = Some(kubeconfig);
+        self
     }
 
     /// Starts one with exactly these arguments; `label` is part of its log's name.
@@ -45,20 +76,23 @@ impl ManagerProcess {
     ///
     /// If the binary is not built.
     pub fn with_arguments(kubeconfig: &Path, label: &str, fault: Option<&str>, arguments: &[&str]) -> Result<Self> {
+        let environment: Vec<(&str, &str)> = fault.map(|fault| ("TRIMTAB_FAULT", fault)).into_iter().collect();
+        Self::spawn(kubeconfig, label, &environment, arguments)
+    }
+
+    fn spawn(kubeconfig: &Path, label: &str, environment: &[(&str, &str)], arguments: &[&str]) -> Result<Self> {
         let number = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_nanos();
         let log = std::env::temp_dir().join(format!("{label}-manager-{number}.log"));
         let mut command = Command::new(binary("trimtab-manager")?);
         command.args(arguments).env("KUBECONFIG", kubeconfig).env_remove("TRIMTAB_FAULT");
-        if let Some(fault) = fault {
-            command.env("TRIMTAB_FAULT", fault);
-        }
+        command.envs(environment.iter().copied());
         let child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(&log)?)
             .spawn()
             .context("the manager does not start")?;
-        Ok(Self { child, log })
+        Ok(Self { child, log, kubeconfig: None })
     }
 
     /// The process id.
@@ -153,6 +187,9 @@ impl Drop for ManagerProcess {
         // Already ended is as good as killed.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if let Some(kubeconfig) = &self.kubeconfig {
+            let _ = std::fs::remove_file(kubeconfig);
+        }
         if !std::thread::panicking() {
             let _ = std::fs::remove_file(&self.log);
         }

@@ -18,6 +18,7 @@ const PURE: &[(&str, &str)] = &[
     ("trimtab-release", "crates/release"),
     ("trimtab-schedule", "crates/schedule"),
     ("trimtab-import", "crates/import"),
+    ("trimtab-uninstall", "crates/uninstall"),
 ];
 
 /// Crates that have no client, no log and no clock either, but use a thread, chance or spans inside; and what they may have.
@@ -63,11 +64,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("trimtab-config", &["trimtab-crds", "trimtab-plan"]),
     ("trimtab-reload", &["trimtab-config", "trimtab-crds", "trimtab-plan"]),
     ("trimtab-release", &["trimtab-config", "trimtab-crds", "trimtab-plan"]),
+    ("trimtab-uninstall", &["trimtab-config", "trimtab-crds", "trimtab-plan", "trimtab-release"]),
     ("trimtab-validate", &["trimtab-crds"]),
     ("trimtab-import", &["trimtab-crds", "trimtab-schedule"]),
     ("trimtab-backtest", &["trimtab-crds", "trimtab-scale", "trimtab-schedule"]),
     ("trimtab", &["trimtab-plan"]),
-    ("trimtab-testkit", &[]),
+    ("trimtab-image", &[]),
+    ("trimtab-testkit", &["trimtab-image"]),
     (
         "trimtab-controllers",
         &[
@@ -79,6 +82,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "trimtab-release",
             "trimtab-reload",
             "trimtab-scale",
+            "trimtab-uninstall",
             "trimtab-validate",
         ],
     ),
@@ -96,11 +100,20 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "trimtab-scale",
             "trimtab-schedule",
             "trimtab-testkit",
+            "trimtab-uninstall",
         ],
     ),
     (
         "trimtab-tests",
-        &["trimtab", "trimtab-controllers", "trimtab-crds", "trimtab-plan", "trimtab-release", "trimtab-testkit"],
+        &[
+            "trimtab",
+            "trimtab-controllers",
+            "trimtab-crds",
+            "trimtab-image",
+            "trimtab-plan",
+            "trimtab-release",
+            "trimtab-testkit",
+        ],
     ),
 ];
 

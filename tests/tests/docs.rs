@@ -83,7 +83,7 @@ mod guide {
         type Snapshot = Seen;
         type Status = ();
 
-        fn permissions() -> Vec<Permission> {
+        fn permissions(&self) -> Vec<Permission> {
             vec![Permission { group: "networking.k8s.io", resource: "networkpolicies", verbs: &["create", "patch"] }]
         }
 

@@ -68,7 +68,7 @@ impl Controller for Orders {
     type Snapshot = Order;
     type Status = ();
 
-    fn permissions() -> Vec<Permission> {
+    fn permissions(&self) -> Vec<Permission> {
         vec![]
     }
 

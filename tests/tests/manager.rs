@@ -2,16 +2,19 @@
 //! the middle of a release.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::ResourceExt;
-use kube::config::Kubeconfig;
+use serde_json::json;
+use trimtab::{Grants, Permission};
+use trimtab_controllers::permissions::manifests;
 use trimtab_crds::{Phase, Release, ReleasePlan, ReleaseResult};
 use trimtab_testkit::{Cluster, ClusterOptions, eventually};
-use trimtab_tests::{App, ManagerProcess, PodHistory, Shape, cluster, with_app, with_app_on, workspace};
+use trimtab_tests::{
+    App, Configured, ManagerProcess, PodHistory, Shape, cluster, rights, with_app, with_app_on, workspace,
+};
 
 /// For what has no bound of its own, on a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -84,80 +87,27 @@ async fn an_unknown_fault_ends_the_manager_with_a_word() {
     .await;
 }
 
-/// All that the manager needs in a namespace, but for the verbs of ReplicaSets.
-const ROLE: &str = r#"
-apiVersion: rbac.authorization.k8s.io/v1
-kind: Role
-metadata: {name: manager}
-rules:
-- {apiGroups: [apps], resources: [deployments, replicasets], verbs: [get, list, watch, patch]}
-- {apiGroups: [apps], resources: [replicasets], verbs: [REPLICASETS]}
-- {apiGroups: [apps], resources: [deployments/finalizers], verbs: [update]}
-- {apiGroups: [""], resources: [pods], verbs: [get, list, watch, patch]}
-- {apiGroups: [""], resources: [configmaps, secrets], verbs: [get, list, watch, create, patch, delete]}
-- {apiGroups: [apps], resources: [statefulsets, daemonsets], verbs: [get, list, watch, patch]}
-- {apiGroups: [apps], resources: [deployments/status, daemonsets/status], verbs: [patch]}
-- {apiGroups: [apps], resources: [controllerrevisions], verbs: [get, list, watch, create, delete]}
-- {apiGroups: [batch], resources: [cronjobs, jobs], verbs: [get, list, watch, create, patch, delete]}
-- {apiGroups: [trimtab.dev], resources: [releaseplans, releases], verbs: [get, list, watch, create, delete]}
-- {apiGroups: [trimtab.dev], resources: [configpolicies, autoscalers], verbs: [get, list, watch]}
-- {apiGroups: [trimtab.dev], resources: [autoscalers/status], verbs: [patch]}
-- {apiGroups: [autoscaling], resources: [horizontalpodautoscalers], verbs: [get, list, watch]}
-- {apiGroups: [apps], resources: [deployments/scale, statefulsets/scale, replicasets/scale], verbs: [get, patch]}
-- {apiGroups: [metrics.k8s.io], resources: [pods], verbs: [get, list]}
-- {apiGroups: [custom.metrics.k8s.io, external.metrics.k8s.io], resources: ["*"], verbs: [get, list]}
-- {apiGroups: [trimtab.dev], resources: [releaseplans/status, releases/status], verbs: [patch]}
-- {apiGroups: [trimtab.dev], resources: [releaseplans/finalizers], verbs: [update]}
-- {apiGroups: [events.k8s.io], resources: [events], verbs: [create, patch]}
----
-apiVersion: v1
-kind: ServiceAccount
-metadata: {name: manager}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {name: manager}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: manager}
-subjects: [{kind: ServiceAccount, name: manager}]
-"#;
-
-/// A kubeconfig with the rights of that account; the file goes with the value.
-struct Credentials(PathBuf);
-
-impl Credentials {
-    async fn of_manager(app: &App) -> Result<Self> {
-        let token = app.kubectl(&["create", "token", "manager"]).await?;
-        let mut config = Kubeconfig::read_from(app.kubeconfig())?;
-        for user in &mut config.auth_infos {
-            user.auth_info = Some(serde_json::from_value(serde_json::json!({ "token": token.trim() }))?);
-        }
-        let path = std::env::temp_dir().join(format!("{}-manager.kubeconfig", app.namespace()));
-        // JSON is YAML.
-        std::fs::write(&path, serde_json::to_string(&config)?)?;
-        Ok(Self(path))
-    }
-
-    fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Credentials {
-    fn drop(&mut self) {
-        _ = std::fs::remove_file(&self.0);
-    }
-}
-
 #[tokio::test]
 async fn a_missing_permission_is_named_at_the_start_and_where_it_is_missed() {
     with_app("rights", Shape::default(), |app| async move {
-        app.apply(&ROLE.replace("REPLICASETS", "delete")).await?;
-        let credentials = Credentials::of_manager(&app).await?;
-        let manager = ManagerProcess::start(credentials.path(), app.namespace(), None, &[])?;
+        let arguments = ManagerProcess::arguments(app.namespace(), &[]);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let (wanted, place) = rights::wanted(app.namespace(), &arguments)?;
+        let whole = manifests(&wanted, &place)?;
+        let lacking = Permission { group: "apps", resource: "replicasets", verbs: &["create"] };
+        let mut less = whole.clone();
+        let role = less.iter_mut().find(|object| object["kind"] == "Role").context("no role")?;
+        role["rules"] = json!(wanted.grants()?.without(&Grants::of(&[lacking])).rules());
+        let client = app.cluster_client().await?;
+        rights::apply(&client, app.namespace(), &less).await?;
+        let kubeconfig = rights::kubeconfig_for(app.kubeconfig(), app.namespace(), &arguments)?;
+        let manager =
+            ManagerProcess::with_arguments(&kubeconfig, app.namespace(), None, &arguments)?.removing(kubeconfig);
         let namespace = app.namespace();
         let lacks = format!(
             "lacks permission to create replicasets.apps in namespace {namespace}: grant it to \
-             system:serviceaccount:{namespace}:manager with a Role in that namespace"
+             system:serviceaccount:{namespace}:{} with a Role in that namespace",
+            place.name
         );
         answers(&manager, "/readyz", 503, &[&lacks]).await?;
         ensure!(manager.log()?.contains(&lacks), "{}", manager.log()?);
@@ -170,10 +120,49 @@ async fn a_missing_permission_is_named_at_the_start_and_where_it_is_missed() {
         let why = format!("/debug/why/releaseplan/{namespace}/web");
         answers(&manager, &why, 200, &["create ReplicaSet", "Forbidden", "cannot create resource"]).await?;
         ensure!(app.pods().await?.len() == 4, "something was done all the same");
-        app.apply(&ROLE.replace("REPLICASETS", "create, delete")).await?;
+        rights::apply(&client, app.namespace(), &whole).await?;
         app.wait_stable("v2").await?;
         answers(&manager, "/readyz", 200, &["ok"]).await?;
         ensure!(manager.log()?.contains("all permissions are there now"), "{}", manager.log()?);
+        Ok(())
+    })
+    .await;
+}
+
+/// Without Secrets no Secret is asked for, what needs one is told, and the rest goes on.
+#[tokio::test]
+async fn where_secrets_are_switched_off_what_needs_one_is_told() {
+    let shape = Shape { with_plan: false, plan: "config: {adopt: Now}", ..Shape::default() };
+    with_app("no-secrets", shape, |app| async move {
+        let configured = Configured::new(&app, "a").await?;
+        // Its role names no Secret, so it would never be ready if it asked for any.
+        let manager = app.manager_with(None, &["--secrets=false"])?;
+        answers(&manager, "/readyz", 200, &["ok"]).await?;
+        app.apply(&app.plan_yaml()).await?;
+        app.wait_stable("v1").await?;
+        app.set_image("v2").await?;
+        app.wait_stable("v2").await?;
+        let plan = app
+            .wait_plan("the Secret to be named", |plan| {
+                let conditions = plan.status.iter().flat_map(|status| &status.conditions);
+                conditions.into_iter().any(|c| c.type_ == "ConfigProtected" && c.reason == "SecretsNotRead")
+            })
+            .await?;
+        let sources = plan.status.and_then(|status| status.config).context("no configuration")?.sources;
+        let pinned = |name: &str| sources.iter().find(|one| one.source == name).and_then(|one| one.pinned.as_ref());
+        ensure!(pinned("cm/web").is_some() && pinned("secret/db").is_none(), "{sources:?}");
+        // ConfigMaps are released as ever.
+        configured.set("b").await?;
+        app.wait_plan("the change of the ConfigMap to be released", |plan| {
+            plan.status.as_ref().is_some_and(|status| status.phase == Phase::Stable && status.release.is_none())
+        })
+        .await?;
+        eventually("pods that read it", PATIENCE, async || {
+            let deployment = serde_json::to_string(&app.deployment().await?.spec)?;
+            Ok(deployment.contains("cm/web=").then_some(()))
+        })
+        .await?;
+        ensure!(app.kubectl(&["get", "secrets", "-o", "name"]).await?.trim() == "secret/db", "a Secret was made");
         Ok(())
     })
     .await;

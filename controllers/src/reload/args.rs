@@ -146,8 +146,9 @@ pub struct KeptArgs {
 }
 
 impl ReloadArgs {
-    /// What the controller is told. What cannot be done is said in the log.
-    pub fn setup(&self, quiet_period: Duration, digest_key: DigestKey, rollouts: bool) -> Setup {
+    /// What the controller is told; without a key for digests of Secrets it leaves Secrets alone. What cannot be done is said
+    /// in the log.
+    pub fn setup(&self, quiet_period: Duration, digest_key: Option<DigestKey>, rollouts: bool) -> Setup {
         self.warn();
         let lower = |values: &[String]| -> BTreeSet<String> {
             values.iter().map(|value| value.trim().to_ascii_lowercase()).filter(|value| !value.is_empty()).collect()
@@ -177,7 +178,8 @@ impl ReloadArgs {
             max_per_source: self.reload_max_per_source,
             max_per_namespace: self.reload_max_per_namespace,
             deadline: self.reload_deadline,
-            digest_key,
+            secrets: digest_key.is_some(),
+            digest_key: digest_key.unwrap_or_default(),
         };
         Setup { options, rollouts, namespaces: self.namespace_selector.clone() }
     }

@@ -43,6 +43,8 @@ pub struct Reloading {
     sources: Live,
     namespaces: Option<(Store<NamespaceView>, LabelSelector)>,
     busy: Busy,
+    /// Whether Rollouts of Argo Rollouts are watched.
+    rollouts: bool,
     options: Arc<Options>,
 }
 
@@ -64,13 +66,15 @@ impl Watched for NamespaceView {
 #[derive(Clone)]
 struct Live {
     config_maps: Store<ConfigMapView>,
-    secrets: Store<SecretView>,
+    /// `None`: they are left alone.
+    secrets: Option<Store<SecretView>>,
 }
 
 impl Live {
-    /// Watches both. `readers` gives the workloads that a source concerns.
+    /// Watches ConfigMaps, and Secrets if they are to be read. `readers` gives the workloads that a source concerns.
     fn new(
         watches: &mut Watches<Workload>,
+        secrets: bool,
         readers: impl Fn(&str, &Source) -> Vec<Workload> + Clone + Send + Sync + 'static,
     ) -> Self {
         let of_maps = readers.clone();
@@ -78,17 +82,19 @@ impl Live {
             .watch::<ConfigMapView>(Selector::default())
             .wakes(move |map| of_maps(&map.0.metadata.namespace, &map.0.source()))
             .store();
-        let secrets = watches
-            .watch::<SecretView>(Selector::all().fields(NOT_HELM))
-            .wakes(move |secret| readers(&secret.0.metadata.namespace, &secret.0.source()))
-            .store();
+        let secrets = secrets.then(|| {
+            watches
+                .watch::<SecretView>(Selector::all().fields(NOT_HELM))
+                .wakes(move |secret| readers(&secret.0.metadata.namespace, &secret.0.source()))
+                .store()
+        });
         Self { config_maps, secrets }
     }
 
     fn get(&self, namespace: &str, source: &Source) -> Option<SourceView> {
         match source.kind {
             SourceKind::ConfigMap => self.config_maps.get(namespace, &source.name).map(SourceView::ConfigMap),
-            SourceKind::Secret => self.secrets.get(namespace, &source.name).map(SourceView::Secret),
+            SourceKind::Secret => self.secrets.as_ref()?.get(namespace, &source.name).map(SourceView::Secret),
         }
     }
 
@@ -99,7 +105,8 @@ impl Live {
                 self.config_maps.list_namespace(namespace).iter().map(|map| map.0.metadata.name.clone()).collect()
             }
             SourceKind::Secret => {
-                self.secrets.list_namespace(namespace).iter().map(|secret| secret.0.metadata.name.clone()).collect()
+                let all = self.secrets.iter().flat_map(|secrets| secrets.list_namespace(namespace));
+                all.map(|secret| secret.0.metadata.name.clone()).collect()
             }
         };
         names.into_iter().filter(|name| fits(name)).collect()
@@ -140,7 +147,7 @@ impl Reloading {
             })
             .store();
         let (read, reading, noted) = (workloads.clone(), options.clone(), busy.clone());
-        let sources = Live::new(watches, move |namespace, source| {
+        let sources = Live::new(watches, options.secrets, move |namespace, source| {
             let readers = readers(&read, &reading, namespace, source);
             noted.add(&readers);
             readers
@@ -156,7 +163,7 @@ impl Reloading {
                 .store();
             (store, selector)
         });
-        Self { workloads, jobs, pods, kept, sources, namespaces, busy, options }
+        Self { workloads, jobs, pods, kept, sources, namespaces, busy, rollouts: setup.rollouts, options }
     }
 
     fn is_selected(&self, namespace: &str) -> bool {
@@ -210,17 +217,22 @@ impl Controller for Reloading {
     type Snapshot = Snapshot;
     type Status = ();
 
-    fn permissions() -> Vec<Permission> {
+    fn permissions(&self) -> Vec<Permission> {
         let patched = ["deployments", "statefulsets", "daemonsets", "deployments/status", "daemonsets/status"];
         let patched = patched.map(|resource| Permission { group: "apps", resource, verbs: &["patch"] });
         let others = [
             Permission { group: "apps", resource: "controllerrevisions", verbs: &["create", "delete"] },
-            // Where a pod is reloaded without a restart, an annotation lets its kubelet bring the files at once.
-            Permission { group: "", resource: "pods", verbs: &["patch"] },
+            // Where a pod is reloaded without a restart: it is looked at and so are the sources of its files, and an
+            // annotation lets its kubelet bring these at once.
+            Permission { group: "", resource: "pods", verbs: &["get", "patch"] },
+            Permission { group: "", resource: "configmaps", verbs: &["get"] },
             Permission { group: "batch", resource: "cronjobs", verbs: &["patch"] },
             Permission { group: "batch", resource: "jobs", verbs: &["create", "patch", "delete"] },
         ];
-        patched.into_iter().chain(others).collect()
+        let secrets = Permission { group: "", resource: "secrets", verbs: &["get"] };
+        let rollouts = Permission { group: names::ROLLOUT.group, resource: names::ROLLOUT.plural, verbs: &["patch"] };
+        let switched = [self.options.secrets.then_some(secrets), self.rollouts.then_some(rollouts)];
+        patched.into_iter().chain(others).chain(switched.into_iter().flatten()).collect()
     }
 
     fn gather(&self, key: &Workload, answers: &Answers) -> Option<Snapshot> {

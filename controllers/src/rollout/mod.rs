@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use trimtab::{Controller, Permission, Selector, Store, Unreadable, Watches};
 use trimtab_config::DigestKey;
 use trimtab_crds::{CanaryLoad, ReleasePlanStatus, Track, names};
-use trimtab_plan::{Answers, ObjectRef, Outcome, Plan, StatusWrite};
+use trimtab_plan::{Answers, Meta, ObjectRef, Outcome, Plan, StatusWrite};
 use trimtab_release::{
     ConfigPolicyView, DeploymentView, PlanView, PodView, ReleaseView, ReplicaSetView, Snapshot, UnreadablePlan,
     pod_failure,
@@ -40,6 +40,8 @@ pub struct Options {
     pub quiet_period: Duration,
     /// The key under which digests of Secrets are made.
     pub digest_key: DigestKey,
+    /// Whether Secrets are read and copied.
+    pub secrets: bool,
 }
 
 impl Rollout {
@@ -76,17 +78,20 @@ impl Rollout {
             .wakes(|release| vec![Workload::of_release(release)])
             .store();
         let readers = deployments.clone();
-        let sources = Sources::new(watches, move |source| {
+        let sources = Sources::new(watches, options.secrets, move |source| {
             let found = readers.by_index("source", source);
             found.iter().map(|d| Workload::new(&d.metadata.namespace, &d.metadata.name)).collect()
         });
         let guarded = plans.clone();
+        let beside = move |policy: &Meta| {
+            let plans = guarded.list_namespace(&policy.namespace);
+            plans.iter().map(|plan| Workload::of_plan(plan)).collect::<Vec<Workload>>()
+        };
+        let beside_unreadable = beside.clone();
         let policies = watches
             .watch::<ConfigPolicyView>(Selector::default())
-            .wakes(move |policy| {
-                let plans = guarded.list_namespace(&policy.metadata.namespace);
-                plans.iter().map(|plan| Workload::of_plan(plan)).collect()
-            })
+            .wakes(move |policy| beside(&policy.metadata))
+            .wakes_unreadable(beside_unreadable)
             .store();
         let autoscalers = watches
             .watch::<AutoscalerView>(Selector::default())
@@ -149,6 +154,11 @@ impl Rollout {
         };
         found.map(told).collect()
     }
+
+    fn unreadable_policies(&self, namespace: &str) -> Vec<String> {
+        let found = self.policies.unreadable_in(namespace);
+        found.iter().map(|policy| format!("{} cannot be read: {}", policy.meta.name, policy.error)).collect()
+    }
 }
 
 impl Controller for Rollout {
@@ -157,20 +167,19 @@ impl Controller for Rollout {
     type Snapshot = Snapshot;
     type Status = Option<ReleasePlanStatus>;
 
-    fn permissions() -> Vec<Permission> {
-        vec![
+    fn permissions(&self) -> Vec<Permission> {
+        let mut needed = vec![
             Permission { group: "apps", resource: "deployments", verbs: &["patch"] },
             Permission { group: "apps", resource: "replicasets", verbs: &["create", "patch", "delete"] },
-            // Copies of what pods read, one for each revision.
-            Permission { group: "", resource: "configmaps", verbs: &["create", "patch", "delete"] },
-            Permission { group: "", resource: "secrets", verbs: &["create", "patch", "delete"] },
-            Permission { group: names::GROUP, resource: "releases", verbs: &["get", "create", "delete"] },
+            Permission { group: names::GROUP, resource: "releases", verbs: &["create", "delete"] },
             Permission { group: names::GROUP, resource: "releases/status", verbs: &["patch"] },
             Permission { group: names::GROUP, resource: "releaseplans/status", verbs: &["patch"] },
             // To set blockOwnerDeletion on what a plan or a Deployment owns.
             Permission { group: names::GROUP, resource: "releaseplans/finalizers", verbs: &["update"] },
             Permission { group: "apps", resource: "deployments/finalizers", verbs: &["update"] },
-        ]
+        ];
+        needed.extend(sources::copying(self.options.secrets));
+        needed
     }
 
     fn gather(&self, key: &Workload, answers: &Answers) -> Option<Snapshot> {
@@ -210,6 +219,7 @@ impl Controller for Rollout {
             canary_pods,
             releases: self.releases.by_index("workload", &id),
             policies: if sources.is_some() { self.policies.list_namespace(&key.namespace) } else { vec![] },
+            unreadable_policies: if sources.is_some() { self.unreadable_policies(&key.namespace) } else { vec![] },
             sources: sources.unwrap_or_default(),
             canary_load: self.autoscalers.by_index("deployment", &id).iter().find_map(|one| load_of(one)).cloned(),
             quiet_period: self.options.quiet_period,

@@ -12,6 +12,7 @@ use trimtab_scale::questions::MetricQuestion;
 use trimtab_scale::{Missing, Observation, PodSample};
 
 use super::discovery::Discovery;
+use super::grant::Grant;
 
 const CUSTOM: &str = "custom.metrics.k8s.io";
 const EXTERNAL: &str = "external.metrics.k8s.io";
@@ -97,7 +98,8 @@ pub(super) async fn of_pods(
     if let Some(selector) = metric.selector.as_ref().map(trimtab_scale::query_of).filter(|text| !text.is_empty()) {
         path += &format!("&metricLabelSelector={}", Reader::encoded(&selector));
     }
-    let list = match read(reader, &path, &metric.name).await {
+    let grant = Grant::custom(CUSTOM, format!("pods/{}", metric.name));
+    let list = match read(reader, &path, &metric.name, &grant).await {
         Ok(list) => list,
         Err(missing) => return missing,
     };
@@ -141,7 +143,12 @@ pub(super) async fn of_object(
     if let Some(selector) = selector {
         path += &format!("?metricLabelSelector={}", Reader::encoded(&selector));
     }
-    total(&read(reader, &path, &source.metric.name).await)
+    let granted = match described.kind.as_str() {
+        // The API server takes it for an object `metrics` of the namespace.
+        "Namespace" => "metrics".to_owned(),
+        _ => format!("{resource}/{}", source.metric.name),
+    };
+    total(&read(reader, &path, &source.metric.name, &Grant::custom(CUSTOM, granted)).await)
 }
 
 /// Asks the API of external metrics.
@@ -165,7 +172,7 @@ pub(super) async fn external(
     if let Some(selector) = selector {
         path += &format!("?labelSelector={}", Reader::encoded(&selector));
     }
-    total(&read(reader, &path, &metric.name).await)
+    total(&read(reader, &path, &metric.name, &Grant::external(EXTERNAL, &metric.name)).await)
 }
 
 async fn custom_base(reader: &Reader, discovery: &Discovery) -> Result<String, Observation> {
@@ -179,11 +186,11 @@ async fn custom_base(reader: &Reader, discovery: &Discovery) -> Result<String, O
     }
 }
 
-async fn read(reader: &Reader, path: &str, name: &str) -> Result<Value, Observation> {
+async fn read(reader: &Reader, path: &str, name: &str, grant: &Grant<'_>) -> Result<Value, Observation> {
     match reader.get_path(path).await {
         Answer::Object(list) => Ok(list),
         Answer::NotFound => Err(missing(Missing::NoMetrics, format!("nobody serves a metric {name} here"))),
-        Answer::Failed(why) => Err(missing(Missing::Unreachable, why)),
+        Answer::Failed(why) => Err(missing(Missing::Unreachable, grant.explain(why))),
     }
 }
 

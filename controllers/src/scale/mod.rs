@@ -4,6 +4,7 @@
 pub mod args;
 mod discovery;
 mod gauges;
+mod grant;
 mod lists;
 mod metrics;
 mod prometheus;
@@ -253,17 +254,15 @@ impl Controller for Scaling {
     type Snapshot = Seen;
     type Status = Option<AutoscalerStatus>;
 
-    fn permissions() -> Vec<Permission> {
-        let get = |group, resource| Permission { group, resource, verbs: &["get", "list"] };
+    fn permissions(&self) -> Vec<Permission> {
         vec![
             Permission { group: names::GROUP, resource: "autoscalers/status", verbs: &["patch"] },
-            // Of other kinds, whoever installs them grants their scale.
+            // Of other kinds, whoever installs them grants their scale: see `sources`.
             Permission { group: "apps", resource: "deployments/scale", verbs: &["patch"] },
             Permission { group: "apps", resource: "statefulsets/scale", verbs: &["patch"] },
             Permission { group: "apps", resource: "replicasets/scale", verbs: &["get", "patch"] },
-            get("metrics.k8s.io", "pods"),
-            get("custom.metrics.k8s.io", "*"),
-            get("external.metrics.k8s.io", "*"),
+            // Custom and external metrics have names of their own, which whoever uses them grants: see `metrics`.
+            Permission { group: "metrics.k8s.io", resource: "pods", verbs: &["list"] },
         ]
     }
 
@@ -287,7 +286,7 @@ impl Controller for Scaling {
                 let hpas = self.hpas.by_index("target", &target_id);
                 others(&autoscaler, &hpas, &self.autoscalers.by_index("target", &target_id))
             },
-            neighbours: self.autoscalers.by_index("namespace", &key.namespace).len(),
+            neighbours: self.autoscalers.count_by_index("namespace", &key.namespace),
             autoscaler,
             kind,
             target,

@@ -50,7 +50,8 @@ impl<T: Clone> Shared<T> {
 
     fn cell(&self, question: &str, since: Timestamp) -> Cell<T> {
         let mut all = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Timestamp::now();
+        // The time that plans count by, as `since` does.
+        let now = trimtab::clock::now();
         if let Some((begun, cell)) = all.get(question)
             && *begun >= since
         {

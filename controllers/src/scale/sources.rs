@@ -1,6 +1,7 @@
 //! Answers to what decisions ask: scales, metrics and forecasts, each from its own server. Not what follows from them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -14,6 +15,7 @@ use trimtab_scale::questions::{
 use trimtab_scale::{ForecastView, Missing, Observation};
 
 use super::discovery::Discovery;
+use super::grant::Grant;
 use super::metrics::{self, missing};
 use super::prometheus::Servers;
 use super::shared::Shared;
@@ -53,7 +55,12 @@ impl Sources {
             },
             METRIC => match MetricQuestion::deserialize(&input) {
                 Ok(question) => {
-                    let found = self.metric(reader, &question).await;
+                    let patience = Duration::from_millis(u64::try_from(question.patience_ms).unwrap_or(0));
+                    let found = tokio::time::timeout(patience, self.metric(reader, &question)).await;
+                    let found = found.unwrap_or_else(|_| {
+                        let message = format!("no answer within {} ms", question.patience_ms);
+                        Arc::new(missing(Missing::Unreachable, message))
+                    });
                     serde_json::to_value(&*found).map_or_else(|e| Answer::Failed(e.to_string()), Answer::Object)
                 }
                 Err(error) => Answer::Failed(error.to_string()),
@@ -79,6 +86,9 @@ impl Sources {
         let path = format!("{}/{}/scale", served.path(&question.namespace), Reader::encoded(&target.name));
         let scale = match reader.get_path(&path).await {
             Answer::Object(scale) => scale,
+            Answer::Failed(why) => {
+                return Answer::Failed(Grant::scale(&served.group, &served.plural).explain(why));
+            }
             other => return other,
         };
         let int = |value: &Value| value.as_i64().and_then(|value| i32::try_from(value).ok()).unwrap_or_default();

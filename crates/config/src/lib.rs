@@ -26,4 +26,4 @@ pub use reference::{Reads, Reference, reads};
 pub use source::{NoSource, Source, SourceKind};
 pub use track::{DaemonSetView, RevisionView, StatefulSetView, Tracked, TrackedSnapshot, decide as track};
 pub use validation::{Judgement, NamedPolicy, PolicyFinding, PolicyProblem, VALIDATE, Validate};
-pub use want::{Mode, Problem, Situation, Want, copy_names, live_pin, want};
+pub use want::{Mode, Problem, SECRETS_NOT_READ, Situation, Want, copy_names, live_pin, unread_words, want};

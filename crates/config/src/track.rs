@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use trimtab_crds::names;
 use trimtab_plan::{Kind, Meta, Notice, Plan, Severity, Verb, Watched, Write};
 
+use crate::want::{SECRETS_NOT_READ, unread_words};
 use crate::{DigestKey, Known, Pin, Pins, Reads, Situation, Source, SourceView, Want, reads, want};
 
 /// What is read of a workload that may be tracked. Of one that has not opted in, only its metadata.
@@ -144,22 +145,27 @@ pub fn decide(now: Timestamp, seen: &TrackedSnapshot) -> Plan<()> {
     let considered = Pins::of(seen.workload.metadata.annotation(names::CONFIG_CONSIDERED));
     let want = wanted(seen, &considered);
     match want.problems.first() {
-        Some(problem) => {
-            let note = problem.to_string();
-            plan.because(problem.reason(), note.clone());
-            plan.notices.push(Notice {
-                about: seen.workload.metadata.object(seen.kind),
-                uid: seen.workload.metadata.uid.clone(),
-                severity: Severity::Warning,
-                reason: problem.reason(),
-                action: "Wait",
-                note,
-            });
-        }
+        Some(problem) => warn(seen, problem.reason(), problem.to_string(), &mut plan),
         None => pin(now, seen, &want, &considered, &mut plan),
+    }
+    if !want.unread.is_empty() {
+        warn(seen, SECRETS_NOT_READ, unread_words(&want.unread), &mut plan);
     }
     keep_owners(seen, &want, &mut plan);
     plan
+}
+
+/// Says what a person has to do something about.
+fn warn(seen: &TrackedSnapshot, reason: &'static str, note: String, plan: &mut Plan<()>) {
+    plan.because(reason, note.clone());
+    plan.notices.push(Notice {
+        about: seen.workload.metadata.object(seen.kind),
+        uid: seen.workload.metadata.uid.clone(),
+        severity: Severity::Warning,
+        reason,
+        action: "Wait",
+        note,
+    });
 }
 
 fn wanted(seen: &TrackedSnapshot, considered: &Pins) -> Want {

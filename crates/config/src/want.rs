@@ -54,6 +54,8 @@ pub struct Want {
     pub unprotected: Vec<Source>,
     /// Sources that are not frozen, with the reason where it is their nature.
     pub unfrozen: BTreeMap<Source, Option<LiveReason>>,
+    /// Secrets that this process does not read: pinned as they are, and never anew.
+    pub unread: BTreeSet<Source>,
     /// What stands in the way.
     pub problems: Vec<Problem>,
 }
@@ -129,12 +131,27 @@ impl fmt::Display for Problem {
     }
 }
 
+/// The code of [`unread_words`].
+pub const SECRETS_NOT_READ: &str = "SecretsNotRead";
+
+/// What it means for a workload that Secrets are not read, and what to do.
+pub fn unread_words<'s>(unread: impl IntoIterator<Item = &'s Source>) -> String {
+    let names: Vec<String> = unread.into_iter().map(ToString::to_string).collect();
+    format!(
+        "{} is not looked at, since the manager runs with --secrets=false: pods read what they are pinned to, or else the live \
+         object, whose changes reach them unjudged; run it with --secrets=true, or set the mode to Live",
+        names.join(", ")
+    )
+}
+
 /// The pins that a template is to have. `mode` is the plan's word on a source; `None` leaves it to its nature.
 pub fn want<O: AsRef<Object>>(seen: &Situation<'_, O>, mode: impl Fn(&Source) -> Option<Mode>) -> Want {
     let mut want = Want::default();
     for (source, reference) in &seen.reads.sources {
-        // What could not be looked at is left as it is.
-        let Some(known) = seen.known.get(source) else { continue };
+        let Some(known) = seen.known.get(source) else {
+            want.leave(seen, source, mode(source));
+            continue;
+        };
         let nature = known.live.as_ref().and_then(|object| live_by_nature(object.as_ref()));
         let always = nature.is_some_and(LiveReason::always);
         let chosen = mode(source).filter(|_| !always);
@@ -148,6 +165,18 @@ pub fn want<O: AsRef<Object>>(seen: &Situation<'_, O>, mode: impl Fn(&Source) ->
 }
 
 impl Want {
+    /// What is not looked at stays as it is.
+    fn leave<O>(&mut self, seen: &Situation<'_, O>, source: &Source, mode: Option<Mode>) {
+        if mode == Some(Mode::Live) {
+            self.unfrozen.insert(source.clone(), None);
+            return;
+        }
+        if let Some(pin) = seen.template.get(source).or_else(|| seen.stable.get(source)) {
+            self.pins.0.insert(source.clone(), pin.clone());
+        }
+        self.unread.insert(source.clone());
+    }
+
     fn freeze<O: AsRef<Object>>(
         &mut self,
         seen: &Situation<'_, O>,
@@ -375,6 +404,34 @@ mod tests {
     #[test]
     fn a_write_that_drops_the_pins_changes_nothing() {
         check(&Case { stable: Some("a"), live: Some("b"), considered: Some("b"), joins: true, ..CASE }, "a");
+    }
+
+    #[test]
+    fn what_is_not_read_keeps_its_pin_and_is_named() {
+        let secret: Source = "secret/db".parse().unwrap();
+        let template = json!({"spec": {"containers": [{"name": "a", "envFrom": [{"secretRef": {"name": "db"}}]}]}});
+        let reads = reads(&template);
+        let pinned = Pins([(secret.clone(), Pin::Revision("4f7c19ab20".into()))].into());
+        let none = Pins::default();
+        let run = |template: &Pins, mode| {
+            let (known, considered) = (BTreeMap::<Source, Known<Any>>::new(), BTreeMap::new());
+            let seen = Situation {
+                reads: &reads,
+                known: &known,
+                template,
+                stable: &none,
+                considered: &considered,
+                overrides: &none,
+                joins: true,
+                key: &KEY,
+            };
+            want(&seen, |_| mode)
+        };
+        let (kept, open, live) = (run(&pinned, None), run(&none, None), run(&pinned, Some(Mode::Live)));
+        assert_eq!((&kept.pins, kept.unread.len(), kept.problems.len()), (&pinned, 1, 0));
+        assert_eq!((&open.pins, open.unread.len(), open.problems.len()), (&none, 1, 0));
+        assert_eq!((&live.pins, live.unread.len(), live.unfrozen.len()), (&none, 0, 1));
+        assert!(unread_words(&open.unread).starts_with("secret/db is not looked at"));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 mod ask;
 mod identity;
+mod newer;
 mod outcome;
 mod plan;
 mod status;
@@ -15,6 +16,7 @@ mod write;
 
 pub use ask::{Answer, Answers, Ask, Question};
 pub use identity::{Kind, ObjectRef, OwnerRef};
+pub use newer::{Newer, read_with_rest};
 pub use outcome::{Applied, Class, Failure, Outcome};
 pub use plan::{Because, Notice, Plan, Severity, Wake};
 pub use status::{Condition, StatusWrite, set_condition};

@@ -6,7 +6,11 @@ use trimtab_config::Pins;
 use trimtab_crds::names;
 use trimtab_plan::{OwnerRef, PatchOp, Write};
 
-use crate::{digest::hash_label, views::ReplicaSetView, world::World};
+use crate::{
+    digest::hash_label,
+    views::{DeploymentView, ReplicaSetView},
+    world::{World, deployment_owner, rolling_limits},
+};
 
 /// Name of the ReplicaSet that we make for a digest.
 pub(crate) fn set_name(deployment: &str, digest: &str) -> String {
@@ -76,7 +80,7 @@ fn target(rs: &ReplicaSetView) -> trimtab_plan::ObjectRef {
 }
 
 /// Sets the size of a canary.
-pub(crate) fn scale(rs: &ReplicaSetView, replicas: i32, why: impl Into<String>) -> Write {
+pub fn scale(rs: &ReplicaSetView, replicas: i32, why: impl Into<String>) -> Write {
     let mut ops = same_object(rs);
     ops.push(PatchOp::add("/spec/replicas", replicas));
     Write::patch(target(rs), ops, why)
@@ -96,16 +100,17 @@ pub(crate) fn take_from_history(world: &World<'_>, rs: &ReplicaSetView) -> Write
 /// The sync in which the Deployment gets it resizes both ReplicaSets without looking at availability; the annotations
 /// make that proportional to nothing but the surplus, and the tests make it happen only while every canary pod is
 /// available at the very moment of the write.
-pub(crate) fn hand_over(world: &World<'_>, rs: &ReplicaSetView) -> Write {
+pub fn hand_over(deployment: &DeploymentView, rs: &ReplicaSetView) -> Write {
     let mut ops = same_object(rs);
     ops.push(PatchOp::test("/spec/replicas", rs.spec.replicas));
     if rs.spec.replicas > 0 {
         ops.push(PatchOp::test("/status/availableReplicas", rs.spec.replicas));
     }
-    let max = world.replicas.saturating_add(world.max_surge);
-    ops.push(PatchOp::add(annotation(names::DESIRED_REPLICAS), world.replicas.to_string()));
+    let replicas = deployment.spec.replicas.max(0);
+    let max = replicas.saturating_add(rolling_limits(deployment).0);
+    ops.push(PatchOp::add(annotation(names::DESIRED_REPLICAS), replicas.to_string()));
     ops.push(PatchOp::add(annotation(names::MAX_REPLICAS), max.to_string()));
-    ops.push(PatchOp::add("/metadata/ownerReferences", owners(&world.deployment_owner())));
+    ops.push(PatchOp::add("/metadata/ownerReferences", owners(&deployment_owner(deployment))));
     Write::patch(target(rs), ops, "give the canary to the Deployment")
 }
 
@@ -129,20 +134,20 @@ pub(crate) fn take_back(world: &World<'_>, rs: &ReplicaSetView) -> Write {
 }
 
 /// Gives a ReplicaSet that came from the Deployment's history back to it, while it has no pods.
-pub(crate) fn return_to_history(world: &World<'_>, rs: &ReplicaSetView) -> Write {
+pub fn return_to_history(deployment: &DeploymentView, rs: &ReplicaSetView) -> Write {
     let mut ops = same_object(rs);
     ops.push(PatchOp::test("/spec/replicas", 0));
-    ops.push(PatchOp::add("/metadata/ownerReferences", owners(&world.deployment_owner())));
+    ops.push(PatchOp::add("/metadata/ownerReferences", owners(&deployment_owner(deployment))));
     Write::patch(target(rs), ops, "give the ReplicaSet back to the Deployment's history")
 }
 
 /// Deletes a canary that we made and nobody needs any more; pods that it may still have go with it.
-pub(crate) fn delete(rs: &ReplicaSetView) -> Write {
+pub fn delete(rs: &ReplicaSetView) -> Write {
     Write::delete(target(rs), &rs.metadata.uid, "delete the canary's ReplicaSet, which nobody needs any more")
 }
 
 /// Whether the Deployment has had this ReplicaSet: only it numbers revisions.
-pub(crate) fn was_the_deployments(rs: &ReplicaSetView) -> bool {
+pub fn was_the_deployments(rs: &ReplicaSetView) -> bool {
     rs.metadata.annotations.contains_key(names::REVISION)
 }
 
@@ -186,15 +191,15 @@ pub(crate) fn hold(world: &World<'_>, by: &str) -> Write {
 }
 
 /// Writes a template into the Deployment, if nobody changed its spec since it was seen.
-pub(crate) fn write_template(world: &World<'_>, mut template: Value, why: &str) -> Write {
+pub fn write_template(deployment: &DeploymentView, mut template: Value, why: &str) -> Write {
     if let Some(labels) = template.pointer_mut("/metadata/labels").and_then(Value::as_object_mut) {
         labels.remove(names::POD_TEMPLATE_HASH);
     }
-    let meta = &world.deployment.metadata;
+    let meta = &deployment.metadata;
     let ops = vec![
         PatchOp::test("/metadata/uid", meta.uid.clone()),
         PatchOp::test("/metadata/generation", meta.generation),
         PatchOp::add("/spec/template", template),
     ];
-    Write::patch(world.deployment_ref(), ops, why)
+    Write::patch(meta.object(names::DEPLOYMENT), ops, why)
 }

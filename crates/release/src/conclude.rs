@@ -23,10 +23,15 @@ pub fn conclude(
         return None;
     }
     let same = first.status.as_ref().is_some_and(|old| what_counts(old) == what_counts(&status));
+    let release = |status: &ReleasePlanStatus| status.release.as_ref().map(|release| release.name.clone());
+    let same_release = first.status.as_ref().is_some_and(|old| release(old) == release(&status));
+    let mut written = serde_json::to_value(&status).ok()?;
+    // What belongs to a release goes with it.
+    first.newer.keep_in(&mut written, if same_release { &[] } else { &["release"] });
     Some(StatusWrite {
         target: first.metadata.object(names::RELEASE_PLAN),
         uid: first.metadata.uid.clone(),
-        status: serde_json::to_value(&status).ok()?,
+        status: written,
         lazy: same && outcome.failed.is_none(),
     })
 }

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use trimtab_config::{LiveReason, Mode, Pin, Pins, Problem, Situation, Source, SourceKind, Want, want};
+use trimtab_config::{
+    LiveReason, Mode, Pin, Pins, Problem, SECRETS_NOT_READ, Situation, Source, SourceKind, Want, unread_words, want,
+};
 use trimtab_crds::{Adopt, ConfigKind, ConfigMode, ConfigStatus, PendingChange, Phase, SourceStatus, Track, names};
 use trimtab_plan::Severity;
 
@@ -112,7 +114,7 @@ fn sources(draft: &Draft<'_>, before: &ConfigStatus, want: &Want) -> Vec<SourceS
     let template = &draft.world.deployment.spec.template.config;
     let old = |name: &str| before.sources.iter().find(|status| status.source == name);
     let frozen = want.live.keys().chain(want.pins.0.keys()).chain(want.problems.iter().map(Problem::source));
-    let mut sources: Vec<&Source> = frozen.chain(want.unfrozen.keys()).collect();
+    let mut sources: Vec<&Source> = frozen.chain(want.unfrozen.keys()).chain(&want.unread).collect();
     sources.sort_unstable();
     sources.dedup();
     let status = |source: &Source| {
@@ -143,6 +145,9 @@ fn sources(draft: &Draft<'_>, before: &ConfigStatus, want: &Want) -> Vec<SourceS
 fn note(source: &Source, want: &Want, overridden: bool) -> Option<String> {
     if let Some(problem) = want.problems.iter().find(|problem| problem.source() == source) {
         return Some(problem.to_string());
+    }
+    if want.unread.contains(source) {
+        return Some(unread_words([source]));
     }
     if overridden {
         return Some("pinned by a person; the live object is not looked at until it is unpinned".to_owned());
@@ -301,6 +306,9 @@ fn owners(draft: &Draft<'_>, named: &dyn Fn(&Pins) -> bool, wanted: bool) -> Vec
 pub(crate) fn protection(draft: &Draft<'_>) -> Option<(bool, &'static str, String)> {
     let want = draft.config.as_ref()?;
     let world = draft.world;
+    if !want.unread.is_empty() {
+        return Some((false, SECRETS_NOT_READ, unread_words(&want.unread)));
+    }
     if want.live.is_empty() && want.pins.is_empty() && want.unfrozen.is_empty() {
         return None;
     }

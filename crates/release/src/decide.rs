@@ -105,12 +105,15 @@ fn remove_strays(draft: &mut Draft<'_>, another_deployment: bool) {
         } else if rs.spec.replicas > 0 {
             draft.write(canary::scale(rs, 0, "no release needs this ReplicaSet"));
         } else if rs.status.replicas == 0 {
-            draft.write(canary::return_to_history(&world, rs));
+            draft.write(canary::return_to_history(world.deployment, rs));
         }
     }
 }
 
 fn advance(draft: &mut Draft<'_>) {
+    if !draft.world.plan.newer.spec.is_empty() {
+        return half_known(draft);
+    }
     if let Some(fault) = steps::fault(&draft.world.plan.spec.strategy.canary.steps) {
         draft.say(Phase::Blocked, "InvalidPlan", format!("{fault}; edit the plan"));
         draft.tell(Severity::Warning, "InvalidPlan", "Check", draft.status.message.clone());
@@ -129,6 +132,24 @@ fn advance(draft: &mut Draft<'_>) {
         Some(Stage::TakingBack) => taking_back::decide(draft),
         Some(Stage::Bypassed) => promoting::follow_bypass(draft),
     }
+}
+
+/// A plan that asks for more than this version knows: its changes are held, and nothing is released by half of it.
+fn half_known(draft: &mut Draft<'_>) {
+    if draft.world.deployment.spec.strategy.type_ == "Recreate" {
+        return unsupported(draft);
+    }
+    if !guarded(draft) {
+        return;
+    }
+    let paths: Vec<&str> = draft.world.plan.newer.spec.iter().map(String::as_str).collect();
+    let message = format!(
+        "this version of Trimtab does not know {}: changes are held, and nothing is released or taken back, until a \
+         version runs that does, or the plan does without",
+        paths.join(", ")
+    );
+    draft.say(Phase::Blocked, "NewerPlan", message.clone());
+    draft.tell(Severity::Warning, "NewerPlan", "Check", message);
 }
 
 /// A Deployment that recreates its pods has no pods to compare with: it is left alone.

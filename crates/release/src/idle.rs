@@ -372,7 +372,7 @@ pub(crate) fn carry_out_undo(draft: &mut Draft<'_>) -> bool {
         }
     };
     if let Some(template) = template {
-        draft.write(canary::write_template(&draft.world, template, &why));
+        draft.write(canary::write_template(draft.world.deployment, template, &why));
     }
     draft.say(draft.status.phase, "Undoing", why);
     true

@@ -74,7 +74,7 @@ fn hand_over(draft: &mut Draft<'_>, rs: &ReplicaSetView) {
     }
     let current = rs.spec.replicas == size && rs.status.observed_generation >= rs.metadata.generation;
     if current && rs.status.available_replicas >= size && world.observed() {
-        draft.write(canary::hand_over(&world, rs));
+        draft.write(canary::hand_over(world.deployment, rs));
         draft.say(Phase::Promoting, "HandingOver", "giving the canary to the Deployment");
     } else {
         let message =
@@ -288,7 +288,7 @@ pub(crate) fn follow_bypass(draft: &mut Draft<'_>) {
         }
         Some(rs) if rs.status.replicas == 0 => {
             draft.write(if progress.canary.as_ref().is_some_and(|c| c.from_history) {
-                canary::return_to_history(&world, rs)
+                canary::return_to_history(world.deployment, rs)
             } else {
                 canary::delete(rs)
             });

@@ -38,6 +38,9 @@ pub struct Snapshot {
     /// The ConfigPolicies of the namespace.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub policies: Vec<Arc<ConfigPolicyView>>,
+    /// Those of them that cannot be read, and why: whom they are about is not known.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unreadable_policies: Vec<String>,
     /// How the canary fares, as the autoscaler of the workload measures it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub canary_load: Option<trimtab_crds::CanaryLoad>,

@@ -118,7 +118,10 @@ fn write_stable_back(draft: &mut Draft<'_>, progress: &Progress) {
     let why = "no stable pod is left: let the Deployment roll back by its own rules";
     match template_of(draft, &Undo { digest, release: progress.name.clone() }) {
         Ok(template) => {
-            draft.plan.writes.extend(template.map(|template| canary::write_template(&draft.world, template, why)));
+            draft
+                .plan
+                .writes
+                .extend(template.map(|template| canary::write_template(draft.world.deployment, template, why)));
             draft.say(Phase::TakingBack, "RollingBack", why);
         }
         Err(problem) => {
@@ -199,7 +202,7 @@ fn shrink(draft: &mut Draft<'_>, progress: &Progress, rs: &ReplicaSetView, why: 
         );
     }
     if from_history(progress) {
-        draft.write(canary::return_to_history(&world, rs));
+        draft.write(canary::return_to_history(world.deployment, rs));
     } else if rs.metadata.deletion_timestamp.is_none() {
         draft.write(canary::delete(rs));
     }

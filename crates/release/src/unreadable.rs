@@ -34,8 +34,8 @@ pub(crate) fn tell<S>(now: Timestamp, seen: &Snapshot, plan: &mut Plan<S>) {
     for unreadable in seen.unreadable.iter().filter(|u| u.metadata.deletion_timestamp.is_none()) {
         let name = &unreadable.metadata.name;
         let message = format!(
-            "ReleasePlan {name} cannot be read: {}; correct it: until then changes of its Deployment stay held, and \
-             nothing is released or taken back",
+            "ReleasePlan {name} cannot be read: {}; correct it, or run the version of Trimtab that wrote it: until then \
+             changes of its Deployment stay held, and nothing is released or taken back",
             unreadable.error
         );
         plan.because(REASON, message.clone());

@@ -36,7 +36,14 @@ pub(crate) fn validate(draft: &mut Draft<'_>, want: &Want) -> Validity {
         }
         let live = world.seen.sources.get(source).and_then(|known| known.live.as_ref()).map(AsRef::as_ref);
         let Some(live) = live else { continue };
+        if let Some(policy) = world.seen.unreadable_policies.first() {
+            return not_understood(source, policy);
+        }
         let policies = policies_of(&world.seen.policies, source, live);
+        if let Some(newer) = policies.iter().find(|policy| !policy.newer.spec.is_empty()) {
+            let paths: Vec<&str> = newer.newer.spec.iter().map(String::as_str).collect();
+            return not_understood(source, &format!("{} asks for {}", newer.metadata.name, paths.join(", ")));
+        }
         if policies.is_empty() {
             continue;
         }
@@ -47,6 +54,15 @@ pub(crate) fn validate(draft: &mut Draft<'_>, want: &Want) -> Validity {
         }
     }
     result
+}
+
+/// A policy of another version: what it asks is not known, so nothing is known to be as it asks.
+fn not_understood(source: &Source, what: &str) -> Validity {
+    let message = format!(
+        "ConfigPolicy {what}, which this version of Trimtab does not understand, so {source} is not released: correct the \
+         policy, or run the version that does"
+    );
+    Validity::Refused { reason: "ConfigPolicyInvalid", message }
 }
 
 fn policies_of(

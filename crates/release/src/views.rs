@@ -1,9 +1,9 @@
 //! What the release engine reads of the objects that it watches.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use trimtab_crds::{ConfigPolicySpec, ReleasePlanSpec, ReleasePlanStatus, ReleaseStatus, names};
-use trimtab_plan::{Kind, Meta, Watched};
+use trimtab_plan::{Kind, Meta, Newer, Watched, read_with_rest};
 
 use crate::template::Template;
 
@@ -206,10 +206,41 @@ watched!(PodView, names::POD);
 pub struct PodStatus {
     /// Phase.
     pub phase: String,
+    /// A code that says why the phase is `Failed`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// Whether the cluster takes it away: the condition `DisruptionTarget`.
+    #[serde(rename = "conditions", with = "disruption", skip_serializing_if = "std::ops::Not::not")]
+    pub disrupted: bool,
     /// Init containers.
     pub init_container_statuses: Vec<ContainerStatus>,
     /// Containers.
     pub container_statuses: Vec<ContainerStatus>,
+}
+
+/// Of a pod's conditions only one matters: all of them would be most of what is kept of a pod.
+mod disruption {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    struct Condition<'a> {
+        #[serde(rename = "type", borrow)]
+        type_: std::borrow::Cow<'a, str>,
+        #[serde(borrow)]
+        status: std::borrow::Cow<'a, str>,
+    }
+
+    const TARGET: &str = "DisruptionTarget";
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
+        let conditions: Option<Vec<Condition<'_>>> = Option::deserialize(from)?;
+        Ok(conditions.is_some_and(|all| all.iter().any(|c| c.type_ == TARGET && c.status == "True")))
+    }
+
+    pub(super) fn serialize<S: Serializer>(disrupted: &bool, to: S) -> Result<S::Ok, S::Error> {
+        let condition = disrupted.then(|| Condition { type_: TARGET.into(), status: "True".into() });
+        condition.as_slice().serialize(to)
+    }
 }
 
 /// What is read of a container's status.
@@ -257,27 +288,62 @@ pub struct Terminated {
 }
 
 /// A `ReleasePlan`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct PlanView {
     /// Metadata.
     pub metadata: Meta,
     /// Spec.
     pub spec: ReleasePlanSpec,
     /// Status.
-    #[serde(default)]
     pub status: Option<ReleasePlanStatus>,
+    /// What another version of this program wrote into it.
+    #[serde(skip)]
+    pub newer: Newer,
 }
 watched!(PlanView, names::RELEASE_PLAN);
 
+#[derive(Deserialize)]
+struct AnyPlan {
+    metadata: Meta,
+    spec: ReleasePlanSpec,
+    #[serde(default)]
+    status: Option<ReleasePlanStatus>,
+}
+
+impl<'de> Deserialize<'de> for PlanView {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (AnyPlan { metadata, spec, status }, object) = read_with_rest(deserializer)?;
+        let newer = Newer::of(&object, &spec, &status);
+        Ok(Self { metadata, spec, status, newer })
+    }
+}
+
 /// A `ConfigPolicy`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct ConfigPolicyView {
     /// Metadata.
     pub metadata: Meta,
     /// Spec.
     pub spec: ConfigPolicySpec,
+    /// What another version of this program wrote into it.
+    #[serde(skip)]
+    pub newer: Newer,
 }
 watched!(ConfigPolicyView, names::CONFIG_POLICY);
+
+#[derive(Deserialize)]
+struct AnyConfigPolicy {
+    metadata: Meta,
+    spec: ConfigPolicySpec,
+}
+
+impl<'de> Deserialize<'de> for ConfigPolicyView {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (AnyConfigPolicy { metadata, spec }, object) = read_with_rest(deserializer)?;
+        let newer = Newer::of(&object, &spec, &());
+        Ok(Self { metadata, spec, newer })
+    }
+}
 
 /// A `Release`, without the template that it keeps.
 #[derive(Debug, Clone, Serialize, Deserialize)]

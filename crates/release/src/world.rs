@@ -7,12 +7,12 @@ use trimtab_plan::{ObjectRef, OwnerRef};
 use crate::{
     Snapshot, Template,
     arithmetic::limits,
-    views::{DeploymentView, PlanView, PodView, ReplicaSetView},
+    views::{DeploymentView, PlanView, PodView, ReplicaSetView, Terminated},
 };
 
 /// Whether a Deployment's change is held.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Held {
+pub enum Held {
     /// Nothing is held.
     No,
     /// The last change was released.
@@ -37,17 +37,15 @@ pub(crate) struct World<'a> {
     pub(crate) digest: &'a str,
     /// The Deployment's size.
     pub(crate) replicas: i32,
-    pub(crate) max_surge: i32,
     pub(crate) max_unavailable: i32,
 }
 
 impl<'a> World<'a> {
     pub(crate) fn new(now: Timestamp, seen: &'a Snapshot, deployment: &'a DeploymentView, plan: &'a PlanView) -> Self {
-        let rolling = deployment.spec.strategy.rolling_update.clone().unwrap_or_default();
         let replicas = deployment.spec.replicas.max(0);
-        let (max_surge, max_unavailable) = limits(replicas, &rolling.max_surge, &rolling.max_unavailable);
+        let (_, max_unavailable) = rolling_limits(deployment);
         let digest = deployment.spec.template.digest.as_str();
-        Self { now, seen, deployment, plan, digest, replicas, max_surge, max_unavailable }
+        Self { now, seen, deployment, plan, digest, replicas, max_unavailable }
     }
 
     pub(crate) fn deployment_ref(&self) -> ObjectRef {
@@ -147,12 +145,6 @@ impl<'a> World<'a> {
         words(&self.deployment.spec.template)
     }
 
-    /// The reference by which the Deployment owns a ReplicaSet.
-    pub(crate) fn deployment_owner(&self) -> OwnerRef {
-        let meta = &self.deployment.metadata;
-        owner(&names::DEPLOYMENT, &meta.name, &meta.uid)
-    }
-
     /// The reference by which the plan owns a canary.
     pub(crate) fn plan_owner(&self) -> OwnerRef {
         let meta = &self.plan.metadata;
@@ -160,8 +152,19 @@ impl<'a> World<'a> {
     }
 }
 
+/// The reference by which a Deployment owns a ReplicaSet.
+pub(crate) fn deployment_owner(deployment: &DeploymentView) -> OwnerRef {
+    owner(&names::DEPLOYMENT, &deployment.metadata.name, &deployment.metadata.uid)
+}
+
+/// How many pods a Deployment may have above its size while it rolls, and how many fewer available ones.
+pub fn rolling_limits(deployment: &DeploymentView) -> (i32, i32) {
+    let rolling = deployment.spec.strategy.rolling_update.clone().unwrap_or_default();
+    limits(deployment.spec.replicas.max(0), &rolling.max_surge, &rolling.max_unavailable)
+}
+
 /// A revision in a person's words: its images, or its digest where they say nothing.
-pub(crate) fn words(template: &Template) -> String {
+pub fn words(template: &Template) -> String {
     let images: Vec<&str> = template.images.values().map(String::as_str).collect();
     if images.is_empty() { template.digest.chars().take(13).collect() } else { images.join(" + ") }
 }
@@ -177,7 +180,7 @@ fn owner(kind: &trimtab_plan::Kind, name: &str, uid: &str) -> OwnerRef {
 }
 
 /// Whether a Deployment's change is held.
-pub(crate) fn held(deployment: &DeploymentView) -> Held {
+pub fn held(deployment: &DeploymentView) -> Held {
     match deployment.metadata.annotation(names::HELD) {
         None => Held::No,
         Some(names::RELEASED) => Held::Released,
@@ -197,7 +200,8 @@ pub(crate) fn failure(pods: impl Iterator<Item = impl AsRef<PodView>>) -> Option
     pods.into_iter().find_map(|pod| pod_failure(pod.as_ref()))
 }
 
-/// Why a pod cannot become available by waiting, if so.
+/// Why a pod cannot become available by waiting, if so. What its node or the cluster did to it says nothing about what runs
+/// in it: another pod takes its place, or its container is started again.
 pub fn pod_failure(pod: &PodView) -> Option<String> {
     const HOPELESS: [&str; 8] = [
         "CrashLoopBackOff",
@@ -210,8 +214,15 @@ pub fn pod_failure(pod: &PodView) -> Option<String> {
         "StartError",
     ];
     let name = &pod.metadata.name;
+    // Drained, evicted, preempted, its node shut down or gone.
+    if pod.status.disrupted {
+        return None;
+    }
     if pod.status.phase == "Failed" {
-        return Some(format!("pod {name} failed"));
+        // A node that refuses a pod (no room any more, another architecture) starts nothing of it.
+        let refused = pod.status.container_statuses.is_empty() && !pod.status.reason.is_empty();
+        let why = if pod.status.reason.is_empty() { "for no reason given" } else { &pod.status.reason };
+        return (!refused).then(|| format!("pod {name} failed: {why}"));
     }
     pod.status.init_container_statuses.iter().chain(&pod.status.container_statuses).find_map(|container| {
         let ended = container.state.terminated.as_ref().or(container.last_state.terminated.as_ref());
@@ -220,7 +231,9 @@ pub fn pod_failure(pod: &PodView) -> Option<String> {
         {
             return Some(format!("container {} of pod {name} is in {}", container.name, waiting.reason));
         }
-        let crashed = ended.filter(|end| end.exit_code != 0 && container.restart_count > 0)?;
+        // After a node was restarted nobody knows how its containers ended.
+        let known = |end: &&Terminated| !["Unknown", "ContainerStatusUnknown"].contains(&end.reason.as_str());
+        let crashed = ended.filter(|end| end.exit_code != 0 && container.restart_count > 0).filter(known)?;
         Some(format!(
             "container {} of pod {name} ended with exit code {} and was restarted {}",
             container.name,
@@ -236,5 +249,61 @@ pub fn pod_failure(pod: &PodView) -> Option<String> {
 impl AsRef<PodView> for PodView {
     fn as_ref(&self) -> &PodView {
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn failure_of(status: Value) -> Option<String> {
+        let pod = json!({ "metadata": { "name": "p", "namespace": "n", "uid": "u" }, "status": status });
+        pod_failure(&serde_json::from_value(pod).unwrap())
+    }
+
+    #[test]
+    fn what_a_node_does_to_a_pod_is_no_failure_of_its_version() {
+        let disrupted =
+            json!([{ "type": "Ready", "status": "False" }, { "type": "DisruptionTarget", "status": "True" }]);
+        let ran = json!([{ "name": "c", "restartCount": 0, "state": { "terminated": { "exitCode": 137, "reason": "Error" } } }]);
+        let crash = json!([{ "name": "c", "restartCount": 1, "lastState": { "terminated": { "exitCode": 1, "reason": "Error" } } }]);
+        let restarted = json!([{ "name": "c", "restartCount": 1, "lastState": { "terminated": { "exitCode": 255, "reason": "Unknown" } } }]);
+        let cases = [
+            (
+                json!({ "phase": "Failed", "reason": "Evicted", "conditions": disrupted, "containerStatuses": ran }),
+                None,
+            ),
+            (json!({ "phase": "Running", "conditions": disrupted, "containerStatuses": crash }), None),
+            (json!({ "phase": "Failed", "reason": "OutOfcpu" }), None),
+            (json!({ "phase": "Running", "containerStatuses": restarted }), None),
+            (
+                json!({ "phase": "Failed", "reason": "Evicted", "containerStatuses": ran }),
+                Some("pod p failed: Evicted"),
+            ),
+            (json!({ "phase": "Failed", "containerStatuses": ran }), Some("pod p failed: for no reason given")),
+            (
+                json!({ "phase": "Running", "conditions": null, "containerStatuses": crash }),
+                Some("container c of pod p ended with exit code 1 and was restarted once"),
+            ),
+        ];
+        for (status, failure) in cases {
+            assert_eq!(failure_of(status.clone()).as_deref(), failure, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_pod_is_read_as_it_was_written_down() {
+        for conditions in [json!([{ "type": "DisruptionTarget", "status": "True" }]), json!([])] {
+            let pod =
+                json!({ "metadata": { "name": "p" }, "status": { "phase": "Running", "conditions": conditions } });
+            let read: PodView = serde_json::from_value(pod).unwrap();
+            let again: PodView = serde_json::from_value(serde_json::to_value(&read).unwrap()).unwrap();
+            assert_eq!(
+                (again.status.disrupted, read.status.disrupted),
+                (read.status.disrupted, conditions != json!([]))
+            );
+        }
     }
 }

@@ -62,9 +62,25 @@ pub fn decide(now: Timestamp, seen: &Snapshot) -> Plan<()> {
         plan.because("BadAnnotation", problem.clone());
     }
     resume(now, &seen.options, workload, &mut plan);
-    let blocked = changed(now, seen, workload, &mut plan);
+    let blocked = changed(now, seen, workload, &mut plan).or_else(|| unread(seen, workload, &mut plan));
     blocked::set(now, workload, blocked, &mut plan);
     plan
+}
+
+/// Says which Secrets a workload is to be reloaded for and never will.
+fn unread(seen: &Snapshot, workload: &Workload, plan: &mut Plan<()>) -> Option<Blocked> {
+    let unread: Vec<String> = seen.options.unread(workload).iter().map(ToString::to_string).collect();
+    if unread.is_empty() {
+        return None;
+    }
+    let message = format!(
+        "changes of {} reload nothing, since the manager runs with --secrets=false: run it with --secrets=true, or name in the \
+         annotation what is to reload this workload ({}: configmaps)",
+        unread.join(", "),
+        names::RELOAD
+    );
+    plan.because("SecretsNotRead", message.clone());
+    Some(Blocked { reason: "SecretsNotRead", message })
 }
 
 /// Acts on what changed; what stands in the way, if a person has to do something about it.

@@ -54,6 +54,14 @@ impl Options {
 
     /// Whether, and by whose rules, changes of a source reload a workload. `object` is the source, if it is there.
     pub fn how(&self, workload: &Workload, source: &Source, object: Option<&Object>) -> Option<How> {
+        if !self.secrets && source.kind == SourceKind::Secret {
+            return None;
+        }
+        self.wished(workload, source, object)
+    }
+
+    /// The same, whether or not the source is read by this process.
+    fn wished(&self, workload: &Workload, source: &Source, object: Option<&Object>) -> Option<How> {
         if let Some(object) = object {
             let says = |name: &str| object.metadata.annotation(name);
             let off = says(names::RELOAD).is_some_and(is_off) || says(&self.names.ignore) == Some("true");
@@ -152,6 +160,16 @@ impl Options {
     /// Whether expressions name some of a workload's sources.
     pub fn has_patterns(&self, workload: &Workload) -> bool {
         self.named(workload).iter().any(|(_, entry)| matches!(pattern(entry), Some(Ok(_))))
+    }
+
+    /// Secrets whose changes are to reload a workload, where Secrets are not read.
+    pub fn unread(&self, workload: &Workload) -> Vec<Source> {
+        if self.secrets {
+            return vec![];
+        }
+        let secret = |source: &Source| source.kind == SourceKind::Secret;
+        let wished = |source: &Source| secret(source) && self.wished(workload, source, None).is_some();
+        self.literals(workload).into_iter().filter(wished).collect()
     }
 
     /// What is wrong with a workload's annotations; for people.

@@ -577,3 +577,23 @@ fn no_secret_shows_anywhere() {
     }
     assert!(shown.contains(APPLIED));
 }
+
+#[test]
+fn where_secrets_are_not_read_a_workload_that_needs_one_is_told() {
+    let mut world = World::noted(json!({"trimtab.dev/reload": "auto"}));
+    world.options.secrets = false;
+    // As a process sees it that does not read them.
+    world.sources.remove(&"secret/db".parse().unwrap());
+    let plan = world.decide();
+    let told: Vec<&str> = plan.notices.iter().map(|notice| notice.reason).collect();
+    assert_eq!(told, ["SecretsNotRead"]);
+    assert!(plan.notices[0].note.starts_with("changes of secret/db reload nothing"), "{}", plan.notices[0].note);
+    assert!(plan.because.iter().all(|because| because.reason != "Restarting"), "{:?}", plan.because);
+    // ConfigMaps reload as ever.
+    world.set("cm/web", json!({"a": "2"}));
+    assert!(world.decide().because.iter().any(|because| because.reason == "Restarting"));
+    // Who does not want it is not told.
+    let mut world = World::noted(json!({"trimtab.dev/reload": "configmaps"}));
+    world.options.secrets = false;
+    assert!(world.decide().notices.is_empty());
+}

@@ -19,6 +19,8 @@ pub const FORECAST: &str = "forecast";
 
 /// How long a metric may take. What takes longer is unknown for this step.
 const TIMEOUT_SECONDS: u32 = 10;
+/// For how long an answer is waited for at most, in milliseconds: a little less.
+pub(crate) const LONGEST_MS: i64 = 9_500;
 
 /// Whose scale is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +66,8 @@ pub struct MetricQuestion {
     pub selector: String,
     /// The step for which it is asked: what was measured in it before is as good.
     pub since: Timestamp,
+    /// For how long an answer is waited for, in milliseconds: for half a step. Then it is that nobody answers.
+    pub patience_ms: i64,
     /// Whether so many ask in this namespace that the metrics of all its pods are best read at once.
     #[serde(default)]
     pub wide: bool,

@@ -22,11 +22,8 @@ use crate::{
     decide_scale, settle,
 };
 
-/// How long a decision waits for answers that are late; then it goes on without them. Never longer than half a step, or a
-/// server that is slower than the steps would keep it from being made at all.
-const GRACE_MS: i64 = 1000;
 /// How often a status is written that says nothing new but other measurements.
-const REFRESH: SignedDuration = SignedDuration::from_secs(60);
+const REFRESH: SignedDuration = SignedDuration::from_mins(5);
 /// How often the future is looked at.
 const FORECAST_STEP_MS: i64 = 300_000;
 /// From how many autoscalers in a namespace on the metrics of all its pods are read at once.
@@ -86,6 +83,15 @@ impl Seen {
 
     fn target(&self, plan: &mut Plan<Option<AutoscalerStatus>>, now: Timestamp) -> Target {
         let (meta, asked) = (&self.autoscaler.metadata, &self.autoscaler.spec.target_ref);
+        if !self.autoscaler.newer.spec.is_empty() {
+            let paths: Vec<&str> = self.autoscaler.newer.spec.iter().map(String::as_str).collect();
+            let message = format!(
+                "this version of Trimtab does not know {}: the size stays as it is, until a version runs that does, or the \
+                 Autoscaler does without",
+                paths.join(", ")
+            );
+            return Target::Lost("NewerAutoscaler", message);
+        }
         let not_found = || {
             let message = format!(
                 "there is no {} {} in {}: create it, or correct targetRef",
@@ -138,6 +144,7 @@ impl Seen {
                 namespace: meta.namespace.clone(),
                 selector: selector.to_owned(),
                 since: beat.start(step),
+                patience_ms: (self.interval_ms() / 2).clamp(500, questions::LONGEST_MS),
                 wide: self.neighbours >= WIDE,
             };
             let ask = ask_metric(index, &question, step);
@@ -147,10 +154,9 @@ impl Seen {
             plan.asks.push(ask);
         }
         let forecast = self.forecast(now, plan);
-        let grace = SignedDuration::from_millis(GRACE_MS.min(self.interval_ms().max(1000) / 2));
-        let until = beat.start(step).checked_add(grace).unwrap_or(now);
-        if late && now < until {
-            plan.wake_by(until);
+        // Every question is answered before its step ends, if only by saying that nobody did: nothing is decided, written and
+        // decided anew for an answer that is on its way.
+        if late {
             return None;
         }
         let status = self.autoscaler.status.as_ref();
@@ -401,12 +407,10 @@ pub fn conclude(
         return None;
     }
     let meta = &seen.autoscaler.metadata;
-    Some(StatusWrite {
-        target: meta.object(names::AUTOSCALER),
-        uid: meta.uid.clone(),
-        status: serde_json::to_value(new).unwrap_or_default(),
-        lazy: false,
-    })
+    let mut status = serde_json::to_value(new).unwrap_or_default();
+    // The last decision and the history are of one version as a whole.
+    seen.autoscaler.newer.keep_in(&mut status, &["decision", "history"]);
+    Some(StatusWrite { target: meta.object(names::AUTOSCALER), uid: meta.uid.clone(), status, lazy: false })
 }
 
 /// Whether a status says more than other measurements, or the old one is too old.

@@ -8,20 +8,38 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use trimtab_crds::{AutoscalerSpec, AutoscalerStatus, Milli, Quantity, names};
-use trimtab_plan::{Kind, Meta, TextMap, Watched};
+use trimtab_plan::{Kind, Meta, Newer, TextMap, Watched, read_with_rest};
 
 use crate::{ContainerView, Phase, PodView, Readiness};
 
 /// An autoscaler.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct AutoscalerView {
     /// Metadata.
     pub metadata: Meta,
     /// What is asked for.
     pub spec: AutoscalerSpec,
     /// How it went last.
-    #[serde(default)]
     pub status: Option<AutoscalerStatus>,
+    /// What another version of this program wrote into it.
+    #[serde(skip)]
+    pub newer: Newer,
+}
+
+#[derive(Deserialize)]
+struct AnyAutoscaler {
+    metadata: Meta,
+    spec: AutoscalerSpec,
+    #[serde(default)]
+    status: Option<AutoscalerStatus>,
+}
+
+impl<'de> Deserialize<'de> for AutoscalerView {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (AnyAutoscaler { metadata, spec, status }, object) = read_with_rest(deserializer)?;
+        let newer = Newer::of(&object, &spec, &status);
+        Ok(Self { metadata, spec, status, newer })
+    }
 }
 
 impl Watched for AutoscalerView {

@@ -136,16 +136,24 @@ impl Cluster {
         prometheus::query(url.trim_start_matches("http://"), promql).await
     }
 
+    /// The audit log of a cluster that was started strict: a JSON object a line, one for each request of a ServiceAccount.
+    pub fn audit_log(&self) -> Option<PathBuf> {
+        self.dir.as_ref().map(|dir| dir.join(control_plane::AUDIT_LOG)).filter(|log| log.exists())
+    }
+
     /// A client with the administrator's rights.
     pub async fn client(&self) -> Result<kube::Client> {
         client(&self.kubeconfig).await
     }
 
-    /// Puts the images of an OCI archive (`image::oci_archive` makes one) onto the real node. An error on simulated nodes.
-    pub async fn load_image(&self, archive: &Path) -> Result<()> {
+    /// Puts the images of an OCI archive (`trimtab-image` makes them) onto the real node, and gives their
+    /// names there. An error on simulated nodes.
+    pub async fn load_image(&self, archive: &Path) -> Result<Vec<String>> {
         if self.nodes() == Nodes::Simulated {
             bail!(
-                "a simulated node runs nothing, so it takes no images: any name will do there, or start the cluster with real nodes"
+                "the nodes of {} are simulated: they run nothing, so they take no images, and any name will do in a pod there; \
+                 for pods that really run start a cluster with `trimtab local up --nodes real`",
+                self.name()
             );
         }
         match &self.dir {
@@ -257,6 +265,7 @@ async fn boot_once(o: &ClusterOptions, dir: &Path, attached: bool, assets: &Asse
         Nodes::Real => real::plan(o, assets, dir, &authority)?,
     };
     control_plane::write_identities(dir, &place, &authority)?;
+    control_plane::write_policies(dir, &place)?;
     let mut extras = Extras { kubelets, ..Default::default() };
     if let Some(kubelets) = &extras.kubelets {
         if o.with.contains(&Extra::Metrics) {
@@ -325,6 +334,7 @@ fn loopback(o: &ClusterOptions, dir: &Path) -> Result<Place> {
         service_ip: "10.96.0.1".into(),
         real: false,
         aggregates: o.with.contains(&Extra::Metrics),
+        strict: o.strict,
     };
     place.port = place.free_port(6443)?;
     Ok(place)

@@ -23,6 +23,8 @@ pub(crate) struct Place {
     pub(crate) real: bool,
     /// Whether the API server passes requests on to other servers.
     pub(crate) aggregates: bool,
+    /// Whether the API server is as strict as those of hardened clusters.
+    pub(crate) strict: bool,
 }
 
 /// The name by which servers that the API server passes requests on to know it.
@@ -79,6 +81,29 @@ pub(crate) fn write_identities(dir: &Path, place: &Place, authority: &Authority)
     ] {
         let client = authority.client(user, groups)?;
         certs::write_secret(&dir.join(file), &authority.kubeconfig(&place.server(), &client)?)?;
+    }
+    Ok(())
+}
+
+/// What the audit log holds: who of the ServiceAccounts asked for what, without what was sent and answered. Kubernetes' own
+/// controllers have such accounts too.
+const AUDIT: &str = "\
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- {level: None, userGroups: [\"system:serviceaccounts:kube-system\"]}
+- {level: Metadata, userGroups: [\"system:serviceaccounts\"]}
+- {level: None}
+";
+/// Where it is, in the cluster's folder.
+pub(crate) const AUDIT_LOG: &str = "audit.log";
+const AUDIT_POLICY: &str = "audit-policy.yaml";
+
+/// Writes what a strict API server reads.
+pub(crate) fn write_policies(dir: &Path, place: &Place) -> Result<()> {
+    if place.strict {
+        std::fs::write(dir.join(AUDIT_POLICY), AUDIT).context("cannot write the audit policy")?;
     }
     Ok(())
 }
@@ -166,6 +191,13 @@ fn api_server(place: &Place, etcd: &str) -> Vec<String> {
             "--requestheader-extra-headers-prefix=X-Remote-Extra-".into(),
             format!("--proxy-client-cert-file={}", place.file("front-proxy.crt")),
             format!("--proxy-client-key-file={}", place.file("front-proxy.key")),
+        ]);
+    }
+    if place.strict {
+        argv.extend([
+            format!("--audit-policy-file={}", place.file(AUDIT_POLICY)),
+            format!("--audit-log-path={}", place.file(AUDIT_LOG)),
+            "--enable-admission-plugins=OwnerReferencesPermissionEnforcement".into(),
         ]);
     }
     if place.real {

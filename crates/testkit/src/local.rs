@@ -61,8 +61,8 @@ pub fn list() -> Result<Vec<LocalCluster>> {
     Ok(found)
 }
 
-/// Puts the images of an OCI archive onto the real node of a running cluster.
-pub async fn load_image(name: &str, archive: &Path) -> Result<()> {
+/// Puts the images of an OCI archive onto the real node of a running cluster, and gives their names there.
+pub async fn load_image(name: &str, archive: &Path) -> Result<Vec<String>> {
     Cluster::connect(&kubeconfig(name)?)?.load_image(archive).await
 }
 

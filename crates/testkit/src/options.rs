@@ -92,6 +92,9 @@ pub struct ClusterOptions {
     /// What runs beside it. Each is built the first time that it is asked for, which takes minutes. A cluster that is there already, by
     /// `USE_EXISTING_CLUSTER`, is taken as it is.
     pub with: Vec<Extra>,
+    /// Be as strict as hardened clusters are: keep an audit log of what ServiceAccounts ask for ([`crate::Cluster::audit_log`]), and let
+    /// only those block the deletion of an owner who may finalize it. On simulated nodes only.
+    pub strict: bool,
 }
 
 impl Default for ClusterOptions {
@@ -102,6 +105,7 @@ impl Default for ClusterOptions {
             node_count: 4,
             sample_images: true,
             with: Vec::new(),
+            strict: false,
         }
     }
 }
@@ -120,6 +124,10 @@ impl ClusterOptions {
             (1..=1000).contains(&self.node_count),
             "a cluster has 1 to 1000 simulated nodes, not {}",
             self.node_count
+        );
+        anyhow::ensure!(
+            !self.strict || self.nodes == Nodes::Simulated,
+            "a strict cluster has simulated nodes: a real one writes its audit log where nobody reads it"
         );
         Ok(())
     }

@@ -121,7 +121,7 @@ impl Controller for Bench {
     type Snapshot = Seen;
     type Status = ();
 
-    fn permissions() -> Vec<Permission> {
+    fn permissions(&self) -> Vec<Permission> {
         vec![]
     }
 

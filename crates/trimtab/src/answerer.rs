@@ -52,6 +52,11 @@ impl Reader {
         encoded
     }
 
+    /// Whether an answer of [`Answer::Failed`] says that the API server refused this process a permission.
+    pub fn is_forbidden(why: &str) -> bool {
+        why.contains(": 403 Forbidden: ")
+    }
+
     async fn read(&self, what: &str, path: String) -> Answer {
         let failed = |error: String| Answer::Failed(format!("{what} could not be read: {error}"));
         let request = match Request::get(path).body(Body::empty()) {

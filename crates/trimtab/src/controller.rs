@@ -53,8 +53,9 @@ pub trait Controller: Send + Sync + 'static {
     /// What it says of a key.
     type Status: Serialize + Send + Sync;
 
-    /// The writes that it makes. What it watches is added by the runtime.
-    fn permissions() -> Vec<Permission>;
+    /// What it needs to be allowed as it is set up: its writes, and what it reads beside its watches: `get` of what
+    /// answerers read and of the sources of copies. What it watches is added by the runtime.
+    fn permissions(&self) -> Vec<Permission>;
 
     /// Collects from the stores what a decision is made on. `None`: there is nothing (any more), forget the key.
     fn gather(&self, key: &Self::Key, answers: &Answers) -> Option<Self::Snapshot>;

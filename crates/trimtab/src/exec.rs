@@ -9,6 +9,10 @@ use tokio::io::AsyncReadExt;
 use trimtab_plan::ObjectRef;
 
 use crate::answerer::Reader;
+use crate::permissions::Permission;
+
+/// What running programs in containers needs. `get` is the request itself; servers from 1.35 on ask for `create` as well.
+pub const PERMISSION: Permission = Permission { group: "", resource: "pods/exec", verbs: &["get", "create"] };
 
 /// So much of what a server or a container runtime says is kept.
 const SAID: usize = 300;

@@ -193,7 +193,7 @@ impl Entries {
 
 impl WhySource for Journal {
     fn why(&self, kind: &str, namespace: &str, name: &str) -> Option<String> {
-        Self::why(self, kind, namespace, name).map(|why| why.text(Timestamp::now()))
+        Self::why(self, kind, namespace, name).map(|why| why.text(crate::clock::now()))
     }
 
     fn why_json(&self, kind: &str, namespace: &str, name: &str) -> Option<serde_json::Value> {

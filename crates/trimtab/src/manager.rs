@@ -7,11 +7,12 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use futures::{FutureExt, future};
-use kube::{Client, Config};
+use kube::Client;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use trimtab_plan::Kind;
 
-use crate::admin::{Addresses, Admin, CannotListen, Checks, Servers};
+use crate::admin::{Addresses, Admin, CannotListen, Checks, Servers, Version};
 use crate::apply::{Applier, Process, Told};
 use crate::asks::Asks;
 use crate::events::{self, Recorder};
@@ -34,17 +35,6 @@ use crate::{Controller, ControllerOptions};
 /// Kept of the shutdown budget for events, lease and servers.
 const RESERVE: Duration = Duration::from_secs(3);
 
-/// A client as the framework needs it: every request is sent once. kube's own default sends a request up to 16 times and
-/// waits for minutes in between, also where a lost answer hides a success.
-///
-/// # Errors
-///
-/// If the configuration makes no client: see [`Client::try_from`].
-pub fn client(mut config: Config) -> Result<Client, kube::Error> {
-    config.default_retry = false;
-    Client::try_from(config)
-}
-
 /// How a manager is run.
 #[derive(Debug, Clone)]
 pub struct ManagerOptions {
@@ -61,7 +51,7 @@ pub struct ManagerOptions {
     /// How long the shutdown may take.
     pub shutdown_budget: Duration,
     /// Served under `/version`.
-    pub version: &'static str,
+    pub version: Version,
 }
 
 impl Default for ManagerOptions {
@@ -73,7 +63,7 @@ impl Default for ManagerOptions {
             admin_addr: None,
             metrics_addr: None,
             shutdown_budget: Duration::from_secs(25),
-            version: env!("CARGO_PKG_VERSION"),
+            version: Version::number(concat!("v", env!("CARGO_PKG_VERSION"))),
         }
     }
 }
@@ -109,7 +99,7 @@ pub struct Manager {
 }
 
 impl Manager {
-    /// A manager without controllers. The client should be one of [`client`].
+    /// A manager without controllers. The client should be one of [`crate::client`].
     pub fn new(client: Client, options: ManagerOptions) -> Self {
         let metrics = Metrics::new();
         let registry = Registry::new(options.namespaces.clone(), metrics.clone());
@@ -168,20 +158,20 @@ impl Manager {
     pub fn permissions(&self) -> Vec<Permission> {
         let mut all: Vec<Permission> =
             self.controllers.iter().flat_map(|controller| controller.permissions()).collect();
-        let read = &["get", "list", "watch"];
-        let watched = kinds(&self.registry.informers).into_iter();
-        all.extend(watched.map(|kind| Permission { group: kind.group, resource: kind.plural, verbs: read }));
+        all.extend(watching(&self.registry.informers));
         all.push(events::PERMISSION);
         all
     }
 
     /// The same with the Lease, by the namespaces where it is needed.
-    fn needs(&self) -> Needs {
-        let mut needs = vec![(self.options.namespaces.clone(), self.permissions())];
-        if let Some(election) = &self.options.leader_election {
-            needs.push((vec![election.namespace.clone()], vec![lease::PERMISSION]));
-        }
-        needs
+    fn needs(&self) -> Vec<Needs> {
+        let (namespaces, permissions) = (self.options.namespaces.clone(), self.permissions());
+        let lease = self.options.leader_election.as_ref().map(|election| Needs {
+            namespaces: vec![election.namespace.clone()],
+            permissions: vec![lease::PERMISSION],
+            object: Some(election.name.clone()),
+        });
+        [Needs { namespaces, permissions, object: None }].into_iter().chain(lease).collect()
     }
 
     fn loops(&self) -> Loops {
@@ -232,6 +222,8 @@ impl Manager {
             let problems: Vec<String> = informers.iter().flat_map(|informer| informer.problems()).collect();
             if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) }
         });
+        let contact = self.metrics.contact();
+        self.ready.add("api-server", move || contact.check());
         let lacking = Lacking::default();
         background.spawn(lacking.clone().follow(self.client.clone(), self.needs()));
         self.ready.add("permissions", move || lacking.check());
@@ -281,6 +273,24 @@ impl Manager {
     }
 }
 
+/// What one controller needs to be allowed: what it declares, and to list and watch what it watches. It is built as a manager
+/// builds it, and needs no cluster: for roles that are generated. A manager with it needs [`crate::permissions::EVENTS`] too,
+/// and [`crate::permissions::LEASE`] in the namespace of its lease.
+pub fn permissions_of<C: Controller>(build: impl FnOnce(&mut Watches<C::Key>) -> C) -> Vec<Permission> {
+    let metrics = Metrics::new();
+    let queue = Arc::new(Queue::new(C::NAME, metrics.clone()));
+    let mut watches = Watches::new(Registry::new(vec![], metrics), queue);
+    let mut all = build(&mut watches).permissions();
+    all.extend(watching(&watches.registry.informers));
+    all
+}
+
+/// To list and watch all that informers watch. They never get a single object.
+fn watching(informers: &[Arc<dyn Informer>]) -> Vec<Permission> {
+    let read = |kind: Kind| Permission { group: kind.group, resource: kind.plural, verbs: &["list", "watch"] };
+    kinds(informers).into_iter().map(read).collect()
+}
+
 /// Waits for the lease.
 async fn elected(election: Option<&Election>) -> Result<(), ManagerError> {
     let Some(election) = election else { return Ok(()) };
@@ -309,7 +319,7 @@ struct Shared {
 
 /// A controller, whatever its types.
 trait Runner: Send + Sync {
-    /// The writes that it makes.
+    /// What it declares to need.
     fn permissions(&self) -> Vec<Permission>;
     /// Starts its workers, which begin when its stores are full and end when they are to stop.
     fn start(self: Box<Self>, shared: &Shared, workers: &mut JoinSet<()>);
@@ -325,7 +335,7 @@ struct Registered<C: Controller> {
 
 impl<C: Controller> Runner for Registered<C> {
     fn permissions(&self) -> Vec<Permission> {
-        C::permissions()
+        self.controller.permissions()
     }
 
     fn start(self: Box<Self>, shared: &Shared, workers: &mut JoinSet<()>) {

@@ -1,6 +1,8 @@
 //! Whether the process may do what its controllers need, asked at the start and until nothing is missing. Not authorization: the server
 //! decides on every request. It turns a controller that hangs on `403` into one that says what to grant.
 
+mod rules;
+
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -10,6 +12,11 @@ use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use kube::Client;
 use kube::api::{Api, PostParams};
+
+pub use crate::events::PERMISSION as EVENTS;
+pub use crate::exec::PERMISSION as EXEC;
+pub use crate::lease::PERMISSION as LEASE;
+pub use rules::Grants;
 
 /// So many questions are asked at once.
 const AT_ONCE: usize = 16;
@@ -77,8 +84,15 @@ impl fmt::Display for Missing {
     }
 }
 
-/// What a process needs: permissions, and the namespaces that it needs them in (all of them if there are none).
-pub(crate) type Needs = Vec<(Vec<String>, Vec<Permission>)>;
+/// What a process needs in some places.
+#[derive(Debug, Clone)]
+pub(crate) struct Needs {
+    /// The namespaces; none means all of them at once.
+    pub(crate) namespaces: Vec<String>,
+    pub(crate) permissions: Vec<Permission>,
+    /// The one object that it needs them for, if it is known: a role may name it.
+    pub(crate) object: Option<String>,
+}
 
 /// What is missing, as it was last found out; cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -95,12 +109,12 @@ impl Lacking {
     }
 
     /// Checks now, and again for as long as something is missing, since people grant things while a process runs.
-    pub(crate) async fn follow(self, client: Client, needs: Needs) {
+    pub(crate) async fn follow(self, client: Client, needs: Vec<Needs>) {
         let mut pause = FIRST_AGAIN;
         loop {
             let mut missing = vec![];
-            for (namespaces, permissions) in &needs {
-                missing.extend(check(client.clone(), namespaces, permissions).await);
+            for one in &needs {
+                missing.extend(lacking(client.clone(), one).await);
             }
             let before =
                 std::mem::replace(&mut *self.0.write().unwrap_or_else(PoisonError::into_inner), missing.clone());
@@ -121,12 +135,19 @@ impl Lacking {
 ///
 /// A question without an answer counts as granted: the check must not keep a process from starting.
 pub async fn check(client: Client, namespaces: &[String], permissions: &[Permission]) -> Vec<Missing> {
+    let needs = Needs { namespaces: namespaces.to_vec(), permissions: permissions.to_vec(), object: None };
+    lacking(client, &needs).await
+}
+
+async fn lacking(client: Client, needs: &Needs) -> Vec<Missing> {
+    let Needs { namespaces, permissions, object } = needs;
     let places: Vec<Option<String>> =
         if namespaces.is_empty() { vec![None] } else { namespaces.iter().cloned().map(Some).collect() };
     let mut questions = vec![];
     for place in &places {
         for permission in permissions {
-            let question = |verb: &&'static str| ask(client.clone(), place.clone(), *permission, verb);
+            let question =
+                |verb: &&'static str| ask(client.clone(), (place.clone(), object.clone()), *permission, verb);
             questions.extend(permission.verbs.iter().map(question));
         }
     }
@@ -158,8 +179,13 @@ pub fn report(missing: &[Missing]) {
     }
 }
 
-/// What is missing if the verb is denied.
-async fn ask(client: Client, place: Option<String>, permission: Permission, verb: &'static str) -> Option<Missing> {
+/// What is missing if the verb is denied, in a namespace and for an object if there are any.
+async fn ask(
+    client: Client,
+    (place, object): (Option<String>, Option<String>),
+    permission: Permission,
+    verb: &'static str,
+) -> Option<Missing> {
     let Permission { group, resource, .. } = permission;
     let (plural, subresource) = match resource.split_once('/') {
         Some((plural, subresource)) => (plural, Some(subresource.to_owned())),
@@ -171,6 +197,7 @@ async fn ask(client: Client, place: Option<String>, permission: Permission, verb
         subresource,
         verb: Some(verb.to_owned()),
         namespace: place.clone(),
+        name: object,
         ..ResourceAttributes::default()
     };
     let spec = SelfSubjectAccessReviewSpec { resource_attributes: Some(attributes), ..Default::default() };
@@ -228,7 +255,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
         tokio::spawn(async move { axum::serve(listener, Router::new().fallback(serve)).await });
-        crate::lease::client(kube::Config::new(url)).unwrap()
+        crate::client(kube::Config::new(url)).unwrap()
     }
 
     #[tokio::test]

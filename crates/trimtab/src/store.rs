@@ -61,14 +61,23 @@ impl<T: Watched> Store<T> {
     ///
     /// An index that was never declared holds nothing; that is logged, since it is a mistake in the program.
     pub fn by_index(&self, index: &'static str, value: &str) -> Vec<Arc<T>> {
-        let Some((_, position)) = self.indexes.iter().find(|(name, _)| *name == index) else {
-            tracing::error!(index, kind = T::KIND.kind, "no such index was declared");
-            return vec![];
-        };
-        let mut found =
-            self.shared.read().indexes.get(*position).and_then(|i| i.get(value)).cloned().unwrap_or_default();
+        let mut found = self.under(index, value, |found| found.to_vec());
         found.sort_by(|a, b| order(a.meta(), b.meta()));
         found
+    }
+
+    /// How many objects an index has under `value`.
+    pub fn count_by_index(&self, index: &'static str, value: &str) -> usize {
+        self.under(index, value, <[Arc<T>]>::len)
+    }
+
+    fn under<R>(&self, index: &'static str, value: &str, look: impl FnOnce(&[Arc<T>]) -> R) -> R {
+        let Some((_, position)) = self.indexes.iter().find(|(name, _)| *name == index) else {
+            tracing::error!(index, kind = T::KIND.kind, "no such index was declared");
+            return look(&[]);
+        };
+        let shared = self.shared.read();
+        look(shared.indexes.get(*position).and_then(|i| i.get(value)).map_or(&[], Vec::as_slice))
     }
 
     /// All objects of a namespace, sorted by name.
@@ -89,6 +98,13 @@ impl<T: Watched> Store<T> {
     pub fn unreadable(&self, namespace: &str, name: &str) -> Option<Arc<Unreadable>> {
         let contents = self.shared.read();
         contents.unreadable.get(&(namespace.to_owned(), name.to_owned())).map(|(object, _)| object.clone())
+    }
+
+    /// What is known of the objects of a namespace that could not be read.
+    pub fn unreadable_in(&self, namespace: &str) -> Vec<Arc<Unreadable>> {
+        let contents = self.shared.read();
+        let of_namespace = contents.unreadable.iter().filter(|((of, _), _)| of == namespace);
+        of_namespace.map(|(_, (object, _))| object.clone()).collect()
     }
 
     /// How many objects there are.

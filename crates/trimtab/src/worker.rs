@@ -11,8 +11,9 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 use trimtab_plan::{Class, Failure, ObjectRef, Outcome, Plan, StatusWrite, Subresource, Verb, Wake, Write};
 
-use crate::apply::Applier;
+use crate::apply::{Applier, Trail};
 use crate::asks::Asks;
+use crate::clock;
 use crate::events::Recorder;
 use crate::gate::{Effect, Gate, Written};
 use crate::hot::{self, Heat, Hot};
@@ -61,7 +62,7 @@ struct Report {
     panicked: bool,
     timed_out: bool,
     wake: Option<Timestamp>,
-    written: Vec<Written>,
+    trail: Trail,
     /// The objects besides the key's that the decision concerns.
     concerns: Vec<ObjectRef>,
     /// The print of the writes, if there were any.
@@ -90,7 +91,7 @@ impl Report {
             panicked: false,
             timed_out: false,
             wake: None,
-            written: vec![],
+            trail: Trail::default(),
             concerns: vec![],
             print: None,
             changed: false,
@@ -134,7 +135,7 @@ impl<C: Controller> Worker<C> {
         if let Some(waited) = taken.since_event {
             self.metrics.event_to_reconcile(C::NAME, waited);
         }
-        let (started, now) = (Instant::now(), Timestamp::now());
+        let (started, now) = (Instant::now(), clock::now());
         let mut report = Report::new(C::NAME, now, &taken.triggers);
         match self.reconcile(&taken.key, now, started + self.timeout, &mut report).await {
             Ok(true) => self.finish(&taken.key, now, started, report),
@@ -159,7 +160,7 @@ impl<C: Controller> Worker<C> {
         report.concerns = guard("concerns", || C::concerns(&seen))?;
         let plan = guard("decide", || C::decide(now, &seen))?;
         note_plan(&plan, report);
-        let outcome = self.applier.apply(&plan.writes, deadline, &mut report.written).await;
+        let outcome = self.applier.apply(&plan.writes, deadline, &mut report.trail).await;
         note_outcome(&plan.writes, &outcome, report);
         let status = guard("conclude", || C::conclude(now, &seen, &plan, &outcome))?;
         let status = self.unless_it_can_wait(key, now, status, report);
@@ -191,7 +192,7 @@ impl<C: Controller> Worker<C> {
 
     async fn say(&self, status: Option<StatusWrite>, deadline: Instant, report: &mut Report) {
         let Some(status) = status.filter(|_| report.failed != Some(Class::Fatal)) else { return };
-        let said = self.applier.status(&status, deadline, &mut report.written).await;
+        let said = self.applier.status(&status, deadline, &mut report.trail).await;
         let result = match &said {
             Ok((_, Some(dropped))) => short(&format!("done, but {dropped}")),
             Ok((applied, None)) => short(if applied.changed { "done" } else { "no change" }),
@@ -237,8 +238,9 @@ impl<C: Controller> Worker<C> {
         Finished {
             failed: report.failed,
             wake: report.wake.map(|at| started + delay(now, at)),
-            gates: Gate::all(&self.applier.watching, &report.written),
-            own: report.written.iter().filter_map(own).collect(),
+            gates: Gate::all(&self.applier.watching, &report.trail.written),
+            own: report.trail.written.iter().filter_map(own).collect(),
+            not_before: report.trail.not_before.filter(|_| report.failed.is_some()),
             hot,
             forget: false,
         }

@@ -38,7 +38,7 @@ impl Controller for Doer {
     type Snapshot = Seen;
     type Status = ();
 
-    fn permissions() -> Vec<Permission> {
+    fn permissions(&self) -> Vec<Permission> {
         vec![]
     }
 
@@ -168,6 +168,25 @@ async fn a_server_that_asks_for_patience_gets_it() {
     assert!(times.len() == 2 && times[1] - times[0] >= Duration::from_secs(1), "{times:?}");
     assert!(running.counts("rest_client_requests_total{code=\"429\",method=\"PATCH\",host=\"kubernetes\"} 1"));
     assert!(running.counts("controller_runtime_reconcile_errors_total{controller=\"doer\"} 0"), "within one reconcile");
+}
+
+#[tokio::test]
+async fn a_server_that_asks_for_more_patience_than_a_reconcile_has_is_left_alone() {
+    let times: Arc<Mutex<Vec<Instant>>> = Arc::default();
+    let tried = times.clone();
+    let (client, feed) = server("once", move |_, _| {
+        let mut tried = tried.lock().unwrap();
+        tried.push(Instant::now());
+        if tried.len() == 1 { Reply::Later(4) } else { Reply::Json(200, widget("once", 3, 7)) }
+    })
+    .await;
+    let running = run(client, None, None);
+    running.says("once", "TooManyRequests").await;
+    // What people change does not bring it forward either.
+    send(&feed, added("once", 2, 2));
+    running.says("once", "do it: done").await;
+    let times = times.lock().unwrap().clone();
+    assert!(times.len() == 2 && times[1] - times[0] >= Duration::from_secs(4), "{times:?}");
 }
 
 #[tokio::test]

@@ -60,6 +60,40 @@ async fn a_deletion_during_a_relist_is_seen() {
 }
 
 #[tokio::test]
+async fn a_version_that_is_always_too_old_is_no_storm_of_lists() {
+    let client = {
+        let list = vec![added("a", 1, 1), end_of_list(3), expired()];
+        lists(vec![list]).await.0
+    };
+    let mut running = run(client, false);
+    assert_eq!(running.next().await, seen("a", Some(1)));
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let metrics = running.metrics.render();
+    let line = metrics.lines().find(|line| line.starts_with("trimtab_watch_relists_total")).unwrap();
+    let relists: u64 = line.rsplit_once(' ').unwrap().1.parse().unwrap();
+    // At once, and after half a second, one and two at most.
+    assert!((2..=5).contains(&relists), "{line}");
+}
+
+#[tokio::test]
+async fn a_watch_that_is_asked_for_patience_waits() {
+    let asked = std::sync::Arc::new(AtomicUsize::new(0));
+    let counted = asked.clone();
+    let client = serve(move |asked: &Asked| {
+        if asked.method != "GET" {
+            return Reply::Json(201, json!({}));
+        }
+        counted.fetch_add(1, Ordering::Relaxed);
+        Reply::Later(60)
+    })
+    .await;
+    let running = run(client, false);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+    assert!(running.problems().await.contains("429"), "{}", running.problems().await);
+}
+
+#[tokio::test]
 async fn a_list_that_breaks_off_deletes_nothing() {
     let whole = vec![added("a", 1, 1), added("b", 2, 1), end_of_list(3)];
     let (client, senders) = lists(vec![whole.clone(), vec![added("a", 1, 1)], whole]).await;

@@ -31,7 +31,7 @@ impl Controller for Asker {
     type Snapshot = Seen;
     type Status = ();
 
-    fn permissions() -> Vec<Permission> {
+    fn permissions(&self) -> Vec<Permission> {
         vec![]
     }
 

@@ -10,7 +10,8 @@ use kube::Config;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 use tokio::time::MissedTickBehavior;
-use trimtab::lease::{Election, Options, State, client};
+use trimtab::client;
+use trimtab::lease::{Election, Options, State};
 use trimtab::metrics::Metrics;
 use trimtab::shutdown;
 

@@ -11,4 +11,5 @@ mod golden;
 mod histories;
 mod interrupted;
 mod rules;
+mod versions;
 mod world;

@@ -14,7 +14,7 @@ use crate::certs::{self, Authority};
 use crate::choice;
 use crate::cluster::{Kubelets, Plan, until};
 use crate::control_plane::{self, Place};
-use crate::image::{self, Image};
+use crate::image;
 use crate::keeper::{Isolation, Keeper, Process, tail};
 use crate::options::{ClusterOptions, Extra};
 use crate::source;
@@ -69,6 +69,7 @@ pub(crate) fn plan(o: &ClusterOptions, assets: &Assets, dir: &Path, authority: &
         service_ip: format!("10.215.{}.1", network.slot),
         real: true,
         aggregates: o.with.contains(&Extra::Metrics),
+        strict: false,
     };
     let kubelet = authority.client(&format!("system:node:{name}"), &["system:nodes"])?;
     certs::write_secret(&dir.join("kubelet.kubeconfig"), &authority.kubeconfig(&place.server(), &kubelet)?)?;
@@ -154,25 +155,26 @@ pub(crate) async fn load_base_images(
         Ok(tokio::net::UnixStream::connect(dir.join("containerd.sock")).await.is_ok())
     })
     .await?;
-    let pause = archive(dir, "pause", assets.path(source::PAUSE)?, &[Image::new(PAUSE_IMAGE)])?;
+    let pause = dir.join("pause.tar");
+    image::archive(assets.path(source::PAUSE)?, &[], &[image::image(PAUSE_IMAGE)], &pause)?;
     load_image(dir, &pause).await?;
     if sample {
-        let samples = archive(dir, "sample", assets.path(source::SAMPLE)?, &image::sample_images())?;
+        let samples = dir.join("sample.tar");
+        image::sample_archive(assets.path(source::SAMPLE)?, &samples)?;
         load_image(dir, &samples).await?;
     }
     Ok(())
 }
 
-fn archive(dir: &Path, name: &str, binary: &Path, images: &[Image]) -> Result<PathBuf> {
-    let path = dir.join(format!("{name}.tar"));
-    image::oci_archive(binary, images, &path)?;
-    Ok(path)
-}
-
-/// Imports an archive into the cluster's own containerd, through its socket in the cluster's folder.
-pub(crate) async fn load_image(dir: &Path, archive: &Path) -> Result<()> {
+/// Imports an archive into the cluster's own containerd, through its socket in the cluster's folder; gives the names of its
+/// images, as far as `ctr` tells them.
+pub(crate) async fn load_image(dir: &Path, archive: &Path) -> Result<Vec<String>> {
     let archive = std::path::absolute(archive)?;
-    anyhow::ensure!(archive.exists(), "there is no image archive at {}", archive.display());
+    anyhow::ensure!(
+        archive.is_file(),
+        "there is no image archive at {}: `make image` makes the manager's, `docker save` or `podman save` any other",
+        archive.display()
+    );
     let ctr = choice::find("ctr").context("`ctr` is not installed: it comes with containerd")?;
     let import = tokio::process::Command::new(ctr)
         .args(["--namespace", "k8s.io", "--address"])
@@ -185,12 +187,25 @@ pub(crate) async fn load_image(dir: &Path, archive: &Path) -> Result<()> {
     if !out.status.success() {
         bail!("cannot import {}: {}", archive.display(), tail(&String::from_utf8_lossy(&out.stderr), 5));
     }
-    Ok(())
+    Ok(imported(&String::from_utf8_lossy(&out.stdout)))
+}
+
+/// The names in lines such as `unpacking example.com/web:v1 (sha256:…)...done`.
+fn imported(told: &str) -> Vec<String> {
+    let name = |line: &str| line.strip_prefix("unpacking ")?.split(' ').next().map(str::to_owned);
+    told.lines().filter_map(name).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_names_of_imported_images_are_read() {
+        let told = "unpacking a.example/x:v1 (sha256:00)...done\nunpacking b/y:v2 (sha256:01)...done\n";
+        assert_eq!(imported(told), ["a.example/x:v1", "b/y:v2"]);
+        assert!(imported("nothing of use\n").is_empty());
+    }
 
     #[test]
     fn networks_of_two_clusters_have_nothing_in_common() {

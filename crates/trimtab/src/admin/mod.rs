@@ -5,6 +5,7 @@
 
 mod health;
 mod routes;
+mod version;
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 pub use health::{Check, Checks};
+pub use version::Version;
 
 /// Where `/debug/why` gets its answers.
 pub trait WhySource: Send + Sync {
@@ -49,7 +51,7 @@ pub struct Admin {
     /// Served under `/debug/why`.
     pub why: Option<Arc<dyn WhySource>>,
     /// Served under `/version`.
-    pub version: &'static str,
+    pub version: Version,
 }
 
 impl std::fmt::Debug for Admin {

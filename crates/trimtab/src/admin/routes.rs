@@ -64,8 +64,12 @@ fn report(name: &str, checks: &Checks, uri: &Uri) -> Response {
     }
 }
 
-async fn version(State(admin): State<Admin>) -> String {
-    format!("{}\n", admin.version)
+/// JSON, as the API server answers it.
+async fn version(State(admin): State<Admin>) -> Response {
+    match serde_json::to_string_pretty(&admin.version) {
+        Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json + "\n").into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
 }
 
 async fn metrics(State(admin): State<Admin>) -> Response {

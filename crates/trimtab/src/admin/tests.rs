@@ -26,7 +26,7 @@ fn admin() -> Admin {
         ready: Checks::default(),
         metrics: Metrics::new(),
         why: Some(Arc::new(Journal)),
-        version: "trimtab 0.1.0",
+        version: Version { git_commit: "4f7c19ab20", git_tree_state: "clean", ..Version::number("v0.1.0") },
     }
 }
 
@@ -89,6 +89,26 @@ async fn why_answers_in_text_and_json() {
     let (status, _, body) = get(address, "/debug/why/Rollout/shop/other", "*/*").await;
     assert_eq!(status, 404);
     assert!(body.starts_with("nothing is known of Rollout shop/other"));
+}
+
+#[tokio::test]
+async fn the_version_has_the_shape_of_the_api_server_s() {
+    let (_servers, address) = all_in_one(admin()).await;
+    let (status, head, body) = get(address, "/version", "*/*").await;
+    assert!(status == 200 && head.contains("content-type: application/json"), "{head}");
+    let version: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(
+        version,
+        serde_json::json!({
+            "major": "0",
+            "minor": "1",
+            "gitVersion": "v0.1.0",
+            "gitCommit": "4f7c19ab20",
+            "gitTreeState": "clean",
+            "compiler": "rustc",
+            "platform": Version::number("v0.1.0").platform,
+        })
+    );
 }
 
 #[tokio::test]

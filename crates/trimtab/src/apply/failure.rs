@@ -33,7 +33,12 @@ pub(super) fn refused(index: usize, verb: &Verb, code: StatusCode, body: &[u8]) 
         403 if said.contains("exceeded quota") => {
             new(index, Class::Blocked, "ExceededQuota", format!("{said}; raise the quota or free some of it"))
         }
-        401 | 403 => new(index, Class::Blocked, or("Forbidden"), said),
+        // Nothing is wrong with the write: once the token is replaced it may be made.
+        401 => {
+            let why = "the API server does not accept this process's credentials: its token or certificate expired or was revoked";
+            new(index, Class::Transient, "Unauthorized", format!("{why} ({said})"))
+        }
+        403 => new(index, Class::Blocked, or("Forbidden"), said),
         // Of a uid or resourceVersion to hold a deletion to: "the UID in the precondition (a) does not match …".
         409 if said.contains("in the precondition") || said.contains("Precondition failed") => {
             new(index, Class::Transient, "Precondition", said)
@@ -78,6 +83,7 @@ mod tests {
                 Class::Blocked,
             ),
             (&patch, 404, body("NotFound", r#"pods "x" not found"#, "x"), "NotFound", Class::Transient),
+            (&patch, 401, body("Unauthorized", "Unauthorized", ""), "Unauthorized", Class::Transient),
             (&patch, 403, body("Forbidden", "no", "x"), "Forbidden", Class::Blocked),
             (&patch, 403, body("Forbidden", quota, "x"), "ExceededQuota", Class::Blocked),
             (&patch, 409, body("Conflict", "the object has been modified", "x"), "Conflict", Class::Transient),

@@ -7,6 +7,7 @@ mod copy;
 mod failure;
 mod pruned;
 mod request;
+mod writer;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,6 +26,7 @@ use crate::gate::{Effect, Watching, Written};
 use crate::lease::Fence;
 use crate::metrics::Metrics;
 pub(crate) use pruned::Told;
+pub use writer::Writer;
 
 /// The longest that one request may take.
 const REQUEST: Duration = Duration::from_secs(30);
@@ -32,6 +34,8 @@ const REQUEST: Duration = Duration::from_secs(30);
 const TRIES: u32 = 3;
 /// The longest that a server that is overloaded is waited for; more is for the queue.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// The longest that a key waits because the server asks for it, whatever it asks.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(120);
 /// What the pause is where the server does not say.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -55,6 +59,18 @@ pub(crate) struct Applier {
     pub(crate) watching: Vec<Watching>,
 }
 
+/// What the writes of a reconcile leave behind, whatever came of them.
+#[derive(Default)]
+pub(crate) struct Trail {
+    /// What was written.
+    pub(crate) written: Vec<Written>,
+    /// Until when the server wants to be left alone.
+    pub(crate) not_before: Option<Instant>,
+}
+
+/// What the server answered: the code, the pause that it asks for, the body.
+type Answered = (StatusCode, Option<Duration>, Bytes);
+
 /// The part of an answer that is of use.
 #[derive(Deserialize, Default)]
 struct Answer {
@@ -71,11 +87,11 @@ struct AnswerMeta {
 }
 
 impl Applier {
-    /// Performs writes in order up to the first that fails. What was written is added to `written`.
-    pub(crate) async fn apply(&self, writes: &[Write], deadline: Instant, written: &mut Vec<Written>) -> Outcome {
+    /// Performs writes in order up to the first that fails. What was written is added to the trail.
+    pub(crate) async fn apply(&self, writes: &[Write], deadline: Instant, trail: &mut Trail) -> Outcome {
         let mut outcome = Outcome::default();
         for (index, write) in writes.iter().enumerate() {
-            match self.write(index, write, deadline, written).await {
+            match self.write(index, write, deadline, trail).await {
                 Ok((applied, _)) => outcome.applied.push(applied),
                 Err(failure) => {
                     outcome.failed = Some(failure);
@@ -91,13 +107,13 @@ impl Applier {
         &self,
         status: &StatusWrite,
         deadline: Instant,
-        written: &mut Vec<Written>,
+        trail: &mut Trail,
     ) -> Result<(Applied, Option<String>), Failure> {
         let uid = PatchOp::test("/metadata/uid", status.uid.as_str());
         let ops = vec![uid, PatchOp::add("/status", status.status.clone())];
         let verb = Verb::Patch { ops, subresource: Some(Subresource::Status) };
         let write = Write { target: status.target.clone(), verb, why: "say how it stands".to_owned() };
-        let (applied, answer) = self.write(0, &write, deadline, written).await?;
+        let (applied, answer) = self.write(0, &write, deadline, trail).await?;
         let kind = &status.target.kind;
         let dropped = self.process.pruned.check(kind, &status.status, &answer);
         if dropped.is_some() {
@@ -111,13 +127,13 @@ impl Applier {
         index: usize,
         write: &Write,
         deadline: Instant,
-        written: &mut Vec<Written>,
+        trail: &mut Trail,
     ) -> Result<(Applied, Bytes), Failure> {
         let n = self.process.count.fetch_add(1, Ordering::Relaxed) + 1;
         let before = self.known_version(write);
         self.process.faults.before(n, write);
         let answer = match self.completed(index, write, deadline).await {
-            Ok(write) => self.send(index, &write, deadline).await,
+            Ok(write) => self.send(index, &write, deadline, trail).await,
             Err(failure) => Err(failure),
         };
         self.process.faults.after(n, write);
@@ -136,7 +152,7 @@ impl Applier {
         if !changed {
             self.process.metrics.noop_write(self.controller);
         }
-        written.push(effect(write, answer));
+        trail.written.push(effect(write, answer));
         Ok((Applied { resource_version: version, changed }, body))
     }
 
@@ -149,7 +165,11 @@ impl Applier {
     }
 
     /// Sends a write and gives the answer's body. Sends it again only where the server said that it did not look at it.
-    async fn send(&self, index: usize, write: &Write, deadline: Instant) -> Result<Bytes, Failure> {
+    async fn send(&self, index: usize, write: &Write, deadline: Instant, trail: &mut Trail) -> Result<Bytes, Failure> {
+        if trail.not_before.is_some_and(|at| Instant::now() < at) {
+            let message = "the API server is overloaded and asked to be left alone: this waits until then";
+            return Err(failure::new(index, Class::Transient, "TooManyRequests", message));
+        }
         let request = request::request(write, &self.manager)
             .map_err(|error| failure::new(index, Class::Blocked, "Invalid", error))?;
         let mut tries = 1;
@@ -165,8 +185,10 @@ impl Applier {
             }
             // An eviction is answered 429 as long as a disruption budget forbids it: that is no overload.
             let overloaded = code == StatusCode::TOO_MANY_REQUESTS && !matches!(write.verb, Verb::Evict);
+            let asked = pause.filter(|_| overloaded);
             let pause = pause.unwrap_or(PAUSE * tries);
             if !overloaded || tries >= TRIES || pause > LONGEST_PAUSE || Instant::now() + pause >= deadline {
+                trail.not_before = asked.map(|pause| Instant::now() + pause.min(LONGEST_PATIENCE));
                 return Err(failure::refused(index, &write.verb, code, &body));
             }
             sleep(pause).await;
@@ -174,13 +196,8 @@ impl Applier {
         }
     }
 
-    /// One request and its answer: the code, the pause that the server asks for, the body.
-    async fn exchange(
-        &self,
-        index: usize,
-        request: &Request<Vec<u8>>,
-        until: Instant,
-    ) -> Result<(StatusCode, Option<Duration>, Bytes), Failure> {
+    /// One request and its answer.
+    async fn exchange(&self, index: usize, request: &Request<Vec<u8>>, until: Instant) -> Result<Answered, Failure> {
         let started = Instant::now();
         let exchange = async {
             let response = self.process.client.send(request.clone().map(Body::from)).await?;
@@ -193,10 +210,18 @@ impl Applier {
             _ => None,
         };
         self.process.metrics.request_done(method(request), Metrics::HOST, code, started.elapsed());
+        let contact = self.process.metrics.contact();
         match answer {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(failure::new(index, Class::Transient, "Unreachable", error.to_string())),
+            Ok(Ok(answer)) => {
+                contact.answered(answer.0);
+                Ok(answer)
+            }
+            Ok(Err(error)) => {
+                contact.unanswered(&error.to_string());
+                Err(failure::new(index, Class::Transient, "Unreachable", error.to_string()))
+            }
             Err(_) => {
+                contact.unanswered("a write timed out");
                 let message = "no answer from the API server in time; whether the write was made is not known";
                 Err(failure::new(index, Class::Transient, "Timeout", message))
             }
@@ -213,7 +238,8 @@ fn method(request: &Request<Vec<u8>>) -> &'static str {
     }
 }
 
-fn retry_after(headers: &http::HeaderMap) -> Option<Duration> {
+/// How long a server asks to be left alone, by its `Retry-After` in seconds.
+pub(crate) fn retry_after(headers: &http::HeaderMap) -> Option<Duration> {
     let seconds = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
     Some(Duration::from_secs(seconds))
 }

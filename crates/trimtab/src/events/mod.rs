@@ -39,8 +39,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pauses before an event is tried again that the server could not take.
 const RETRIES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2)];
 
-/// What writing events needs.
-pub(crate) const PERMISSION: Permission =
+/// What writing events needs: in every namespace that the process works in.
+pub const PERMISSION: Permission =
     Permission { group: "events.k8s.io", resource: "events", verbs: &["create", "patch"] };
 
 /// Takes notices; cheap to clone.
@@ -147,7 +147,7 @@ impl Writer {
     async fn say(&mut self, controller: &'static str, notice: Notice) {
         let key = Key::of(controller, notice);
         let name = self.next_name(&key);
-        let wall = Timestamp::now();
+        let wall = crate::clock::now();
         match self.book.say(&key, &name, Instant::now(), wall) {
             Said::Again => {}
             Said::TooMany => self.metrics.event_dropped(),

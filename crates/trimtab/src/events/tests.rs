@@ -31,7 +31,7 @@ async fn server() -> (Client, Requests) {
     let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
     let router = Router::new().fallback(serve).with_state(requests.clone());
     tokio::spawn(async move { axum::serve(listener, router).await });
-    (crate::lease::client(kube::Config::new(url)).unwrap(), requests)
+    (crate::client(kube::Config::new(url)).unwrap(), requests)
 }
 
 fn notice(note: &str) -> Notice {

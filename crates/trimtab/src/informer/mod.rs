@@ -17,25 +17,33 @@ mod wire;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
 use futures::future::BoxFuture;
+use futures::io::AsyncBufRead;
+use futures::{FutureExt, TryStreamExt};
 use kube::Client;
 use kube::client::Body;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 use trimtab_plan::{Kind, Watched};
 
+use crate::apply::retry_after;
+use crate::contact::Contact;
 use crate::queue::Backoff;
 use source::Delivery;
 pub(crate) use source::{Source, Subscriber};
-use wire::{Event, Lines, Page, Target, WATCH_SECONDS};
+use wire::{Event, Lines, Page, Target};
 
-/// A watch on which nothing comes for longer than the server keeps one is dead, whatever TCP says.
-const IDLE: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 5);
+/// A watch on which nothing comes for this long may be dead, whatever TCP says: the server sends a bookmark every minute. It
+/// is begun anew, which costs a request where the server sends none.
+const IDLE: Duration = Duration::from_secs(150);
+/// A session that was shorter does not show that all is well, whatever came in it.
+const STEADY: Duration = Duration::from_secs(5);
 /// A streamed list on which nothing comes for this long does not come from a server that knows streamed lists.
 const IDLE_LIST: Duration = Duration::from_secs(30);
 /// How long a page of a list may take.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(60);
+/// The longest that a watch rests because the server asks for it, whatever it asks.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(120);
 /// Gauges need not be newer than this.
 const REPORT_EVERY: Duration = Duration::from_millis(500);
 /// Marks the bookmark that ends a streamed list.
@@ -104,8 +112,10 @@ enum Ended {
     NoStreamedLists,
     #[error("no answer in time")]
     Silent,
+    #[error("the connection may be dead: requests were not answered for a while")]
+    Doubtful,
     #[error("{0}")]
-    Refused(String),
+    Refused(String, Option<Duration>),
     #[error("{0}")]
     Broken(String),
 }
@@ -115,7 +125,7 @@ impl From<kube::Error> for Ended {
         match error {
             kube::Error::Api(status) if status.code == 410 => Self::Expired,
             kube::Error::Api(status) => {
-                Self::Refused(format!("{} {}: {}", status.code, status.reason, status.message.trim()))
+                Self::Refused(format!("{} {}: {}", status.code, status.reason, status.message.trim()), None)
             }
             other => Self::Broken(other.to_string()),
         }
@@ -152,11 +162,21 @@ impl<T: Watched> Watch<T> {
             self.heard = false;
             let started = Instant::now();
             let ended = self.session().await;
-            if self.heard {
+            // One that breaks off at once, again and again, is no reason to ask again at once: not even with a list in it.
+            let steady = started.elapsed() > STEADY && (self.heard || ended.is_ok());
+            if steady {
                 failures = 0;
             }
+            let mut asked = None;
             match ended {
-                Ok(()) if self.heard || started.elapsed() > Duration::from_secs(1) => continue,
+                Ok(()) if steady => continue,
+                Ok(()) if failures == 0 => {
+                    failures = 1;
+                    continue;
+                }
+                // Nothing is known to be wrong: it is asked again, and what then fails is told.
+                Err(Ended::Silent) if self.listed && started.elapsed() > IDLE => continue,
+                Err(Ended::Doubtful) => continue,
                 Err(Ended::NoStreamedLists) => {
                     self.streamed_lists = false;
                     continue;
@@ -170,10 +190,20 @@ impl<T: Watched> Watch<T> {
                     }
                 }
                 Ok(()) => {}
-                Err(error) => self.failed(&error),
+                Err(error) => {
+                    self.failed(&error);
+                    if let Ended::Refused(_, pause) = error {
+                        asked = pause;
+                    }
+                }
             }
             failures = failures.saturating_add(1);
-            sleep(Backoff::WATCH.jittered(failures)).await;
+            let pause = Backoff::WATCH.jittered(failures).max(asked.unwrap_or_default().min(LONGEST_PATIENCE));
+            let mut mended = self.contact().mended();
+            tokio::select! {
+                () = sleep(pause) => {}
+                Ok(()) = mended.changed() => {}
+            }
         }
     }
 
@@ -205,26 +235,23 @@ impl<T: Watched> Watch<T> {
             // Versions only grow in a watch, so the clock of the store's scope is the place to go on from.
             target.watch(&self.source.shared.seen(self.scope).to_string())?
         };
-        // As client-go counts it: the request of a watch ends when its stream begins.
-        let counted = self.source.metrics.request_started("GET");
-        let answer = timeout(PAGE_TIMEOUT, self.client.request_stream(request)).await;
-        match &answer {
-            Ok(Ok(_)) => counted.answered(200),
-            Ok(Err(kube::Error::Api(status))) => counted.answered(status.code),
-            _ => drop(counted),
+        let response = self.ask(request).await?;
+        if listing && matches!(response.status().as_u16(), 400 | 422) {
+            return Err(Ended::NoStreamedLists);
         }
-        let stream = match answer {
-            Err(_) => return Err(Ended::Silent),
-            Ok(Err(kube::Error::Api(status))) if listing && matches!(status.code, 400 | 422) => {
-                return Err(Ended::NoStreamedLists);
-            }
-            Ok(stream) => stream?,
-        };
-        let mut lines = Lines::new(Box::pin(stream));
+        let mut mended = self.contact().mended();
+        let mut lines = Lines::new(Box::pin(stream(response).await?));
+        if !listing && let Some(health) = self.source.health.get(self.scope) {
+            health.heard();
+        }
         loop {
             let listing = !self.listed;
             let idle = if listing { IDLE_LIST } else { IDLE };
-            match timeout(idle, lines.next(|line| self.line(line))).await {
+            let next = tokio::select! {
+                next = timeout(idle, lines.next(|line| self.line(line))) => next,
+                Ok(()) = mended.changed() => return Err(Ended::Doubtful),
+            };
+            match next {
                 Ok(Ok(Some(done))) => done?,
                 // The server ended a list before its end: that is a failure. A watch ends all the time.
                 Ok(Ok(None)) if listing => return Err(Ended::Broken("the list ended early".to_owned())),
@@ -287,12 +314,69 @@ impl<T: Watched> Watch<T> {
     }
 
     async fn fetch(&self, request: http::Request<Vec<u8>>) -> Result<bytes::Bytes, Ended> {
+        let response = self.ask(request).await?;
+        if !response.status().is_success() {
+            return Err(refused(response).await);
+        }
+        Ok(response.into_body().collect_bytes().await?)
+    }
+
+    fn contact(&self) -> Contact {
+        self.source.metrics.contact()
+    }
+
+    /// Sends a request; waits for the head of its answer. As client-go counts it, the request of a watch ends there.
+    async fn ask(&self, request: http::Request<Vec<u8>>) -> Result<http::Response<Body>, Ended> {
         let counted = self.source.metrics.request_started("GET");
-        let response = self.client.send(request.map(Body::from)).await?;
-        let status = response.status();
-        counted.answered(status.as_u16());
-        let bytes = response.into_body().collect_bytes().await?;
-        if status.is_success() { Ok(bytes) } else { Err(ended(&bytes)) }
+        let contact = self.contact();
+        let mut mended = contact.mended();
+        let answer = tokio::select! {
+            answer = timeout(PAGE_TIMEOUT, self.client.send(request.map(Body::from))) => answer,
+            Ok(()) = mended.changed() => return Err(Ended::Doubtful),
+        };
+        match answer {
+            Ok(Ok(response)) => {
+                counted.answered(response.status().as_u16());
+                contact.answered(response.status());
+                Ok(response)
+            }
+            Ok(Err(error)) => {
+                contact.unanswered(&error.to_string());
+                Err(error.into())
+            }
+            Err(_) => {
+                contact.unanswered("a list or watch timed out");
+                Err(Ended::Silent)
+            }
+        }
+    }
+}
+
+/// The lines of an answer as they come, or why there are none.
+async fn stream(response: http::Response<Body>) -> Result<impl AsyncBufRead, Ended> {
+    if !response.status().is_success() {
+        return Err(refused(response).await);
+    }
+    let body = axum::body::Body::new(response.into_body());
+    Ok(body.into_data_stream().map_err(std::io::Error::other).into_async_read())
+}
+
+/// What an answer that is no success means.
+async fn refused(response: http::Response<Body>) -> Ended {
+    let (parts, body) = response.into_parts();
+    let bytes = match timeout(PAGE_TIMEOUT, body.collect_bytes()).await {
+        Ok(Ok(bytes)) => bytes,
+        _ => bytes::Bytes::new(),
+    };
+    let pause = retry_after(&parts.headers);
+    match ended(&bytes) {
+        Ended::Refused(text, _) => Ended::Refused(text, pause),
+        // Gateways and an overloaded API server answer in plain text.
+        Ended::Broken(text) if parts.status.as_u16() != 410 => {
+            Ended::Refused(format!("{}: {}", parts.status, text.trim()), pause)
+        }
+        Ended::Broken(_) => Ended::Expired,
+        other => other,
     }
 }
 

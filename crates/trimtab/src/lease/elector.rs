@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::fence::Moment;
+use crate::clock::Moment;
 
 /// The durations of an election.
 #[derive(Debug, Clone, Copy)]

@@ -4,22 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Time since the machine booted, sleep included.
-pub(super) type Moment = Duration;
-
-/// Now, on a clock that never goes back and that runs on while the machine sleeps or the process is stopped.
-///
-/// `Instant` would not do: on Linux it stands still while a laptop or a virtual machine is suspended, and on waking up
-/// the old leader would believe that no time had passed. Other systems have no such clock that rustix knows; there a
-/// suspended leader is caught by the next failing renewal only.
-pub(super) fn now() -> Moment {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    let clock = rustix::time::ClockId::Boottime;
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    let clock = rustix::time::ClockId::Monotonic;
-    let time = rustix::time::clock_gettime(clock);
-    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
-}
+use crate::clock::{Moment, moment as now};
 
 /// The process must not write: it does not hold the lease, or held it too long ago to be sure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -19,16 +19,15 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
-use jiff::Timestamp;
-use kube::{Client, Config};
+use kube::Client;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::moment as now;
 use crate::metrics::Metrics;
 use crate::permissions::Permission;
 use elector::{Asked, Elector, Pace, Step, Timing};
-use fence::now;
 pub use fence::{Fence, Fenced};
 use server::Server;
 
@@ -94,17 +93,6 @@ pub fn identity() -> String {
     format!("{}_{:016x}", host.as_deref().unwrap_or("trimtab").trim(), random())
 }
 
-/// A client that sends every request once. kube's default sends a request up to 16 times and waits minutes in between,
-/// which is of no use to a renewal that must be known good or bad within seconds.
-///
-/// # Errors
-///
-/// As [`Client::try_from`].
-pub fn client(mut config: Config) -> Result<Client, kube::Error> {
-    config.default_retry = false;
-    Client::try_from(config)
-}
-
 /// The state of an election as this process sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
@@ -131,11 +119,11 @@ pub struct Election {
 }
 
 /// What taking part needs, in the namespace of the Lease.
-pub(crate) const PERMISSION: Permission =
+pub const PERMISSION: Permission =
     Permission { group: "coordination.k8s.io", resource: "leases", verbs: &["get", "create", "update"] };
 
 impl Election {
-    /// Starts to take part; `client` should be one of [`client`].
+    /// Starts to take part; `client` should be one of [`crate::client`].
     ///
     /// # Errors
     ///
@@ -147,7 +135,7 @@ impl Election {
         let stop = CancellationToken::new();
         let timing = Timing { lease_duration: options.lease_duration, renew_deadline: options.renew_deadline };
         let candidate = Candidate {
-            server: Server::new(client, &options),
+            server: Server::new(client, &options, metrics.contact()),
             elector: Elector::new(options.identity.clone(), timing),
             options,
             fence: fence.clone(),
@@ -213,7 +201,7 @@ impl Candidate {
     /// Ends when the lease is lost.
     async fn elect(&mut self) {
         loop {
-            let step = self.elector.step(now(), Timestamp::now());
+            let step = self.elector.step(now(), crate::clock::now());
             let pace = match step {
                 Step::Lost => return,
                 Step::Wait => Pace::Jittered,
@@ -278,7 +266,7 @@ impl Candidate {
     /// and set free once more. If that does not work the others wait out the lease, as after a crash.
     async fn give_up(&mut self) {
         for _ in 0..4 {
-            let step = self.elector.release(Timestamp::now());
+            let step = self.elector.release(crate::clock::now());
             let writes = match step {
                 Step::Lost | Step::Wait => return,
                 Step::Get => false,

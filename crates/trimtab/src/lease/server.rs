@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http::StatusCode;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::Client;
@@ -9,6 +10,7 @@ use kube::api::{Api, PostParams};
 
 use super::Options;
 use super::elector::{Answer, Read, Record, Step};
+use crate::contact::Contact;
 
 pub(super) struct Server {
     api: Api<Lease>,
@@ -16,15 +18,17 @@ pub(super) struct Server {
     name: String,
     /// Metadata as last seen: labels and owners that others put on the Lease survive our updates.
     metadata: ObjectMeta,
+    contact: Contact,
 }
 
 impl Server {
-    pub(super) fn new(client: Client, options: &Options) -> Self {
+    pub(super) fn new(client: Client, options: &Options, contact: Contact) -> Self {
         Self {
             api: Api::namespaced(client, &options.namespace),
             namespace: options.namespace.clone(),
             name: options.name.clone(),
             metadata: ObjectMeta::default(),
+            contact,
         }
     }
 
@@ -33,10 +37,18 @@ impl Server {
         let result = match tokio::time::timeout(timeout, self.request(step)).await {
             Ok(result) => result,
             Err(_) => {
+                self.contact.unanswered("the request about the lease timed out");
                 tracing::warn!(lease = %self.name, ?timeout, "lease request timed out");
                 return Answer::Unknown;
             }
         };
+        match &result {
+            Ok(_) | Err(Refused::Absent | Refused::Conflict) => self.contact.answered(StatusCode::OK),
+            Err(Refused::Other(kube::Error::Api(status))) => {
+                self.contact.answered(StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
+            }
+            Err(Refused::Other(error)) => self.contact.unanswered(&error.to_string()),
+        }
         match result {
             Ok(lease) => self.take_in(lease),
             Err(Refused::Absent) => Answer::Absent,

@@ -74,6 +74,7 @@ pub(super) struct Families {
     pub(super) request_duration: Family<VerbLabels, Histogram>,
     pub(super) master: Family<[(&'static str, String); 1], Gauge>,
     pub(super) stale_skips: Counter,
+    pub(super) clock_ahead: Seconds,
     pub(super) store_version: Level<1>,
     pub(super) store_objects: Level<1>,
     pub(super) watch_restarts: Count<1>,
@@ -111,6 +112,7 @@ impl Families {
             request_duration: Family::new_with_constructor(request_histogram),
             master: Family::default(),
             stale_skips: Counter::default(),
+            clock_ahead: Seconds::default(),
             store_version: Family::default(),
             store_objects: Family::default(),
             watch_restarts: Family::default(),
@@ -209,6 +211,11 @@ impl Families {
             "stale_sync_skips",
             "Number of reconciles put off because a store had not seen the process's own last write yet",
             self.stale_skips.clone(),
+        );
+        registry.register(
+            "trimtab_clock_ahead_seconds",
+            "By how much this machine's clock is ahead of the API server's, if by more than 5 s; the server's is used then",
+            self.clock_ahead.clone(),
         );
         registry.register(
             "store_resource_version",

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
+use crate::contact::Contact;
 use families::{Families, Labels};
 use process::Process;
 
@@ -55,6 +56,7 @@ struct Inner {
     families: Families,
     registry: Mutex<Registry>,
     live: Mutex<Live>,
+    contact: Contact,
 }
 
 /// What has no value of its own but an age at the time of the scrape.
@@ -105,7 +107,14 @@ impl Metrics {
     pub fn new() -> Self {
         let mut registry = Registry::default();
         let families = Families::register(&mut registry);
-        Self { inner: Arc::new(Inner { families, registry: Mutex::new(registry), live: Mutex::default() }) }
+        Self {
+            inner: Arc::new(Inner {
+                families,
+                registry: Mutex::new(registry),
+                live: Mutex::default(),
+                contact: Contact::default(),
+            }),
+        }
     }
 
     /// Lets a controller register metrics of its own. Counters are registered without `_total`.
@@ -240,6 +249,11 @@ impl Metrics {
         ages.max().unwrap_or_default()
     }
 
+    /// How the process's requests fare.
+    pub(crate) fn contact(&self) -> Contact {
+        self.inner.contact.clone()
+    }
+
     /// A request to the API server was answered with `code`, or with nothing (`None`: `<error>`, as client-go says).
     pub fn request_done(&self, method: &'static str, host: &str, code: Option<u16>, took: Duration) {
         let f = &self.inner.families;
@@ -308,6 +322,7 @@ impl Metrics {
                 f.watch_age.get_or_create(&of(kind)).set(at.elapsed().as_secs_f64());
             }
         }
+        f.clock_ahead.set(crate::clock::ahead().as_secs_f64());
         let process = Process::read();
         f.resident.set(process.resident_bytes);
         f.cpu.inner().store(process.cpu_seconds.to_bits(), std::sync::atomic::Ordering::Relaxed);

@@ -48,9 +48,19 @@ struct Trouble {
     tried: Option<Instant>,
     backoff_until: Option<Instant>,
     brought_forward: bool,
+    /// Until when nothing brings it forward: the server wants to be left alone.
+    not_before: Option<Instant>,
     own: Vec<Box<str>>,
     gates: Vec<Gate>,
     gate_until: Option<Instant>,
+}
+
+/// How a try failed.
+pub(super) struct Failed {
+    pub(super) class: Class,
+    /// The resource versions written all the same.
+    pub(super) own: Vec<Box<str>>,
+    pub(super) not_before: Option<Instant>,
 }
 
 impl Item {
@@ -80,10 +90,10 @@ impl Item {
 
     /// When an event makes the key due: see the rules at the top of the module.
     pub(super) fn due(&self, specified: bool, now: Instant) -> Instant {
-        let times = |trouble: &Trouble| Some((trouble.backoff_until?, trouble.tried?));
-        let Some((until, tried)) = self.trouble.as_deref().and_then(times) else { return now };
+        let times = |trouble: &Trouble| Some((trouble.backoff_until?, trouble.tried?, trouble.not_before));
+        let Some((until, tried, not_before)) = self.trouble.as_deref().and_then(times) else { return now };
         let closest = if specified { FORWARD_SPECIFIED } else { FORWARD_OTHER };
-        now.max(until.min(tried + closest))
+        now.max(until.min(tried + closest)).max(not_before.unwrap_or(now))
     }
 
     /// Notes that the key comes at `at`, which may be before the end of its backoff.
@@ -107,15 +117,16 @@ impl Item {
     }
 
     /// Counts a failure; gives the end of the backoff. A try that was brought forward does not lengthen it.
-    pub(super) fn failed(&mut self, class: Class, own: Vec<Box<str>>, now: Instant) -> Instant {
+    pub(super) fn failed(&mut self, failed: Failed, now: Instant) -> Instant {
+        let Failed { class, own, not_before } = failed;
         let trouble = self.trouble.get_or_insert_default();
         if !trouble.brought_forward || trouble.failures == 0 {
             trouble.failures = trouble.failures.saturating_add(1);
         }
-        let until = now + Backoff::of(class).delay(trouble.failures);
+        let until = (now + Backoff::of(class).delay(trouble.failures)).max(not_before.unwrap_or(now));
         (trouble.brought_forward, trouble.tried, trouble.backoff_until) = (false, Some(now), Some(until));
         self.triggers.retain(|trigger| !trigger.is_echo_of(&own));
-        trouble.own = own;
+        (trouble.own, trouble.not_before) = (own, not_before);
         until
     }
 

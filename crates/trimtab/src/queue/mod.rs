@@ -27,6 +27,7 @@ use tokio::time::{Instant, sleep_until};
 use trimtab_plan::Class;
 
 pub(crate) use backoff::Backoff;
+use item::Failed;
 pub(crate) use lanes::Lane;
 pub(crate) use trigger::{Trigger, What};
 
@@ -73,6 +74,8 @@ pub(crate) struct Finished {
     pub(crate) failed: Option<Class>,
     /// When the plan wants to be decided again.
     pub(crate) wake: Option<Instant>,
+    /// Until when the server wants to be left alone; only after a failure.
+    pub(crate) not_before: Option<Instant>,
     /// What the stores must see first.
     pub(crate) gates: Vec<Gate>,
     /// The resource versions written.
@@ -318,7 +321,10 @@ impl<K: Key> State<K> {
         let wake = finished.wake.filter(|_| finished.failed.is_none());
         let parked = match slowed.filter(|_| !finished.forget) {
             None => self.after_success(&key, finished.wake, now),
-            Some(class) => self.after_failure(&key, class, finished.own, wake, now),
+            Some(class) => {
+                let failed = Failed { class, own: finished.own, not_before: finished.not_before };
+                self.after_failure(&key, failed, wake, now)
+            }
         };
         if self.items.get(&key).is_some_and(Item::is_forgettable) {
             self.items.remove(&key);
@@ -348,16 +354,9 @@ impl<K: Key> State<K> {
         false
     }
 
-    fn after_failure(
-        &mut self,
-        key: &Arc<K>,
-        class: Class,
-        own: Vec<Box<str>>,
-        wake: Option<Instant>,
-        now: Instant,
-    ) -> bool {
+    fn after_failure(&mut self, key: &Arc<K>, failed: Failed, wake: Option<Instant>, now: Instant) -> bool {
         let Some(item) = self.items.get_mut(key) else { return false };
-        let until = item.failed(class, own, now);
+        let until = item.failed(failed, now);
         let until = wake.map_or(until, |wake| until.min(wake.max(now + FORWARD_OTHER)));
         let specified = item.triggers.iter().any(Trigger::is_specification);
         let due = if item.triggers.is_empty() { until } else { item.due(specified, now) };

@@ -169,7 +169,7 @@ impl Controller for Teller {
     type Snapshot = Seen;
     type Status = ();
 
-    fn permissions() -> Vec<Permission> {
+    fn permissions(&self) -> Vec<Permission> {
         vec![]
     }
 

@@ -61,16 +61,27 @@ pub async fn measure(namespace: TestNamespace, admin: &Path, table: &mut Table) 
 
 async fn steady(manager: &ManagerProcess, feed: &Feed, table: &mut Table) -> Result<()> {
     println!("nothing changes for {} s", STEADY.as_secs());
+    let written = writes(manager).await?;
     let (before, asked, cost) = (process::cpu(manager.id())?, feed.asked(), process::Cost::start()?);
     tokio::time::sleep(STEADY).await;
     let used = process::cpu(manager.id())?.saturating_sub(before);
     let share = used.as_secs_f64() / STEADY.as_secs_f64() * 100.0;
     let rate = (feed.asked() - asked) as f64 / STEADY.as_secs_f64();
     table.row("2000 autoscalers, 15 s, a query each: processor", format!("{share:.1} %"), "10 %", "");
+    let written = (writes(manager).await? - written) / STEADY.as_secs_f64();
+    table.row("  writes a second", format!("{written:.1}"), "", "");
     table.row("  queries a second", format!("{rate:.0}"), "133", "");
     table.row("  memory", mib(process::memory(manager.id(), "VmRSS")?), "60 MiB", "");
     table.row("  processors busy with other work", format!("{:.1}", cost.others()?), "0", "");
     Ok(())
+}
+
+/// How often the manager has written something.
+async fn writes(manager: &ManagerProcess) -> Result<f64> {
+    let (_, metrics) = manager.get("/metrics").await?;
+    let counts =
+        metrics.lines().filter(|line| line.starts_with("rest_client_requests_total") && line.contains("PATCH"));
+    Ok(counts.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
 }
 
 async fn steps(feed: &Feed, larger: &Times, table: &mut Table) -> Result<()> {

@@ -1,6 +1,6 @@
 //! `make bench`: measures releases, the idle manager, reloads and the framework on a cluster of their own, and prints each
 //! figure beside its goal and what the nearest peer needs. Words after it choose parts: `releases`, `idle`, `reloads`,
-//! `autoscalers`, `framework`.
+//! `autoscalers`, `hpa`, `framework`.
 //!
 //! A wrong count fails it. A slow one does not: how fast a machine is is for the reader to judge.
 
@@ -8,6 +8,7 @@
 
 mod autoscalers;
 mod framework;
+mod hpa;
 mod maps;
 mod memory;
 mod process;
@@ -21,7 +22,7 @@ use trimtab_testkit::with_namespace;
 
 use table::Table;
 
-const PARTS: [&str; 5] = ["releases", "idle", "reloads", "autoscalers", "framework"];
+const PARTS: [&str; 6] = ["releases", "idle", "reloads", "autoscalers", "hpa", "framework"];
 
 #[tokio::main(worker_threads = 2)]
 async fn main() -> Result<()> {
@@ -53,6 +54,11 @@ async fn main() -> Result<()> {
         let kubeconfig = cluster.kubeconfig();
         let measure = async |namespace| autoscalers::measure(namespace, kubeconfig, &mut table).await;
         with_namespace(&client, "autoscalers", measure).await?;
+    }
+    if wanted("hpa") {
+        let kubeconfig = cluster.kubeconfig();
+        let measure = async |namespace| hpa::measure(namespace, kubeconfig, &mut table).await;
+        with_namespace(&client, "hpa", measure).await?;
     }
     if wanted("framework") {
         with_namespace(&client, "maps", async |namespace| framework::measure(namespace.name(), &mut table).await)

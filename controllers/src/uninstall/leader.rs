@@ -1,0 +1,149 @@
+//! The manager that works, as its lease tells: it would guard again what is freed, so it has to end first. And ending it,
+//! where it is a Deployment.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
+use k8s_openapi::api::{
+    apps::v1::{Deployment, ReplicaSet},
+    coordination::v1::Lease,
+    core::v1::Pod,
+};
+use kube::{
+    Client,
+    api::{Api, ListParams},
+};
+use serde::Serialize;
+use tokio::time::{Instant, sleep};
+use trimtab::Writer;
+use trimtab_crds::names;
+use trimtab_plan::{Verb, Write};
+
+/// How often the lease is looked at.
+const PERIOD: Duration = Duration::from_millis(500);
+/// A lease that was not renewed for so many of its durations, by this machine's clock, is nobody's.
+const STALE: i64 = 4;
+
+/// The manager that works.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Leader {
+    /// Namespace of its lease.
+    pub namespace: String,
+    /// Name of its lease.
+    pub lease: String,
+    /// Who it is.
+    pub holder: String,
+    /// The Deployment that it is a pod of, if it is one: `NAMESPACE/NAME`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<String>,
+}
+
+/// The manager that works, if one does. A lease that is still held is watched until it is renewed or has lapsed.
+///
+/// # Errors
+///
+/// If leases may not be read.
+pub async fn leader(client: &Client, lease: &str, namespace: Option<&str>) -> Result<Option<Leader>> {
+    let leases = leases(client, namespace);
+    let named = ListParams::default().fields(&format!("metadata.name={lease}"));
+    let read = async || leases.list(&named).await.context("cannot look whether a manager works: leases cannot be read");
+    let first = read().await?.items;
+    let mut held: Vec<&Lease> = first.iter().filter(|lease| is_held(lease)).collect();
+    let longest = held.iter().map(|lease| seconds(lease)).max().unwrap_or(0);
+    let until = Instant::now() + Duration::from_secs(u64::try_from(longest).unwrap_or(0) + 1);
+    while !held.is_empty() && Instant::now() < until {
+        sleep(PERIOD).await;
+        let now = read().await?.items;
+        let same = |old: &Lease| now.iter().find(|new| new.metadata.namespace == old.metadata.namespace).cloned();
+        held.retain(|old| same(old).is_some_and(|new| is_held(&new)));
+        for old in &held {
+            let Some(new) = same(old) else { continue };
+            if renewed(&new) != renewed(old) {
+                return Ok(Some(known(client, &new).await));
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn leases(client: &Client, namespace: Option<&str>) -> Api<Lease> {
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+fn seconds(lease: &Lease) -> i64 {
+    lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds).unwrap_or(15).into()
+}
+
+fn renewed(lease: &Lease) -> Option<Timestamp> {
+    Some(lease.spec.as_ref()?.renew_time.as_ref()?.0)
+}
+
+fn is_held(lease: &Lease) -> bool {
+    let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default();
+    let age = renewed(lease).map_or(i64::MAX, |at| Timestamp::now().duration_since(at).as_secs());
+    !holder.is_empty() && age < seconds(lease).saturating_mul(STALE)
+}
+
+/// A holder by its lease, with its Deployment where that can be found out.
+async fn known(client: &Client, lease: &Lease) -> Leader {
+    let namespace = lease.metadata.namespace.clone().unwrap_or_default();
+    let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.clone()).unwrap_or_default();
+    let pod = holder.rsplit_once('_').map_or(holder.as_str(), |(pod, _)| pod);
+    let deployment = deployment_of(client, &namespace, pod).await.map(|name| format!("{namespace}/{name}"));
+    Leader { lease: lease.metadata.name.clone().unwrap_or_default(), namespace, holder, deployment }
+}
+
+async fn deployment_of(client: &Client, namespace: &str, pod: &str) -> Option<String> {
+    let pod = Api::<Pod>::namespaced(client.clone(), namespace).get_opt(pod).await.ok()??;
+    let set = pod.metadata.owner_references?.into_iter().find(|owner| owner.kind == "ReplicaSet")?.name;
+    let set = Api::<ReplicaSet>::namespaced(client.clone(), namespace).get_opt(&set).await.ok()??;
+    Some(set.metadata.owner_references?.into_iter().find(|owner| owner.kind == "Deployment")?.name)
+}
+
+/// A manager's Deployment, with the size that it had.
+pub(super) struct Stopped {
+    namespace: String,
+    name: String,
+    replicas: i32,
+}
+
+/// Ends a manager: its Deployment is scaled to zero, and its pods are waited for.
+pub(super) async fn stop(client: &Client, writer: &Writer, manager: &str, until: Instant) -> Result<Stopped> {
+    let (namespace, name) =
+        manager.split_once('/').with_context(|| format!("{manager:?} names no Deployment: write NAMESPACE/NAME"))?;
+    let api: Api<Deployment> = Api::namespaced(client.clone(), namespace);
+    let deployment =
+        api.get_opt(name).await?.with_context(|| format!("there is no Deployment {name} in namespace {namespace}"))?;
+    let replicas = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    let stopped = Stopped { namespace: namespace.to_owned(), name: name.to_owned(), replicas };
+    set_size(writer, &stopped, 0).await?;
+    while Instant::now() < until {
+        let left = api.get(name).await?.status.and_then(|status| status.replicas).unwrap_or(0);
+        if left == 0 {
+            return Ok(stopped);
+        }
+        sleep(PERIOD).await;
+    }
+    start(writer, &stopped).await?;
+    bail!("the manager's pods do not end: see kubectl get pods -n {namespace}")
+}
+
+/// Starts a manager again that was ended.
+pub(super) async fn start(writer: &Writer, stopped: &Stopped) -> Result<()> {
+    set_size(writer, stopped, stopped.replicas).await
+}
+
+async fn set_size(writer: &Writer, manager: &Stopped, replicas: i32) -> Result<()> {
+    let Stopped { namespace, name, .. } = manager;
+    let target = names::DEPLOYMENT.object(namespace, name);
+    let write = Write { target, verb: Verb::Scale { replicas }, why: "nothing is to be guarded again".to_owned() };
+    match writer.apply(&[write], Duration::from_secs(30)).await.failed {
+        None => Ok(()),
+        Some(failure) => bail!("Deployment {name} of the manager cannot be scaled: {}", failure.message),
+    }
+}

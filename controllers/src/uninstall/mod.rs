@@ -1,0 +1,13 @@
+//! The way out, as `trimtab uninstall` and `trimtab-manager uninstall` go it: reads what waits, stops the manager, and
+//! performs what `trimtab-uninstall` decides until nothing is left to do. No decision is taken here.
+
+pub mod args;
+mod leader;
+mod policies;
+mod read;
+mod run;
+mod text;
+
+pub use leader::{Leader, leader};
+pub use run::{Open, Report, Scope, free, look};
+pub use text::text;
