@@ -20,7 +20,7 @@ pub const CASES: [(&str, &str); 11] = [
         "autoscaling alone",
         "{controllers: {release: {enabled: false}, config: {enabled: false}, reload: {enabled: false}}}",
     ),
-    ("without Secrets", "{secrets: {enabled: false}, namespaces: [NS]}"),
+    ("without Secrets", "{secrets: {enabled: false}, namespaces: [NS], uninstall: {mode: leave}}"),
     (
         "with all there is",
         "{metrics: {podMonitor: {enabled: true, interval: 15s, labels: {team: a}}, prometheusRule: {enabled: true, labels: {a: b}, \
@@ -50,7 +50,7 @@ pub const CASES: [(&str, &str); 11] = [
     ),
     (
         "without what others install",
-        "{crds: {install: false}, policies: {install: false}, rbac: {userRoles: {create: false}}, tests: {enabled: false}, pdb: \
+        "{crds: {install: false}, policies: {install: false}, uninstall: {enabled: false}, rbac: {userRoles: {create: false}}, tests: {enabled: false}, pdb: \
          {enabled: false}, networkPolicy: {enabled: false}}",
     ),
 ];
@@ -142,12 +142,14 @@ async fn the_pods_pass_the_strictest_pod_security() -> Result<()> {
         }
         let dry = PostParams { dry_run: true, ..PostParams::default() };
         let mut pods: Vec<Value> = of_kind(&objects, "Pod").into_iter().cloned().collect();
-        for deployment in of_kind(&objects, "Deployment") {
-            let mut pod = deployment["spec"]["template"].clone();
-            pod["metadata"]["name"] = "manager".into();
-            pods.push(pod);
+        for kind in ["Deployment", "Job"] {
+            for object in of_kind(&objects, kind) {
+                let mut pod = object["spec"]["template"].clone();
+                pod["metadata"]["name"] = kind.to_lowercase().into();
+                pods.push(pod);
+            }
         }
-        ensure!(pods.len() == 2, "the manager and the test: {}", pods.len());
+        ensure!(pods.len() == 3, "the manager, the test and the way out: {}", pods.len());
         for pod in &mut pods {
             let parsed: Pod = serde_json::from_value(pod.clone())?;
             ns.api::<Pod>().create(&dry, &parsed).await.with_context(|| format!("{pod}"))?;
