@@ -9,7 +9,7 @@ use kube::Client;
 use tokio::time::Instant;
 use trimtab_plan::{Outcome, Write};
 
-use super::{Applier, Process, Told};
+use super::{Applier, Process, Told, Trail};
 use crate::faults::{self, UnknownFault};
 use crate::lease::Fence;
 use crate::metrics::Metrics;
@@ -46,6 +46,6 @@ impl Writer {
 
     /// Performs writes in order up to the first that fails, within this time.
     pub async fn apply(&self, writes: &[Write], within: Duration) -> Outcome {
-        self.applier.apply(writes, Instant::now() + within, &mut vec![]).await
+        self.applier.apply(writes, Instant::now() + within, &mut Trail::default()).await
     }
 }
