@@ -46,40 +46,38 @@
 {{- end }}
 {{- end }}
 
-{{/* One object with rules and one that binds it to the manager. (dict "root" . "scope" "" | "Cluster", "name", "namespace", "rules") */}}
+{{/* One object with rules and one that binds it to an account, the manager's if no other is named.
+(dict "root" . "scope" "" | "Cluster", "name", "namespace", "rules", "account", "component", "annotations") */}}
 {{- define "trimtab.role" -}}
 {{- $root := .root -}}
-apiVersion: rbac.authorization.k8s.io/v1
-kind: {{ .scope }}Role
-metadata:
-  name: {{ .name }}
-  {{- with .namespace }}
-  namespace: {{ . }}
-  {{- end }}
-  labels:
-    {{- include "trimtab.labels" $root | nindent 4 }}
-    app.kubernetes.io/component: manager
-  {{- with include "trimtab.annotations" (list $root (dict)) }}{{ . | nindent 2 }}{{ end }}
-rules:
-{{ .rules }}
+{{- $annotations := .annotations | default dict -}}
+{{- range $i, $kind := list "Role" "RoleBinding" }}
+{{- if $i }}
 ---
+{{ end -}}
 apiVersion: rbac.authorization.k8s.io/v1
-kind: {{ .scope }}RoleBinding
+kind: {{ $.scope }}{{ $kind }}
 metadata:
-  name: {{ .name }}
-  {{- with .namespace }}
+  name: {{ $.name }}
+  {{- with $.namespace }}
   namespace: {{ . }}
   {{- end }}
   labels:
     {{- include "trimtab.labels" $root | nindent 4 }}
-    app.kubernetes.io/component: manager
-  {{- with include "trimtab.annotations" (list $root (dict)) }}{{ . | nindent 2 }}{{ end }}
+    app.kubernetes.io/component: {{ $.component | default "manager" }}
+  {{- with include "trimtab.annotations" (list $root $annotations) }}{{ . | nindent 2 }}{{ end }}
+{{- if $i }}
 roleRef:
   apiGroup: rbac.authorization.k8s.io
-  kind: {{ .scope }}Role
-  name: {{ .name }}
+  kind: {{ $.scope }}Role
+  name: {{ $.name }}
 subjects:
 - kind: ServiceAccount
-  name: {{ include "trimtab.serviceAccount" $root }}
+  name: {{ $.account | default (include "trimtab.serviceAccount" $root) }}
   namespace: {{ include "trimtab.namespace" $root }}
+{{- else }}
+rules:
+{{ $.rules }}
+{{- end }}
+{{- end }}
 {{- end }}

@@ -72,7 +72,7 @@ impl Scratch {
         self.create::<Deployment>(json!({"spec": deployment(&self.name, args)})).await?;
         self.create::<ReleasePlan>(json!({"spec": {
             "targetRef": {"kind": "Deployment", "name": self.name},
-            "strategy": {"canary": {"steps": [{"setWeight": 50}, {"pause": {}}]}},
+            "strategy": {"canary": {"steps": [{"setWeight": 30}, {"pause": {}}]}},
             // An application that starts at all has long done so by then.
             "progressDeadline": "2m",
         }}))

@@ -38,6 +38,7 @@ async fn a_value_that_makes_no_sense_is_refused_with_a_word() -> Result<()> {
         ("{metrics: {serviceMonitor: {enabled: true}, podMonitor: {enabled: true}}}", "enable one"),
         ("{metrics: {serviceMonitor: {enabled: true}, service: {enabled: false}}}", "metrics.service.enabled"),
         ("{image: {digest: latest}}", "digest"),
+        ("{uninstall: {mode: vanish}}", "mode"),
     ];
     for helm in Helm::both().await? {
         for (values, word) in wrong {
