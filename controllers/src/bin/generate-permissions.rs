@@ -28,7 +28,8 @@ const HEAD: &str = "\
 
 fn main() -> ExitCode {
     let check = std::env::args().any(|argument| argument == "--check");
-    let put = || anyhow::Ok([(FILE, rules()?), (PAGE, page()?)].into_iter().map(|(file, text)| put(file, &text, check)));
+    let put =
+        || anyhow::Ok([(FILE, rules()?), (PAGE, page()?)].into_iter().map(|(file, text)| put(file, &text, check)));
     let done = put().and_then(|all| all.collect::<Result<Vec<bool>>>());
     match done {
         Ok(good) if good.iter().all(|good| *good) => ExitCode::SUCCESS,

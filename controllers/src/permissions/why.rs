@@ -21,7 +21,11 @@ const WHY: &[(&str, &str, &str)] = &[
     ("release", "configmaps", MAPS),
     ("release", "secrets", SECRETS),
     ("release", "pods", "Seen, to tell that a canary fails, and why."),
-    ("release", "deployments.apps", "Held, released, stopped, pinned to revisions of configuration, restarted on request."),
+    (
+        "release",
+        "deployments.apps",
+        "Held, released, stopped, pinned to revisions of configuration, restarted on request.",
+    ),
     ("release", "deployments/finalizers.apps", FINALIZERS),
     ("release", "replicasets.apps", "A canary is one: made, sized, handed over, taken back, deleted."),
     ("release", "autoscalers.trimtab.dev", "Seen, to tell that a canary is saturated."),
@@ -29,14 +33,22 @@ const WHY: &[(&str, &str, &str)] = &[
     ("release", "releaseplans.trimtab.dev", "Seen: what people ask for."),
     ("release", "releaseplans/status.trimtab.dev", "The progress of a release is kept in it."),
     ("release", "releaseplans/finalizers.trimtab.dev", FINALIZERS),
-    ("release", "releases.trimtab.dev", "One for each release, kept up to `historyLimit`."),
+    (
+        "release",
+        "releases.trimtab.dev",
+        "One for each release, kept up to `historyLimit`; an undo reads the template that it keeps.",
+    ),
     ("release", "releases/status.trimtab.dev", "What came of it."),
     ("config", "configmaps", MAPS),
     ("config", "secrets", SECRETS),
     ("config", "controllerrevisions.apps", "Seen, to know which copies an undo could need."),
     ("config", "daemonsets.apps", "Those with `trimtab.dev/config-track` are pinned to revisions of configuration."),
     ("config", "statefulsets.apps", "Those with `trimtab.dev/config-track` are pinned to revisions of configuration."),
-    ("reload", "configmaps", "Seen as digests; read where pods reload without a restart, to know what their files are to hold."),
+    (
+        "reload",
+        "configmaps",
+        "Seen as digests; read where pods reload without a restart, to know what their files are to hold.",
+    ),
     ("reload", "secrets", "As ConfigMaps. None is written."),
     ("reload", "pods", "Seen, to know what they have; an annotation has their files brought at once."),
     ("reload", "controllerrevisions.apps", "A Job that is made anew is kept in one meanwhile."),
@@ -45,10 +57,14 @@ const WHY: &[(&str, &str, &str)] = &[
     ("reload", "statefulsets.apps", "Restarted, by their pod template; what they have is noted in an annotation."),
     ("reload", "daemonsets/status.apps", "Condition `ReloadBlocked`."),
     ("reload", "deployments/status.apps", "Condition `ReloadBlocked`."),
-    ("reload", "cronjobs.batch", "What they have is noted in an annotation."),
-    ("reload", "jobs.batch", "Made anew, since their pods cannot change; a run of a CronJob is one."),
-    ("reload/exec", "pods/exec", "Runs `kill` and `cat` in containers, for `trimtab.dev/reload-mode`. Whoever has this right can do \
-      anything that those containers can."),
+    ("reload", "cronjobs.batch", "Read, to make a run of one; what they have is noted in an annotation."),
+    ("reload", "jobs.batch", "Read and made anew, since their pods cannot change; a run of a CronJob is one."),
+    (
+        "reload/exec",
+        "pods/exec",
+        "Runs `kill` and `cat` in containers, for `trimtab.dev/reload-mode`. Whoever has this right can do \
+      anything that those containers can.",
+    ),
     ("reload/namespaceSelector", "namespaces", WATCHED),
     ("reload/rollouts", "rollouts.argoproj.io", "Restarted; what they have is noted in an annotation."),
     ("scale", "pods", "Seen, to know which count and since when they are ready."),
@@ -63,13 +79,22 @@ const WHY: &[(&str, &str, &str)] = &[
     ("scale", "autoscalers.trimtab.dev", "Seen: what people ask for."),
     ("scale", "autoscalers/status.trimtab.dev", "The last decision, its history, and what keeps it."),
     ("scale", "releaseplans.trimtab.dev", "Seen, to take no pod away while a step is judged."),
-    ("own", "leases.coordination.k8s.io", "Of several managers one works. One object, by its name."),
-    ("ownSecrets", "secrets", "The key for digests of Secrets, so that nobody guesses short ones from them. One object, by its name."),
+    (
+        "own",
+        "leases.coordination.k8s.io",
+        "Of several managers one works. One object by its name, but for its creation.",
+    ),
+    (
+        "ownSecrets",
+        "secrets",
+        "The key for digests of Secrets, so that nobody guesses short ones from them. One object by its name, but for its creation.",
+    ),
 ];
 
 /// Every part with its rules, in the order of the page.
 fn parts() -> Vec<(String, String, Vec<PolicyRule>)> {
-    let mut all = vec![("always".to_owned(), "Always, in every namespace that it works in".to_owned(), always().rules())];
+    let mut all =
+        vec![("always".to_owned(), "Always, in every namespace that it works in".to_owned(), always().rules())];
     for name in crate::manager::CONTROLLERS {
         let Some(needs) = by_controller().remove(name) else { continue };
         all.push((name.to_owned(), format!("With controller `{name}`"), needs.rules.rules()));
