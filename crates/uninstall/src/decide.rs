@@ -178,10 +178,11 @@ fn unmark(scene: &Scene<'_>) -> Write {
 /// that later revisions of the same template need.
 fn leave_clean(scene: &Scene<'_>, next: &mut Next) {
     for rs in scene.owned().filter(|rs| rs.metadata.deletion_timestamp.is_none()) {
+        // What the Deployment has is copied to them again: of one that has opted out, only what would guard it goes.
+        let has =
+            |mark: &str| rs.metadata.annotation(mark).is_some() && scene.deployment.metadata.annotation(mark).is_none();
         let guards = rs.metadata.annotation(names::PLAN).is_some_and(|plan| !plan.is_empty());
-        // What the Deployment has is copied to them again.
-        let copied = scene.deployment.metadata.annotation(names::HELD).is_some();
-        if guards || (rs.metadata.annotation(names::HELD).is_some() && !copied) {
+        if guards || has(names::PLAN) || has(names::HELD) {
             let body = json!({
                 "metadata": {"uid": rs.metadata.uid, "annotations": {names::PLAN: null, names::HELD: null}}
             });
