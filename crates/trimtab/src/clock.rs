@@ -52,7 +52,7 @@ struct Clock {
 static CLOCK: Mutex<Clock> = Mutex::new(Clock { told: None, logged: SignedDuration::ZERO });
 
 /// Now, as decisions count: by this machine's clock, or by the API server's where the two differ by more than five
-/// seconds. Until the server has answered a request of a [`crate::client`] it is this machine's.
+/// seconds. Until the server has answered a request of a [`crate::client()`] it is this machine's.
 pub fn now() -> Timestamp {
     let wall = Timestamp::now();
     let (now, ahead, news) = {

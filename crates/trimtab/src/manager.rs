@@ -98,7 +98,7 @@ pub struct Manager {
 }
 
 impl Manager {
-    /// A manager without controllers. The client should be one of [`crate::client`].
+    /// A manager without controllers. The client should be one of [`crate::client()`].
     pub fn new(client: Client, options: ManagerOptions) -> Self {
         let metrics = Metrics::new();
         let registry = Registry::new(options.namespaces.clone(), metrics.clone());

@@ -123,7 +123,7 @@ pub(crate) const PERMISSION: Permission =
     Permission { group: "coordination.k8s.io", resource: "leases", verbs: &["get", "create", "update"] };
 
 impl Election {
-    /// Starts to take part; `client` should be one of [`crate::client`].
+    /// Starts to take part; `client` should be one of [`crate::client()`].
     ///
     /// # Errors
     ///
