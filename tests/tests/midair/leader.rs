@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Service;
 use trimtab_testkit::{Load, Nodes, eventually, shared_cluster};
 use trimtab_tests::{App, Shape, with_app};
 
-use super::{LEASE, check_end, mid_release, shape, takeover, two_replicas};
+use super::{LEASE, check_end, holder, mid_release, shape, takeover, two_replicas};
 
 async fn pods_answer() -> bool {
     let real = shared_cluster().await.is_ok_and(|cluster| matches!(cluster.nodes(), Nodes::Real));
@@ -39,10 +39,11 @@ async fn ends(name: &str, signal: &'static str, bound: Duration) {
         let watch = app.watch_pods().await?;
         let load = call(&app).await?;
         mid_release(&app).await?;
+        let before = holder(&app).await?;
         let asked = Instant::now();
         first.signal(signal)?;
         first.wait_end(Duration::from_secs(10)).await?;
-        takeover(&app).await?;
+        takeover(&app, &before).await?;
         let took = asked.elapsed();
         check_end(&app, &watch).await?;
         let report = load.stop().await;
