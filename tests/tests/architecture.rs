@@ -158,7 +158,7 @@ const LONG: [(&str, &str); 1] =
 const VAGUE: [&str; 6] = ["utils", "util", "helpers", "helper", "common", "misc"];
 
 /// Words in the release engine's sources that look like reasons and are none.
-const NO_REASONS: [&str; 20] = [
+const NO_REASONS: [&str; 22] = [
     "ReplicaSet",
     "Release",
     "Deployment",
@@ -179,6 +179,8 @@ const NO_REASONS: [&str; 20] = [
     "StartError",
     "AnyDeployment",
     "AnyReplicaSet",
+    "ContainerStatusUnknown",
+    "DisruptionTarget",
 ];
 
 #[test]

@@ -399,6 +399,13 @@ async fn anything_with_a_scale_can_be_a_target() {
         let _manager = app.manager_with(None, &[ONLY])?;
         let custom = "targetRef: {apiVersion: tests.trimtab.dev/v1, kind: Widget, name: web}";
         app.apply(&yaml(&feed, "maxReplicas: 9").replace("targetRef: {kind: Deployment, name: web}", custom)).await?;
+        // Nobody grants a manager the kinds of others beforehand; what is refused says how.
+        let told = wait_reason(&app, "Ready", "FailedGetScale").await?;
+        ensure!(
+            told.contains("apiGroups: [tests.trimtab.dev], resources: [widgets/scale], verbs: [get, patch]"),
+            "{told}"
+        );
+        app.grant("widgets", "tests.trimtab.dev", "widgets/scale", "get, patch").await?;
         eventually("5 replicas", PATIENCE, async || {
             let size = app.kubectl(&["get", "widget/web", "-o", "jsonpath={.spec.replicas}"]).await?;
             ensure!(size == "5", "{size} replicas; {}", status(&app).await?["message"]);

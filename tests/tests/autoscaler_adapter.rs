@@ -70,6 +70,16 @@ async fn wait_code(app: &App, name: &str, code: &str) -> Result<()> {
     .await
 }
 
+async fn wait_told(app: &App, name: &str, text: &str) -> Result<()> {
+    let path = "jsonpath={.status.decision.metrics[0].message}";
+    eventually(&format!("{name} to say {text:?}"), PATIENCE, async || {
+        let said = app.kubectl(&["get", "autoscaler", name, "-o", path]).await?;
+        ensure!(said.contains(text), "it says {said}");
+        Ok(Some(()))
+    })
+    .await
+}
+
 #[tokio::test]
 async fn sizes_follow_what_an_adapter_tells() {
     let shape = Shape { with_plan: false, replicas: 1, ..Shape::default() };
@@ -86,6 +96,16 @@ async fn sizes_follow_what_an_adapter_tells() {
         let adapter = Adapter::start(app.cluster_client().await?).await?;
         for (metric, value) in [("queue_depth", "150"), ("connections", "250"), ("hits", "2500")] {
             adapter.set(metric, value);
+        }
+        // A metric's name is nobody's to grant but theirs who know it.
+        for (name, group, resource, verb) in [
+            ("worker", "external.metrics.k8s.io", "queue_depth", "list"),
+            ("chat", "custom.metrics.k8s.io", "pods/connections", "get"),
+            ("front", "custom.metrics.k8s.io", "services/hits", "get"),
+        ] {
+            let rule = format!("apiGroups: [{group}], resources: [{resource}], verbs: [{verb}]");
+            wait_told(&app, name, &rule).await?;
+            app.grant(name, group, resource, verb).await?;
         }
         wait_size(&app, "worker", 5).await?;
         // 250 for each pod that there is, however many: it doubles until the load is that of the target.

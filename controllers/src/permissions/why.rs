@@ -33,7 +33,11 @@ const WHY: &[(&str, &str, &str)] = &[
     ("release", "releaseplans.trimtab.dev", "Seen: what people ask for."),
     ("release", "releaseplans/status.trimtab.dev", "The progress of a release is kept in it."),
     ("release", "releaseplans/finalizers.trimtab.dev", FINALIZERS),
-    ("release", "releases.trimtab.dev", "One for each release, kept up to `historyLimit`."),
+    (
+        "release",
+        "releases.trimtab.dev",
+        "One for each release, kept up to `historyLimit`; an undo reads the template that it keeps.",
+    ),
     ("release", "releases/status.trimtab.dev", "What came of it."),
     ("config", "configmaps", MAPS),
     ("config", "secrets", SECRETS),
@@ -53,8 +57,8 @@ const WHY: &[(&str, &str, &str)] = &[
     ("reload", "statefulsets.apps", "Restarted, by their pod template; what they have is noted in an annotation."),
     ("reload", "daemonsets/status.apps", "Condition `ReloadBlocked`."),
     ("reload", "deployments/status.apps", "Condition `ReloadBlocked`."),
-    ("reload", "cronjobs.batch", "What they have is noted in an annotation."),
-    ("reload", "jobs.batch", "Made anew, since their pods cannot change; a run of a CronJob is one."),
+    ("reload", "cronjobs.batch", "Read, to make a run of one; what they have is noted in an annotation."),
+    ("reload", "jobs.batch", "Read and made anew, since their pods cannot change; a run of a CronJob is one."),
     (
         "reload/exec",
         "pods/exec",
@@ -75,11 +79,15 @@ const WHY: &[(&str, &str, &str)] = &[
     ("scale", "autoscalers.trimtab.dev", "Seen: what people ask for."),
     ("scale", "autoscalers/status.trimtab.dev", "The last decision, its history, and what keeps it."),
     ("scale", "releaseplans.trimtab.dev", "Seen, to take no pod away while a step is judged."),
-    ("own", "leases.coordination.k8s.io", "Of several managers one works. One object, by its name."),
+    (
+        "own",
+        "leases.coordination.k8s.io",
+        "Of several managers one works. One object by its name, but for its creation.",
+    ),
     (
         "ownSecrets",
         "secrets",
-        "The key for digests of Secrets, so that nobody guesses short ones from them. One object, by its name.",
+        "The key for digests of Secrets, so that nobody guesses short ones from them. One object by its name, but for its creation.",
     ),
 ];
 

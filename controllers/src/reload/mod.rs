@@ -221,13 +221,14 @@ impl Controller for Reloading {
         let patched = ["deployments", "statefulsets", "daemonsets", "deployments/status", "daemonsets/status"];
         let patched = patched.map(|resource| Permission { group: "apps", resource, verbs: &["patch"] });
         let others = [
-            Permission { group: "apps", resource: "controllerrevisions", verbs: &["create", "delete"] },
+            Permission { group: "apps", resource: "controllerrevisions", verbs: &["get", "create", "delete"] },
             // Where a pod is reloaded without a restart: it is looked at and so are the sources of its files, and an
             // annotation lets its kubelet bring these at once.
             Permission { group: "", resource: "pods", verbs: &["get", "patch"] },
             Permission { group: "", resource: "configmaps", verbs: &["get"] },
-            Permission { group: "batch", resource: "cronjobs", verbs: &["patch"] },
-            Permission { group: "batch", resource: "jobs", verbs: &["create", "patch", "delete"] },
+            // Whole ones are asked for, to make Jobs of them.
+            Permission { group: "batch", resource: "cronjobs", verbs: &["get", "patch"] },
+            Permission { group: "batch", resource: "jobs", verbs: &["get", "create", "patch", "delete"] },
         ];
         let secrets = Permission { group: "", resource: "secrets", verbs: &["get"] };
         let rollouts = Permission { group: names::ROLLOUT.group, resource: names::ROLLOUT.plural, verbs: &["patch"] };

@@ -171,7 +171,8 @@ impl Controller for Rollout {
         let mut needed = vec![
             Permission { group: "apps", resource: "deployments", verbs: &["patch"] },
             Permission { group: "apps", resource: "replicasets", verbs: &["create", "patch", "delete"] },
-            Permission { group: names::GROUP, resource: "releases", verbs: &["create", "delete"] },
+            // An undo asks for the template that a record keeps.
+            Permission { group: names::GROUP, resource: "releases", verbs: &["get", "create", "delete"] },
             Permission { group: names::GROUP, resource: "releases/status", verbs: &["patch"] },
             Permission { group: names::GROUP, resource: "releaseplans/status", verbs: &["patch"] },
             // To set blockOwnerDeletion on what a plan or a Deployment owns.

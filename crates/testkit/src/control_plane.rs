@@ -198,6 +198,7 @@ fn api_server(place: &Place, etcd: &str) -> Vec<String> {
             format!("--audit-policy-file={}", place.file(AUDIT_POLICY)),
             format!("--audit-log-path={}", place.file(AUDIT_LOG)),
             "--enable-admission-plugins=OwnerReferencesPermissionEnforcement".into(),
+            "--feature-gates=WatchList=false".into(),
         ]);
     }
     if place.real {

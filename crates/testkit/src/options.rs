@@ -92,8 +92,9 @@ pub struct ClusterOptions {
     /// What runs beside it. Each is built the first time that it is asked for, which takes minutes. A cluster that is there already, by
     /// `USE_EXISTING_CLUSTER`, is taken as it is.
     pub with: Vec<Extra>,
-    /// Be as strict as hardened clusters are: keep an audit log of what ServiceAccounts ask for ([`crate::Cluster::audit_log`]), and let
-    /// only those block the deletion of an owner who may finalize it. On simulated nodes only.
+    /// Be as strict as hardened clusters are, and as old ones: keep an audit log of what ServiceAccounts ask for
+    /// ([`crate::Cluster::audit_log`]), let only those block the deletion of an owner who may finalize it, and stream no lists by
+    /// watches. On simulated nodes only.
     pub strict: bool,
 }
 

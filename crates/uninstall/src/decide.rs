@@ -81,12 +81,10 @@ fn let_go(scene: &Scene<'_>, next: &mut Next) {
     }
     let revision = |meta: &Meta| meta.annotation(names::REVISION).map(str::to_owned);
     let given = scene.asked_for().filter(|rs| rs.spec.replicas > 0);
-    if let Some(rs) = given {
-        let recognised = revision(&rs.metadata) == revision(&scene.deployment.metadata);
-        if !(recognised && scene.observed() && scene.calm()) {
-            next.waits_for = Some("the Deployment to recognise its new ReplicaSet".to_owned());
-            return;
-        }
+    let recognised = given.is_none_or(|rs| revision(&rs.metadata) == revision(&scene.deployment.metadata));
+    if !(recognised && scene.observed() && scene.calm()) {
+        next.waits_for = Some("the Deployment to know its ReplicaSets".to_owned());
+        return;
     }
     let meta = &scene.deployment.metadata;
     let mut ops = vec![
@@ -118,6 +116,16 @@ fn take_back(scene: &Scene<'_>, next: &mut Next) {
         ));
         return;
     };
+    // Its controller must not roll back on numbers that are older than the pods that it has just removed.
+    if !scene.deployment.spec.paused {
+        next.writes.push(stop(scene));
+        next.waits_for = Some("the Deployment to stop where it is".to_owned());
+        return;
+    }
+    if !(scene.observed() && scene.calm()) {
+        next.waits_for = Some("the Deployment's surplus pods to go".to_owned());
+        return;
+    }
     // While a plan holds it, a changed template would be held anew.
     next.writes.push(annotate(scene, json!({names::PLAN: ""}), "hold no change of it any more"));
     let why = "go back to the stable template, and roll by the Deployment's own rules";
@@ -130,6 +138,20 @@ fn take_back(scene: &Scene<'_>, next: &mut Next) {
     next.writes.push(write);
     next.writes.push(unmark(scene));
     next.waits_for = Some("the Deployment to ask for what is stable".to_owned());
+}
+
+/// Stops a Deployment that rolls what is being taken back; marked as held, so that the next look goes on from there.
+fn stop(scene: &Scene<'_>) -> Write {
+    let meta = &scene.deployment.metadata;
+    let release = scene.seen.plan.as_ref().and_then(|plan| plan.release.as_ref());
+    let by = release.map_or("somebody", |release| release.by.as_str());
+    let ops = vec![
+        PatchOp::test("/metadata/uid", meta.uid.clone()),
+        PatchOp::test("/metadata/generation", meta.generation),
+        PatchOp::add(annotation(names::HELD), format!("by {by}")),
+        PatchOp::add("/spec/paused", true),
+    ];
+    Write::patch(meta.object(names::DEPLOYMENT), ops, "stop it where it is, to take the change back")
 }
 
 /// Takes our marks off a Deployment that nothing is held of.
@@ -156,10 +178,11 @@ fn unmark(scene: &Scene<'_>) -> Write {
 /// that later revisions of the same template need.
 fn leave_clean(scene: &Scene<'_>, next: &mut Next) {
     for rs in scene.owned().filter(|rs| rs.metadata.deletion_timestamp.is_none()) {
+        // What the Deployment has is copied to them again: of one that has opted out, only what would guard it goes.
+        let has =
+            |mark: &str| rs.metadata.annotation(mark).is_some() && scene.deployment.metadata.annotation(mark).is_none();
         let guards = rs.metadata.annotation(names::PLAN).is_some_and(|plan| !plan.is_empty());
-        // What the Deployment has is copied to them again.
-        let copied = scene.deployment.metadata.annotation(names::HELD).is_some();
-        if guards || (rs.metadata.annotation(names::HELD).is_some() && !copied) {
+        if guards || has(names::PLAN) || has(names::HELD) {
             let body = json!({
                 "metadata": {"uid": rs.metadata.uid, "annotations": {names::PLAN: null, names::HELD: null}}
             });

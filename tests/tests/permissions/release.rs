@@ -32,8 +32,12 @@ pub async fn run(app: App) -> Result<()> {
     for kind in ["configmap", "secret"] {
         leave_a_copy(&app, kind, "apps/v1", "Deployment", "web").await?;
     }
-    // Something has to wake it.
-    app.kubectl(&["label", "deployment/web", "woken=true"]).await?;
+    // An undo to what only a record still holds.
+    for set in app.replica_sets().await?.into_iter().filter(|set| set.spec.as_ref().and_then(|s| s.replicas) == Some(0))
+    {
+        app.kubectl(&["delete", "replicaset", &set.metadata.name.unwrap_or_default()]).await?;
+    }
+    app.request("undo").await?;
     trial.check().await?;
     drop(manager);
     Ok(())

@@ -100,6 +100,26 @@ async fn frozen_copies_outlive_trimtab_and_its_kinds_and_go_with_what_names_them
     .await;
 }
 
+/// Waits until the garbage collector knows the kinds: it looks for new ones twice a minute, and leaves what they own until then.
+async fn wait_collected(app: &App) -> Result<()> {
+    let other = app
+        .plan_yaml()
+        .replace("{name: web}\nspec:\n  targetRef: {name: web}", "{name: probe}\nspec:\n  targetRef: {name: none}");
+    app.apply(&other).await?;
+    let uid = app.kubectl(&["get", "releaseplan/probe", "-o", "jsonpath={.metadata.uid}"]).await?;
+    app.apply(&format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: probe\n  ownerReferences: [{{apiVersion: trimtab.dev/v1alpha1, \
+         kind: ReleasePlan, name: probe, uid: {uid}}}]\n"
+    ))
+    .await?;
+    app.kubectl(&["delete", "releaseplan/probe"]).await?;
+    eventually("the collector to know the kinds", PATIENCE, async || {
+        let left = app.kubectl(&["get", "configmap", "-o", "name"]).await?;
+        Ok((!left.contains("configmap/probe")).then_some(()))
+    })
+    .await
+}
+
 #[tokio::test]
 async fn kinds_deleted_in_mid_release_take_the_canary_with_them_and_no_other_pod() {
     if cluster().await.is_ok_and(|cluster| cluster.name() == "existing") {
@@ -110,6 +130,7 @@ async fn kinds_deleted_in_mid_release_take_the_canary_with_them_and_no_other_pod
     with_app_on(own_cluster(), "out-crds", shape, |app| async move {
         let manager = app.manager()?;
         app.wait_stable("v1").await?;
+        wait_collected(&app).await?;
         let before = pods(&app).await?;
         app.set_image("v2").await?;
         app.wait_phase(Phase::Paused).await?;
