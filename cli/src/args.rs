@@ -162,7 +162,7 @@ pub struct Why {
 pub enum Form {
     /// For people
     Text,
-    /// JSON: of a decision, what it saw and what it decided
+    /// JSON; of a decision: what it saw and what it decided
     Json,
 }
 

@@ -7,13 +7,13 @@ use std::{
 };
 
 use anyhow::Result;
-use clap::{Args, ValueEnum};
-use trimtab_controllers::uninstall::{Report, Scope, free, leader, look, text};
+use clap::Args;
+use trimtab_controllers::uninstall::{Report, Scope, args::ScopeArgs, free, leader, look, text};
 use trimtab_uninstall::Mode;
 
 use crate::{
     Exit,
-    args::Cluster,
+    args::{Cluster, Form},
     connect::connect,
     paint::{DIM, out, paint, tell},
 };
@@ -30,15 +30,8 @@ pub struct Uninstall {
     /// Write nothing, and end with 0 whatever waits
     #[arg(long)]
     pub leave: bool,
-    /// In these namespaces only; all otherwise
-    #[arg(long, value_delimiter = ',', value_name = "A,B")]
-    pub namespaces: Vec<String>,
-    /// The manager's Deployment, which is scaled to zero first
-    #[arg(long, value_name = "NAMESPACE/NAME")]
-    pub stop: Option<String>,
-    /// Name of the manager's lease
-    #[arg(long, default_value = "trimtab-manager", value_name = "NAME")]
-    pub lease_name: String,
+    #[command(flatten)]
+    pub(crate) scope: ScopeArgs,
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,
@@ -52,26 +45,13 @@ pub struct Uninstall {
     pub(crate) cluster: Cluster,
 }
 
-/// The form of the report.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Form {
-    /// For people
-    Text,
-    /// For programs
-    Json,
-}
-
 /// Says what waits, and lets it go on as asked.
 pub async fn run(options: Uninstall) -> Result<Exit> {
     let to = connect(&options.cluster).await?;
     // `-n` is what people write for one namespace.
-    let named = options.cluster.namespace.iter().chain(&options.namespaces);
-    let scope = Scope {
-        namespaces: named.filter(|namespace| !namespace.is_empty()).cloned().collect(),
-        lease_name: options.lease_name.clone(),
-        lease_namespace: None,
-        stop: options.stop.clone(),
-    };
+    let mut named = options.scope;
+    named.namespaces.splice(0..0, options.cluster.namespace);
+    let scope = named.scope(None);
     let asked = match (options.resume, options.take_back) {
         (true, _) => Some(Mode::Resume),
         (_, true) => Some(Mode::TakeBack),

@@ -11,8 +11,10 @@ mod autoscaled;
 mod configured;
 mod fleet;
 mod manager;
+mod program;
 mod reloads;
 pub mod rights;
+mod traffic;
 mod watcher;
 
 pub use account::{Account, Requests};
@@ -22,7 +24,9 @@ pub use autoscaled::{Feed, Rush, Sizes};
 pub use configured::Configured;
 pub use fleet::{Fleet, is_stable};
 pub use manager::ManagerProcess;
+pub use program::Ended;
 pub use reloads::{Reading, Reloads};
+pub use traffic::pods_answer;
 pub use watcher::{PodHistory, PodWatch};
 
 use std::{path::PathBuf, sync::Arc};

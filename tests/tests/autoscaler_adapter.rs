@@ -60,21 +60,12 @@ async fn wait_size(app: &App, name: &str, wanted: i64) -> Result<()> {
     .await
 }
 
-async fn wait_code(app: &App, name: &str, code: &str) -> Result<()> {
-    let path = "jsonpath={.status.decision.metrics[0].reason}";
-    eventually(&format!("{name} to say {code}"), PATIENCE, async || {
-        let said = app.kubectl(&["get", "autoscaler", name, "-o", path]).await?;
-        ensure!(said == code, "it says {said}");
-        Ok(Some(()))
-    })
-    .await
-}
-
-async fn wait_told(app: &App, name: &str, text: &str) -> Result<()> {
-    let path = "jsonpath={.status.decision.metrics[0].message}";
-    eventually(&format!("{name} to say {text:?}"), PATIENCE, async || {
-        let said = app.kubectl(&["get", "autoscaler", name, "-o", path]).await?;
-        ensure!(said.contains(text), "it says {said}");
+/// Waits for what the first metric of an autoscaler says, in this field.
+async fn wait_metric(app: &App, name: &str, field: &str, what: &str, is: impl Fn(&str) -> bool) -> Result<()> {
+    let path = format!("jsonpath={{.status.decision.metrics[0].{field}}}");
+    eventually(&format!("{name} to say {what:?}"), PATIENCE, async || {
+        let said = app.kubectl(&["get", "autoscaler", name, "-o", &path]).await?;
+        ensure!(is(&said), "it says {said}");
         Ok(Some(()))
     })
     .await
@@ -90,7 +81,7 @@ async fn sizes_follow_what_an_adapter_tells() {
         app.apply(&yaml.concat()).await?;
         let _manager = app.manager_with(None, &["--controllers=scale"])?;
         for (name, ..) in workloads {
-            wait_code(&app, name, "ServerError").await?;
+            wait_metric(&app, name, "reason", "ServerError", |said| said == "ServerError").await?;
         }
 
         let adapter = Adapter::start(app.cluster_client().await?).await?;
@@ -104,8 +95,8 @@ async fn sizes_follow_what_an_adapter_tells() {
             ("front", "custom.metrics.k8s.io", "services/hits", "get"),
         ] {
             let rule = format!("apiGroups: [{group}], resources: [{resource}], verbs: [{verb}]");
-            wait_told(&app, name, &rule).await?;
-            app.grant(name, group, resource, verb).await?;
+            wait_metric(&app, name, "message", &rule, |said| said.contains(&rule)).await?;
+            app.grant(name, group, resource, &[verb]).await?;
         }
         wait_size(&app, "worker", 5).await?;
         // 250 for each pod that there is, however many: it doubles until the load is that of the target.

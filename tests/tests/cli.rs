@@ -1,37 +1,18 @@
 //! The command line on a real cluster: what it prints, what it asks of a plan, and how it ends.
 
-use std::process::Stdio;
-
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use tokio::process::Command;
 use trimtab_crds::Phase;
 use trimtab_testkit::KUBECONFIG_ENV;
-use trimtab_tests::{App, Configured, Shape, binary, with_app};
+use trimtab_tests::{App, Configured, Ended, Shape, binary, with_app};
 
 fn waiting() -> Shape {
     Shape { steps: "[{setWeight: 20}, {pause: {}}, {setWeight: 50}, {pause: {}}]", ..Shape::default() }
 }
 
-/// How a command ended and what it printed.
-struct Ended {
-    code: i32,
-    out: String,
-    err: String,
-}
-
 async fn run(program: &std::path::Path, arguments: &[&str]) -> Result<Ended> {
     let kubeconfig = std::env::var_os(KUBECONFIG_ENV).context("there is no cluster")?;
-    let output = Command::new(program)
-        .args(arguments)
-        .env("KUBECONFIG", kubeconfig)
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output()
-        .await?;
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let code = output.status.code().context("it was killed")?;
-    Ok(Ended { code, out: text(&output.stdout), err: text(&output.stderr) })
+    Ended::of(program, kubeconfig.as_ref(), arguments).await
 }
 
 /// Runs `trimtab` in the application's namespace, and holds it to an exit code and to words that it prints.

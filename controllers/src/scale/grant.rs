@@ -14,7 +14,7 @@ pub(super) struct Grant<'a> {
     pub(super) value: String,
 }
 
-impl Grant<'_> {
+impl<'a> Grant<'a> {
     /// A metric of pods or of an object in the API of custom metrics.
     pub(super) fn custom(group: &'static str, resource: String) -> Self {
         let value = format!("autoscaler.customMetrics: [{resource}]");
@@ -30,9 +30,7 @@ impl Grant<'_> {
     pub(super) fn explain(&self, why: String) -> String {
         if Reader::is_forbidden(&why) { format!("{why}: {self}") } else { why }
     }
-}
 
-impl<'a> Grant<'a> {
     /// The scale of a kind.
     pub(super) fn scale(group: &'a str, plural: &str) -> Self {
         let value = format!("autoscaler.targets: [{{group: {group}, resource: {plural}}}]");

@@ -23,13 +23,10 @@ pub enum Way {
     Report,
 }
 
-/// `trimtab-manager uninstall`
-#[derive(Debug, Args)]
-pub struct UninstallArgs {
-    /// What is done about workloads that wait for Trimtab.
-    #[arg(long, value_enum, default_value_t = Way::Refuse)]
-    pub mode: Way,
-    /// In these namespaces only.
+/// What is meant, as command lines say it: this program's and `trimtab`'s.
+#[derive(Debug, Clone, Args)]
+pub struct ScopeArgs {
+    /// In these namespaces only; all otherwise.
     #[arg(long, value_delimiter = ',', value_name = "A,B")]
     pub namespaces: Vec<String>,
     /// The manager's Deployment, which is scaled to zero first.
@@ -38,6 +35,26 @@ pub struct UninstallArgs {
     /// Name of the manager's lease.
     #[arg(long, default_value = "trimtab-manager", value_name = "NAME")]
     pub lease_name: String,
+}
+
+impl ScopeArgs {
+    /// The scope, with the lease in this namespace or, without one, in any.
+    pub fn scope(self, lease_namespace: Option<String>) -> Scope {
+        let Self { mut namespaces, stop, lease_name } = self;
+        namespaces.retain(|namespace| !namespace.is_empty());
+        Scope { namespaces, lease_name, lease_namespace, stop }
+    }
+}
+
+/// `trimtab-manager uninstall`
+#[derive(Debug, Args)]
+pub struct UninstallArgs {
+    /// What is done about workloads that wait for Trimtab.
+    #[arg(long, value_enum, default_value_t = Way::Refuse)]
+    pub mode: Way,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc here would become the text of the command")]
+    pub scope: ScopeArgs,
     /// Namespace of the manager's lease; all where it is not given.
     #[arg(long, env = "POD_NAMESPACE", value_name = "NAMESPACE")]
     pub lease_namespace: Option<String>,
@@ -63,12 +80,7 @@ pub async fn run(args: UninstallArgs) -> anyhow::Result<ExitCode> {
         .await
         .context("no credentials for a cluster: set KUBECONFIG, or run inside one with a ServiceAccount")?;
     let client = trimtab::client(config).context("the credentials make no client")?;
-    let scope = Scope {
-        namespaces: args.namespaces.iter().filter(|n| !n.is_empty()).cloned().collect(),
-        lease_name: args.lease_name.clone(),
-        lease_namespace: args.lease_namespace.clone(),
-        stop: args.stop.clone(),
-    };
+    let scope = args.scope.scope(args.lease_namespace);
     let mut tell = |line: String| say(&format!("{line}\n"));
     let mode = match args.mode {
         Way::Resume => Mode::Resume,

@@ -2,32 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
-use k8s_openapi::api::core::v1::Service;
-use trimtab_testkit::{Load, Nodes, eventually, shared_cluster};
-use trimtab_tests::{App, Shape, with_app};
+use anyhow::ensure;
+use trimtab_tests::{Shape, pods_answer, with_app};
 
 use super::{LEASE, check_end, holder, mid_release, shape, takeover, two_replicas};
-
-async fn pods_answer() -> bool {
-    let real = shared_cluster().await.is_ok_and(|cluster| matches!(cluster.nodes(), Nodes::Real));
-    if !real {
-        println!("needs real nodes: `make test NODES=real`");
-    }
-    real
-}
-
-async fn call(app: &App) -> Result<Load> {
-    let service = app.api::<Service>().get("web").await?;
-    let address = service.spec.and_then(|spec| spec.cluster_ip).context("the Service has no address")?;
-    let url = format!("http://{address}/");
-    let load = Load::start(&url, 2)?;
-    // Only what comes after the first answers counts: kube-proxy takes a moment to learn of a new Service.
-    eventually("the Service to answer", Duration::from_secs(30), async || Ok((load.so_far().ok > 20).then_some(())))
-        .await?;
-    load.stop().await;
-    Load::start(&url, 2)
-}
 
 /// Ends the leader by a signal in the pause before the second step; the next one leads within `bound`.
 async fn ends(name: &str, signal: &'static str, bound: Duration) {
@@ -37,7 +15,7 @@ async fn ends(name: &str, signal: &'static str, bound: Duration) {
     with_app(name, Shape { min_ready: 1, ..shape("4s") }, |app| async move {
         let (mut first, _second) = two_replicas(app.kubeconfig(), &app).await?;
         let watch = app.watch_pods().await?;
-        let load = call(&app).await?;
+        let load = app.call().await?;
         mid_release(&app).await?;
         let before = holder(&app).await?;
         let asked = Instant::now();

@@ -1,22 +1,14 @@
 //! What the tests of the way out do and look at.
 
-use std::{collections::BTreeSet, process::Stdio, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use kube::ResourceExt;
-use tokio::process::Command;
 use trimtab_testkit::eventually;
-use trimtab_tests::{App, binary};
+use trimtab_tests::{App, Ended, binary};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
-
-/// How a command ended and what it printed.
-pub(crate) struct Ended {
-    pub(crate) code: i32,
-    pub(crate) out: String,
-    pub(crate) err: String,
-}
 
 /// Runs `trimtab uninstall` for the application's namespace.
 pub(crate) async fn uninstall(app: &App, line: &str) -> Result<Ended> {
@@ -29,16 +21,7 @@ pub(crate) async fn uninstall(app: &App, line: &str) -> Result<Ended> {
 
 /// Runs a program of ours with the cluster's credentials.
 pub(crate) async fn run(program: &str, app: &App, arguments: &[&str]) -> Result<Ended> {
-    let output = Command::new(binary(program)?)
-        .args(arguments)
-        .env("KUBECONFIG", app.kubeconfig())
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output()
-        .await?;
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let code = output.status.code().context("it was killed")?;
-    Ok(Ended { code, out: text(&output.stdout), err: text(&output.stderr) })
+    Ended::of(&binary(program)?, app.kubeconfig(), arguments).await
 }
 
 /// Runs it and holds it to an exit code and to words that it prints.

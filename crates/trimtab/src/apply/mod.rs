@@ -34,7 +34,7 @@ const REQUEST: Duration = Duration::from_secs(30);
 const TRIES: u32 = 3;
 /// The longest that a server that is overloaded is waited for; more is for the queue.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// The longest that a key waits because the server asks for it, whatever it asks.
+/// The longest that anything waits because the server asks for it, whatever it asks.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(120);
 /// What the pause is where the server does not say.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -188,7 +188,7 @@ impl Applier {
             let asked = pause.filter(|_| overloaded);
             let pause = pause.unwrap_or(PAUSE * tries);
             if !overloaded || tries >= TRIES || pause > LONGEST_PAUSE || Instant::now() + pause >= deadline {
-                trail.not_before = asked.map(|pause| Instant::now() + pause.min(LONGEST_PATIENCE));
+                trail.not_before = asked.map(|pause| Instant::now() + pause);
                 return Err(failure::refused(index, &write.verb, code, &body));
             }
             sleep(pause).await;
@@ -238,10 +238,10 @@ fn method(request: &Request<Vec<u8>>) -> &'static str {
     }
 }
 
-/// How long a server asks to be left alone, by its `Retry-After` in seconds.
+/// How long a server asks to be left alone, by its `Retry-After` in seconds, as far as that is heeded.
 pub(crate) fn retry_after(headers: &http::HeaderMap) -> Option<Duration> {
     let seconds = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
-    Some(Duration::from_secs(seconds))
+    Some(Duration::from_secs(seconds).min(LONGEST_PATIENCE))
 }
 
 /// What the stores will show of a write.

@@ -42,8 +42,6 @@ const STEADY: Duration = Duration::from_secs(5);
 const IDLE_LIST: Duration = Duration::from_secs(30);
 /// How long a page of a list may take.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(60);
-/// The longest that a watch rests because the server asks for it, whatever it asks.
-const LONGEST_PATIENCE: Duration = Duration::from_secs(120);
 /// Gauges need not be newer than this.
 const REPORT_EVERY: Duration = Duration::from_millis(500);
 /// Marks the bookmark that ends a streamed list.
@@ -198,7 +196,7 @@ impl<T: Watched> Watch<T> {
                 }
             }
             failures = failures.saturating_add(1);
-            let pause = Backoff::WATCH.jittered(failures).max(asked.unwrap_or_default().min(LONGEST_PATIENCE));
+            let pause = Backoff::WATCH.jittered(failures).max(asked.unwrap_or_default());
             let mut mended = self.contact().mended();
             tokio::select! {
                 () = sleep(pause) => {}

@@ -41,7 +41,7 @@ pub async fn measure(namespace: TestNamespace, admin: &Path, table: &mut Table) 
         }
     })
     .await?;
-    maps::create::<Deployment>(&namespace, (0..AUTOSCALERS).map(deployment)).await?;
+    maps::create::<Deployment>(&namespace, (0..AUTOSCALERS).map(|i| deployment(&web(i)))).await?;
     count("all pods to be there", &there, AUTOSCALERS).await?;
     maps::create::<Autoscaler>(&namespace, (0..AUTOSCALERS).map(|i| autoscaler(i, &feed.address()))).await?;
     let account = Account::create(&namespace.client(), namespace.name(), admin).await?;
@@ -120,8 +120,8 @@ fn query(index: usize) -> String {
     format!("load_{index}")
 }
 
-fn deployment(index: usize) -> Value {
-    let name = web(index);
+/// A Deployment of one pod.
+pub fn deployment(name: &str) -> Value {
     let container = json!({ "name": "web", "image": "trimtab.local/sample:v1", "imagePullPolicy": "Never" });
     json!({
         "metadata": { "name": name },
