@@ -153,16 +153,8 @@ impl App {
     /// # Errors
     ///
     /// If the API server refuses it.
-    pub async fn grant(&self, name: &str, group: &str, resource: &str, verbs: &str) -> Result<String> {
-        let (api, namespace) = ("rbac.authorization.k8s.io", self.namespace());
-        self.apply(&format!(
-            "apiVersion: {api}/v1\nkind: Role\nmetadata: {{name: {name}}}\n\
-             rules: [{{apiGroups: [{group}], resources: [{resource}], verbs: [{verbs}]}}]\n---\n\
-             apiVersion: {api}/v1\nkind: RoleBinding\nmetadata: {{name: {name}}}\n\
-             roleRef: {{apiGroup: {api}, kind: Role, name: {name}}}\n\
-             subjects: [{{apiGroup: {api}, kind: Group, name: \"system:serviceaccounts:{namespace}\"}}]\n"
-        ))
-        .await
+    pub async fn grant(&self, name: &str, group: &str, resource: &str, verbs: &[&str]) -> Result<()> {
+        rights::grant_also(&self.cluster_client().await?, self.namespace(), name, (group, resource, verbs)).await
     }
 
     /// A client with the administrator's rights.

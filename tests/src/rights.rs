@@ -69,6 +69,27 @@ async fn grant(admin: &Path, namespace: &str, arguments: &[&str]) -> Result<Path
     Ok(path)
 }
 
+/// Gives every account of a namespace a right more, as those do who install other kinds and metrics.
+///
+/// # Errors
+///
+/// If the API server refuses it.
+pub async fn grant_also(client: &Client, namespace: &str, name: &str, right: (&str, &str, &[&str])) -> Result<()> {
+    let (api, (group, resource, verbs)) = ("rbac.authorization.k8s.io", right);
+    let accounts = format!("system:serviceaccounts:{namespace}");
+    let metadata = json!({ "name": name, "namespace": namespace });
+    let role = json!({
+        "apiVersion": format!("{api}/v1"), "kind": "Role", "metadata": metadata,
+        "rules": [{ "apiGroups": [group], "resources": [resource], "verbs": verbs }],
+    });
+    let binding = json!({
+        "apiVersion": format!("{api}/v1"), "kind": "RoleBinding", "metadata": metadata,
+        "roleRef": { "apiGroup": api, "kind": "Role", "name": name },
+        "subjects": [{ "apiGroup": api, "kind": "Group", "name": accounts }],
+    });
+    apply(client, namespace, &[role, binding]).await
+}
+
 fn unique() -> Result<u128> {
     Ok(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_nanos())
 }

@@ -405,7 +405,7 @@ async fn anything_with_a_scale_can_be_a_target() {
             told.contains("apiGroups: [tests.trimtab.dev], resources: [widgets/scale], verbs: [get, patch]"),
             "{told}"
         );
-        app.grant("widgets", "tests.trimtab.dev", "widgets/scale", "get, patch").await?;
+        app.grant("widgets", "tests.trimtab.dev", "widgets/scale", &["get", "patch"]).await?;
         eventually("5 replicas", PATIENCE, async || {
             let size = app.kubectl(&["get", "widget/web", "-o", "jsonpath={.spec.replicas}"]).await?;
             ensure!(size == "5", "{size} replicas; {}", status(&app).await?["message"]);

@@ -14,10 +14,11 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use trimtab_crds::Autoscaler;
 use trimtab_testkit::{TestNamespace, eventually};
-use trimtab_tests::{Account, Adapter, ManagerProcess};
+use trimtab_tests::{Account, Adapter, ManagerProcess, rights};
 
 use std::path::Path;
 
+use crate::autoscalers::deployment;
 use crate::maps;
 use crate::memory::ready;
 use crate::sightings::follow;
@@ -70,6 +71,10 @@ async fn with(adapter: &Adapter, namespace: &TestNamespace, admin: &Path, table:
     adapter.set_shared(METRIC, LOADS[0].1);
     maps::create::<Deployment>(namespace, WHO.into_iter().map(deployment)).await?;
     let account = Account::create(&namespace.client(), namespace.name(), admin).await?;
+    // Metrics are granted by name, by those who install their adapter.
+    let resource = format!("pods/{METRIC}");
+    let right = ("custom.metrics.k8s.io", &*resource, &["get"][..]);
+    rights::grant_also(&namespace.client(), namespace.name(), "requests", right).await?;
     let manager = ManagerProcess::with_arguments(account.kubeconfig(), namespace.name(), None, &FLAGS)?;
     ready(&manager).await?;
     maps::create::<HorizontalPodAutoscaler>(namespace, [hpa()].into_iter()).await?;
@@ -153,18 +158,6 @@ fn print([hpa, ours, quick]: &[Judged; 3], table: &mut Table) {
     rows("changes of size", &|one| one.changes.to_string());
     rows("pod hours", &|one| format!("{:.2}", one.pod_hours));
     rows("too few pods for", &|one| seconds(one.short));
-}
-
-fn deployment(name: &str) -> Value {
-    let container = json!({ "name": "web", "image": "trimtab.local/sample:v1", "imagePullPolicy": "Never" });
-    json!({
-        "metadata": { "name": name },
-        "spec": {
-            "replicas": 1,
-            "selector": { "matchLabels": { "app": name } },
-            "template": { "metadata": { "labels": { "app": name } }, "spec": { "containers": [container] } },
-        },
-    })
 }
 
 fn metrics() -> Value {
