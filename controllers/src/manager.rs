@@ -29,7 +29,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         .await
         .context("no credentials for a cluster: set KUBECONFIG, or run inside one with a ServiceAccount")?;
     let namespace = config.default_namespace.clone();
-    let options = args.options(&namespace);
+    let mut options = args.options(&namespace);
+    if let Some(election) = &mut options.leader_election {
+        election.connection = Some(config.clone());
+    }
     let client = trimtab::client(config).context("the credentials make no client")?;
     let namespace = args.lease_namespace.clone().unwrap_or(namespace);
     let (quiet_period, secrets) = (args.config_quiet_period, args.secrets);

@@ -42,7 +42,7 @@ pub struct Meta {
     #[serde(skip_serializing_if = "TextMap::is_empty", deserialize_with = "deserialize_annotations")]
     pub annotations: TextMap,
     /// Owners.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "deserialize_exact")]
     pub owner_references: Vec<OwnerRef>,
 }
 
@@ -72,6 +72,17 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// If they are no map of texts.
 pub fn deserialize_annotations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<TextMap, D::Error> {
     text_map::deserialize_without(deserializer, |name| name == LAST_APPLIED)
+}
+
+/// Reads a list and keeps no room for more: a list that is read grows to four items at once, and most in stores have one.
+///
+/// # Errors
+///
+/// If it is no list of these.
+pub fn deserialize_exact<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    let mut list = Vec::deserialize(deserializer)?;
+    list.shrink_to_fit();
+    Ok(list)
 }
 
 #[cfg(test)]

@@ -36,9 +36,25 @@ struct AnyAutoscaler {
 
 impl<'de> Deserialize<'de> for AutoscalerView {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (AnyAutoscaler { metadata, spec, status }, object) = read_with_rest(deserializer)?;
+        let (AnyAutoscaler { metadata, mut spec, mut status }, object) = read_with_rest(deserializer)?;
         let newer = Newer::of(&object, &spec, &status);
+        shrink(&mut spec, status.as_mut());
         Ok(Self { metadata, spec, status, newer })
+    }
+}
+
+/// Gives back the room that lists have for more. With thousands of autoscalers it is as much as what is in them.
+fn shrink(spec: &mut AutoscalerSpec, status: Option<&mut AutoscalerStatus>) {
+    spec.metrics.shrink_to_fit();
+    spec.schedules.shrink_to_fit();
+    let Some(AutoscalerStatus { decision, history, conditions, .. }) = status else { return };
+    conditions.shrink_to_fit();
+    history.recommendations.shrink_to_fit();
+    history.ups.shrink_to_fit();
+    history.downs.shrink_to_fit();
+    if let Some(decision) = decision {
+        decision.metrics.shrink_to_fit();
+        decision.stages.shrink_to_fit();
     }
 }
 

@@ -14,8 +14,12 @@ use trimtab_plan::{Because, Kind, ObjectRef};
 use crate::admin::WhySource;
 use also::Also;
 
-/// Decisions kept for a key.
+/// Decisions kept for a key, and the fewest where there are many keys.
 const DECISIONS: usize = 16;
+const FEWEST: usize = 2;
+/// Decisions kept for all keys together, as far as each has its fewest: thousands of keys that change all day would cost more
+/// than everything else.
+const TOTAL: usize = 6_000;
 /// Text kept for a key, in bytes.
 const BYTES: usize = 8 * 1024;
 /// Text kept of one sentence.
@@ -133,7 +137,7 @@ impl Journal {
     }
 
     /// Notes a decision about an object, and which others it concerns: people may ask about those too.
-    pub(crate) fn record(&self, object: &ObjectRef, concerns: &[ObjectRef], decision: Decision) {
+    pub(crate) fn record(&self, object: &ObjectRef, concerns: &[ObjectRef], mut decision: Decision) {
         let mut entries = self.lock();
         let place = Place::new(decision.controller, object);
         entries.kinds.insert((object.kind, decision.controller));
@@ -141,15 +145,17 @@ impl Journal {
             entries.kinds.insert((other.kind, decision.controller));
             entries.also.note(&place, Place::new(decision.controller, other));
         }
+        let most = entries.share();
         let story = entries.stories.entry(place).or_default();
         match story.last_mut() {
             Some(last) if last.is_same(&decision) => last.repeat(decision),
             _ => {
+                decision.shrink();
                 story.reserve_exact(1);
                 story.push(decision);
             }
         }
-        while story.len() > DECISIONS || (story.len() > 1 && story.iter().map(Decision::bytes).sum::<usize>() > BYTES) {
+        while story.len() > most || (story.len() > 1 && story.iter().map(Decision::bytes).sum::<usize>() > BYTES) {
             story.remove(0);
         }
     }
@@ -184,6 +190,11 @@ impl Journal {
 }
 
 impl Entries {
+    /// How many decisions a key may have.
+    fn share(&self) -> usize {
+        (TOTAL / self.stories.len().max(1)).clamp(FEWEST, DECISIONS)
+    }
+
     /// The object in a place.
     fn object(&self, place: &Place) -> Option<ObjectRef> {
         let same = |(kind, controller): &&(Kind, &str)| kind.kind == place.kind && *controller == place.controller;
@@ -214,7 +225,15 @@ impl Decision {
         self.because == other.because && self.writes == other.writes && self.error == other.error
     }
 
-    fn repeat(&mut self, again: Self) {
+    /// Gives back the room that its lists have for more.
+    fn shrink(&mut self) {
+        self.triggers.shrink_to_fit();
+        self.because.shrink_to_fit();
+        self.writes.shrink_to_fit();
+    }
+
+    fn repeat(&mut self, mut again: Self) {
+        again.shrink();
         let (first, times) = (self.first, self.times.saturating_add(1));
         *self = Self { first, times, ..again };
     }
@@ -346,6 +365,22 @@ mod tests {
         assert_eq!(journal.why("Deployment", "shop", "web").unwrap().decisions.len(), 2);
         journal.forget("release", &object);
         assert_eq!(journal.why("Deployment", "shop", "web"), None);
+    }
+
+    #[test]
+    fn many_stories_are_shorter_each() {
+        let journal = Journal::default();
+        let count = |object: &ObjectRef| journal.why("Deployment", "shop", &object.name).unwrap().decisions.len();
+        let objects: Vec<ObjectRef> = (0..TOTAL).map(|n| KIND.object("shop", &format!("web-{n}"))).collect();
+        let mut all = 0;
+        for of in [1, TOTAL / 4, TOTAL] {
+            for (second, object) in (0..20).flat_map(|second| objects.iter().take(of).map(move |one| (second, one))) {
+                journal.record(object, &[], decision(second, &format!("{second}")));
+            }
+            all = objects.iter().take(of).map(count).sum();
+            assert_eq!(count(&objects[0]), (TOTAL / of).clamp(FEWEST, DECISIONS), "of {of}");
+        }
+        assert_eq!(all, FEWEST * TOTAL);
     }
 
     #[test]

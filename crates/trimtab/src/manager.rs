@@ -22,7 +22,7 @@ use crate::hot::Hot;
 use crate::informer::Informer;
 use crate::journal::Journal;
 use crate::lazy::Lazy;
-use crate::lease::{self, Election, Fence, InvalidOptions, State};
+use crate::lease::{self, CannotElect, Election, Fence, State};
 use crate::liveness::Loops;
 use crate::metrics::Metrics;
 use crate::permissions::{Lacking, Needs, Permission};
@@ -80,9 +80,9 @@ pub enum ManagerError {
     /// An address is taken.
     #[error(transparent)]
     Listen(#[from] CannotListen),
-    /// The lease's durations do not fit together.
+    /// There can be no election: its durations do not fit together, say.
     #[error(transparent)]
-    Election(#[from] InvalidOptions),
+    Election(#[from] CannotElect),
 }
 
 /// Runs controllers.

@@ -28,14 +28,16 @@ async fn main() -> Result<ExitCode> {
     let mut args = std::env::args().skip(1);
     let mut arg = |name: &'static str| args.next().context(name);
     let namespace = arg("the namespace")?;
+    let config = Config::infer().await?;
     let options = Options {
+        connection: Some(config.clone()),
         identity: arg("the identity")?,
         lease_duration: Duration::from_millis(arg("the lease duration in ms")?.parse()?),
         renew_deadline: Duration::from_millis(arg("the renew deadline in ms")?.parse()?),
         retry_period: Duration::from_millis(arg("the retry period in ms")?.parse()?),
         ..Options::new(namespace.as_str(), "leader")
     };
-    let client = client(Config::infer().await?)?;
+    let client = client(config)?;
     let counters: Api<ConfigMap> = Api::namespaced(client.clone(), &namespace);
     let signalled = shutdown::signalled()?;
     let identity = options.identity.clone();

@@ -19,9 +19,8 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
-use kube::Client;
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use kube::{Client, Config};
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::moment as now;
@@ -46,6 +45,9 @@ pub struct Options {
     pub renew_deadline: Duration,
     /// The pause between attempts.
     pub retry_period: Duration,
+    /// Where the API server is. With it the election has a thread and a connection of its own, so that no amount of work in
+    /// the process makes a leader miss its renewals; without it, both are the process's.
+    pub connection: Option<Config>,
 }
 
 impl Options {
@@ -58,6 +60,7 @@ impl Options {
             lease_duration: Duration::from_secs(15),
             renew_deadline: Duration::from_secs(10),
             retry_period: Duration::from_secs(2),
+            connection: None,
         }
     }
 
@@ -82,6 +85,17 @@ impl Options {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("leader election cannot work like this: {0}")]
 pub struct InvalidOptions(&'static str);
+
+/// Why an election cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum CannotElect {
+    /// The options contradict each other.
+    #[error(transparent)]
+    Options(#[from] InvalidOptions),
+    /// The system gives no thread.
+    #[error("leader election gets no thread of its own")]
+    Thread(#[from] std::io::Error),
+}
 
 /// client-go's jitter factor: a candidate pauses for up to 2.2 retry periods.
 const JITTER: f64 = 1.2;
@@ -114,8 +128,11 @@ pub enum State {
 pub struct Election {
     fence: Fence,
     state: watch::Receiver<State>,
+    /// Sets the lease free and ends.
     stop: CancellationToken,
-    task: JoinHandle<()>,
+    /// Ends as it is.
+    abandon: CancellationToken,
+    ended: oneshot::Receiver<()>,
 }
 
 /// What taking part needs, in the namespace of the Lease.
@@ -123,27 +140,29 @@ pub const PERMISSION: Permission =
     Permission { group: "coordination.k8s.io", resource: "leases", verbs: &["get", "create", "update"] };
 
 impl Election {
-    /// Starts to take part; `client` should be one of [`crate::client()`].
+    /// Starts to take part; `client` should be one of [`crate::client()`]. It is not used where the options have a connection.
     ///
     /// # Errors
     ///
-    /// [`InvalidOptions`] before anything is sent.
-    pub fn run(client: Client, options: Options, metrics: Metrics) -> Result<Self, InvalidOptions> {
+    /// [`CannotElect`] before anything is sent.
+    pub fn run(client: Client, mut options: Options, metrics: Metrics) -> Result<Self, CannotElect> {
         options.check()?;
         let fence = Fence::closed();
         let (tell, state) = watch::channel(State::Following { holder: None });
-        let stop = CancellationToken::new();
-        let timing = Timing { lease_duration: options.lease_duration, renew_deadline: options.renew_deadline };
-        let candidate = Candidate {
-            server: Server::new(client, &options, metrics.contact()),
-            elector: Elector::new(options.identity.clone(), timing),
-            options,
-            fence: fence.clone(),
-            tell,
-            metrics,
+        let (stop, abandon) = (CancellationToken::new(), CancellationToken::new());
+        let (end, ended) = oneshot::channel();
+        let connection = options.connection.take();
+        let (closes, stops, left) = (fence.clone(), stop.clone(), abandon.clone());
+        let part = move |client| async move {
+            let candidate = Candidate::new(client, options, closes, tell, metrics);
+            left.run_until_cancelled(candidate.take_part(stops)).await;
+            _ = end.send(());
         };
-        let task = tokio::spawn(candidate.take_part(stop.clone()));
-        Ok(Self { fence, state, stop, task })
+        match connection {
+            Some(config) => thread(config, part)?,
+            None => _ = tokio::spawn(part(client)),
+        }
+        Ok(Self { fence, state, stop, abandon, ended })
     }
 
     /// What every write has to ask.
@@ -160,7 +179,7 @@ impl Election {
     /// leader starts at once.
     pub async fn release(mut self) {
         self.stop.cancel();
-        if (&mut self.task).await.is_err() {
+        if (&mut self.ended).await.is_err() {
             tracing::error!("leader election ended by a panic");
         }
     }
@@ -169,8 +188,28 @@ impl Election {
 impl Drop for Election {
     fn drop(&mut self) {
         self.fence.close_at(None);
-        self.task.abort();
+        self.abandon.cancel();
     }
+}
+
+/// Runs a part in an election on a thread of its own. Tasks of one runtime wait for each other, and its clock for all of them:
+/// on a processor that is too small for the work, ten seconds can pass before a renewal gets its turn.
+fn thread<F: Future<Output = ()>>(
+    config: Config,
+    part: impl FnOnce(Client) -> F + Send + 'static,
+) -> Result<(), std::io::Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let run = move || {
+        runtime.block_on(async {
+            match crate::client(config) {
+                Ok(client) => part(client).await,
+                // Whoever waits for the election learns of its end.
+                Err(error) => tracing::error!(%error, "leader election has no connection"),
+            }
+        });
+    };
+    std::thread::Builder::new().name("lease".to_owned()).spawn(run)?;
+    Ok(())
 }
 
 /// The shell around the [`Elector`]: it sends, sleeps and tells.
@@ -184,6 +223,18 @@ struct Candidate {
 }
 
 impl Candidate {
+    fn new(client: Client, options: Options, fence: Fence, tell: watch::Sender<State>, metrics: Metrics) -> Self {
+        let timing = Timing { lease_duration: options.lease_duration, renew_deadline: options.renew_deadline };
+        Self {
+            server: Server::new(client, &options, metrics.contact()),
+            elector: Elector::new(options.identity.clone(), timing),
+            options,
+            fence,
+            tell,
+            metrics,
+        }
+    }
+
     async fn take_part(mut self, stop: CancellationToken) {
         self.metrics.leading(&self.options.name, false);
         let ended = stop.run_until_cancelled(self.elect()).await.is_some();

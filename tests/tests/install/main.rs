@@ -1,6 +1,8 @@
 //! The whole way on a real node, from nothing: the image, `helm install`, `helm test`, a release of an application with a changed
-//! configuration, upgrade, rollback, uninstall, with both versions of Helm. The commands are those of README.md and of
+//! configuration, a leader that is lost in the middle of one, upgrade, rollback, uninstall, with both versions of Helm. The commands are those of README.md and of
 //! docs/guides/install.md, word for word. On simulated nodes no image runs, so there is nothing to see.
+
+mod leader;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -10,8 +12,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use kube::ResourceExt;
 use trimtab_testkit::{Cluster, ClusterOptions, NODES_ENV, Nodes, Tool, eventually};
-use trimtab_tests::{App, Configured, Shape, with_app_on, workspace};
+use trimtab_tests::{App, Configured, with_app_on, workspace};
 
+use leader::End;
+
+/// The namespace of the managers.
+const MANAGER: &str = "trimtab-system";
 const PATIENCE: Duration = Duration::from_secs(90);
 /// Names an OCI archive with the manager's image; without it, `make image` makes one.
 const IMAGE_ENV: &str = "TRIMTAB_IMAGE";
@@ -98,16 +104,16 @@ async fn from_nothing_to_a_release_and_out_again_with_both_versions_of_helm() {
         eprintln!("simulated nodes run no image, so there is nothing to install");
         return;
     }
-    with_app_on(cluster(), "install", Shape { with_plan: false, ..Shape::default() }, |app| async move {
+    with_app_on(cluster(), "install", leader::shape(), |app| async move {
         let configured = Configured::new(&app, "one").await?;
         // An odd and an even version of the image for each, so that every release is a change.
-        story(&app, &configured, Tool::Helm4, ("v2", "two")).await.context("Helm 4")?;
-        story(&app, &configured, Tool::Helm3, ("v3", "three")).await.context("Helm 3")
+        story(&app, &configured, Tool::Helm4, ("v2", "two"), End::Deleted).await.context("Helm 4")?;
+        story(&app, &configured, Tool::Helm3, ("v3", "three"), End::Killed).await.context("Helm 3")
     })
     .await;
 }
 
-async fn story(app: &App, configured: &Configured, tool: Tool, (tag, value): (&str, &str)) -> Result<()> {
+async fn story(app: &App, configured: &Configured, tool: Tool, (tag, value): (&str, &str), end: End) -> Result<()> {
     let shell = Shell::new(tool, app.kubeconfig()).await?;
     let said = shell.run(&commands("README.md", "Install")?).await?;
     ensure!(said.contains("nothing is left behind") && !said.contains('✗'), "{said}");
@@ -117,8 +123,7 @@ async fn story(app: &App, configured: &Configured, tool: Tool, (tag, value): (&s
     })
     .await?;
 
-    app.set_image(tag).await?;
-    app.wait_stable(tag).await?;
+    leader::lost_in_mid_release(app, tag, end).await?;
     let before = app.plan().await?.status.map_or(0, |status| status.sequence);
     configured.set(value).await?;
     configured.wait_counts(&[(value, 4)]).await?;
