@@ -123,14 +123,21 @@ pub(super) async fn stop(client: &Client, writer: &Writer, manager: &str, until:
     let stopped = Stopped { namespace: namespace.to_owned(), name: name.to_owned(), replicas };
     set_size(writer, &stopped, 0).await?;
     while Instant::now() < until {
-        let left = api.get(name).await?.status.and_then(|status| status.replicas).unwrap_or(0);
-        if left == 0 {
+        if has_ended(&api.get(name).await?) {
             return Ok(stopped);
         }
         sleep(PERIOD).await;
     }
     start(writer, &stopped).await?;
     bail!("the manager's pods do not end: see kubectl get pods -n {namespace}")
+}
+
+/// Whether a Deployment that was scaled to zero has no pods any more. Those that are ending count: a manager works until its
+/// last moment, and its lease is its own until then.
+fn has_ended(deployment: &Deployment) -> bool {
+    let Some(status) = &deployment.status else { return false };
+    let seen = status.observed_generation >= deployment.metadata.generation;
+    seen && status.replicas.unwrap_or(0) == 0 && status.terminating_replicas.unwrap_or(0) == 0
 }
 
 /// Starts a manager again that was ended.
@@ -145,5 +152,35 @@ async fn set_size(writer: &Writer, manager: &Stopped, replicas: i32) -> Result<(
     match writer.apply(&[write], Duration::from_secs(30)).await.failed {
         None => Ok(()),
         Some(failure) => bail!("Deployment {name} of the manager cannot be scaled: {}", failure.message),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::apps::v1::DeploymentStatus;
+
+    use super::*;
+
+    #[test]
+    fn a_manager_has_ended_when_its_last_pod_is_gone() {
+        let status = |observed, replicas, terminating_replicas| DeploymentStatus {
+            observed_generation: Some(observed),
+            replicas,
+            terminating_replicas,
+            ..DeploymentStatus::default()
+        };
+        let mut deployment = Deployment::default();
+        deployment.metadata.generation = Some(3);
+        assert!(!has_ended(&deployment));
+        for (found, ended) in [
+            (status(2, None, None), false),
+            (status(3, Some(2), None), false),
+            (status(3, None, Some(1)), false),
+            (status(3, None, Some(0)), true),
+            (status(4, Some(0), None), true),
+        ] {
+            deployment.status = Some(found.clone());
+            assert_eq!(has_ended(&deployment), ended, "{found:?}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 //! configuration, a leader that is lost in the middle of one, upgrade, rollback, uninstall, with both versions of Helm. The commands are those of README.md and of
 //! docs/guides/install.md, word for word. On simulated nodes no image runs, so there is nothing to see.
 
+mod crowd;
 mod leader;
 
 use std::collections::BTreeSet;
@@ -132,6 +133,10 @@ async fn story(app: &App, configured: &Configured, tool: Tool, (tag, value): (&s
     })
     .await?;
 
+    if matches!(tool, Tool::Helm4) {
+        crowd::fits_in(app).await?;
+    }
+    app.wait_settled(usize::try_from(app.shape.replicas)?).await?;
     let settled = pods(app).await?;
     shell.run(&commands("docs/guides/install.md", "Upgrade, and back")?).await?;
     let missing = "helm upgrade trimtab charts/trimtab -n trimtab-system --wait --timeout 20s --set image.tag=missing";
@@ -139,7 +144,8 @@ async fn story(app: &App, configured: &Configured, tool: Tool, (tag, value): (&s
     shell.run("helm rollback trimtab --namespace trimtab-system --wait").await?;
     shell.run(&commands("docs/guides/install.md", "2. Try it")?).await?;
     shell.run(&commands("docs/guides/install.md", "Remove")?).await?;
-    ensure!(pods(app).await? == settled, "a pod of the application was touched by the upgrade or the removal");
+    let left = pods(app).await?;
+    ensure!(left == settled, "a pod was touched by the upgrade or the removal: {left:?} instead of {settled:?}");
     let kinds = app.kubectl(&["get", "crd", "releaseplans.trimtab.dev", "-o", "name"]).await?;
     ensure!(kinds.contains("releaseplans"), "{kinds}");
     Ok(())
