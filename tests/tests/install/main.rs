@@ -1,6 +1,6 @@
-//! The whole way on a real node, from nothing: the image, `helm install`, `helm test`, a release of an application with a changed
-//! configuration, a leader that is lost in the middle of one, upgrade, rollback, uninstall, with both versions of Helm. The commands are those of README.md and of
-//! docs/guides/install.md, word for word. On simulated nodes no image runs, so there is nothing to see.
+//! The whole way on a real node, from nothing: the image, `helm install`, `helm test`, a release of an application, in which the leader is
+//! lost, and one of its configuration, upgrade, rollback, uninstall, with both versions of Helm. The commands are those of README.md,
+//! docs/guides/getting-started.md and docs/guides/install.md, word for word. On simulated nodes no image runs, so there is nothing to see.
 
 mod crowd;
 mod leader;
@@ -114,9 +114,19 @@ async fn from_nothing_to_a_release_and_out_again_with_both_versions_of_helm() {
     .await;
 }
 
+/// What the pages say to install with: it is in three places, and every place is to work.
+fn install(tool: Tool) -> Result<String> {
+    let started = commands("docs/guides/getting-started.md", "1. Install")?;
+    ensure!(started == commands("docs/guides/install.md", "1. Install")?, "two guides install in two ways");
+    match tool {
+        Tool::Helm4 => commands("README.md", "Install"),
+        _ => Ok(started + &commands("docs/guides/install.md", "2. Try it")?),
+    }
+}
+
 async fn story(app: &App, configured: &Configured, tool: Tool, (tag, value): (&str, &str), end: End) -> Result<()> {
     let shell = Shell::new(tool, app.kubeconfig()).await?;
-    let said = shell.run(&commands("README.md", "Install")?).await?;
+    let said = shell.run(&install(tool)?).await?;
     ensure!(said.contains("nothing is left behind") && !said.contains('✗'), "{said}");
     app.apply(&app.plan_yaml()).await?;
     eventually("the plan to guard the application", PATIENCE, async || {
