@@ -6,6 +6,9 @@ use trimtab_uninstall::{Standing, State};
 
 use super::run::Report;
 
+/// Workloads of which nothing is to be said but that they are guarded: so many are listed, where there are more.
+const LISTED: usize = 10;
+
 /// The report for people.
 pub fn text(report: &Report) -> String {
     let mut out = String::new();
@@ -31,9 +34,17 @@ pub fn text(report: &Report) -> String {
 }
 
 fn table(report: &Report, out: &mut String) {
+    let guarded = report.workloads.iter().filter(|w| is_quiet(w)).count();
+    // One more line is no shorter than the last workload.
+    let listed = if guarded > LISTED + 1 { LISTED } else { guarded };
+    let mut quiet = 0;
     let rows: Vec<[String; 4]> = report
         .workloads
         .iter()
+        .filter(|w| {
+            quiet += usize::from(is_quiet(w));
+            !is_quiet(w) || quiet <= listed
+        })
         .map(|w| {
             let kind = w.kind.to_lowercase();
             [w.namespace.clone(), format!("{kind}/{}", w.name), w.state.words().to_owned(), w.says.clone()]
@@ -47,6 +58,13 @@ fn table(report: &Report, out: &mut String) {
         let (a, b, c) = (widths[0], widths[1], widths[2]);
         let _infallible = writeln!(out, "{namespace:a$}   {workload:b$}   {state:c$}   {says}");
     }
+    if guarded > listed {
+        let _infallible = writeln!(out, "… and {} more that are guarded, of which nothing waits", guarded - listed);
+    }
+}
+
+fn is_quiet(workload: &Standing) -> bool {
+    workload.state == State::Guarded && !workload.waits
 }
 
 fn paragraph(workload: &Standing, out: &mut String) {
@@ -78,5 +96,26 @@ fn verdict(report: &Report) -> String {
             many(guarded)
         ),
         (None, n) => format!("{} would wait for ever without Trimtab.", many(n)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_is_not_lost_among_what_does_not() {
+        let guarded = |n: usize| Standing { name: format!("web-{n:03}"), state: State::Guarded, ..Standing::default() };
+        let held = Standing { name: "late".to_owned(), state: State::Held, waits: true, ..Standing::default() };
+        for (count, lines, more) in [(3, 5, false), (11, 13, false), (12, 13, true), (300, 13, true)] {
+            let workloads = (0..count).map(guarded).chain([held.clone()]).collect();
+            let report = Report { workloads, waiting: 1, ..Report::default() };
+            let mut out = String::new();
+            table(&report, &mut out);
+            assert!(out.contains("/late "), "{out}");
+            assert_eq!(out.lines().count(), lines, "{count}: {out}");
+            let told = format!("… and {} more that are guarded", count.saturating_sub(LISTED));
+            assert_eq!(out.contains(&told), more, "{out}");
+        }
     }
 }

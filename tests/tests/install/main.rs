@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use kube::ResourceExt;
+use trimtab_crds::Phase;
 use trimtab_testkit::{Cluster, ClusterOptions, NODES_ENV, Nodes, Tool, eventually};
 use trimtab_tests::{App, Configured, with_app_on, workspace};
 
@@ -124,6 +125,26 @@ fn install(tool: Tool) -> Result<String> {
     }
 }
 
+/// A removal in the middle of a release is refused with a word about it, and the managers go on.
+async fn refused(app: &App, shell: &Shell, stable: &str) -> Result<()> {
+    app.set_image("v3").await?;
+    app.wait_phase(Phase::Paused).await?;
+    app.request("pause").await?;
+    let said = match shell.run(&commands("docs/guides/install.md", "Remove")?).await {
+        Ok(said) => bail!("it was removed in the middle of a release: {said}"),
+        Err(said) => said.to_string(),
+    };
+    println!("{said}");
+    let told = said.contains(&format!("Deployment web in {}: ", app.namespace())) && said.contains("--take-back");
+    ensure!(told, "it is not said what waits: {said}");
+    app.kubectl(&["rollout", "status", "deployment/trimtab", "-n", MANAGER, "--timeout=60s"]).await?;
+    app.request("abort").await?;
+    app.wait_phase(Phase::TakenBack).await?;
+    app.request("undo").await?;
+    app.wait_stable(stable).await?;
+    Ok(())
+}
+
 async fn story(app: &App, configured: &Configured, tool: Tool, (tag, value): (&str, &str), end: End) -> Result<()> {
     let shell = Shell::new(tool, app.kubeconfig()).await?;
     let said = shell.run(&install(tool)?).await?;
@@ -145,6 +166,7 @@ async fn story(app: &App, configured: &Configured, tool: Tool, (tag, value): (&s
 
     if matches!(tool, Tool::Helm4) {
         crowd::fits_in(app).await?;
+        refused(app, &shell, tag).await?;
     }
     app.wait_settled(usize::try_from(app.shape.replicas)?).await?;
     let settled = pods(app).await?;
