@@ -46,6 +46,10 @@ impl ScopeArgs {
     }
 }
 
+/// What is said last when something waits. Helm is named because it gets here first, and leaves its release half removed.
+const REFUSED: &str = "Nothing was written. Say what is to become of it: mode resume, take-back or leave. With Helm: \
+                       `helm rollback NAME REVISION` to the last revision, then an upgrade with uninstall.mode.\n";
+
 /// `trimtab-manager uninstall`
 #[derive(Debug, Args)]
 pub struct UninstallArgs {
@@ -90,7 +94,7 @@ pub async fn run(args: UninstallArgs) -> anyhow::Result<ExitCode> {
             if args.mode != Way::Refuse || report.waiting > 0 {
                 say(&text(&report));
                 if args.mode == Way::Refuse {
-                    say("Nothing was written. Say what is to become of it: mode resume, take-back or leave.\n");
+                    say(REFUSED);
                 }
                 return Ok(ExitCode::from(code(args.mode, &report)));
             }

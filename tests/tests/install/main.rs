@@ -138,6 +138,10 @@ async fn refused(app: &App, shell: &Shell, stable: &str) -> Result<()> {
     let told = said.contains(&format!("Deployment web in {}: ", app.namespace())) && said.contains("--take-back");
     ensure!(told, "it is not said what waits: {said}");
     app.kubectl(&["rollout", "status", "deployment/trimtab", "-n", MANAGER, "--timeout=60s"]).await?;
+    // Helm takes it for half removed.
+    let upgrade = shell.run("helm upgrade trimtab charts/trimtab --namespace trimtab-system").await;
+    ensure!(upgrade.is_err(), "the guides say that an upgrade fails here");
+    shell.run("helm rollback trimtab 1 --namespace trimtab-system --wait").await?;
     app.request("abort").await?;
     app.wait_phase(Phase::TakenBack).await?;
     app.request("undo").await?;
