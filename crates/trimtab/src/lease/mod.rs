@@ -154,8 +154,10 @@ impl Election {
         let connection = options.connection.take();
         let (closes, stops, left) = (fence.clone(), stop.clone(), abandon.clone());
         let part = move |client| async move {
-            let candidate = Candidate::new(client, options, closes, tell, metrics);
+            let candidate = Candidate::new(client, options, closes.clone(), tell, metrics);
             left.run_until_cancelled(candidate.take_part(stops)).await;
+            // It may have been in the middle of a renewal when it was abandoned.
+            closes.close_at(None);
             _ = end.send(());
         };
         match connection {

@@ -60,6 +60,11 @@ pub fn refusal(code: u16, reason: &str, message: &str) -> Value {
 
 /// Serves until the test ends.
 pub async fn serve(answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> kube::Client {
+    trimtab::client(listen(answer).await).unwrap()
+}
+
+/// Serves until its runtime ends; where it is.
+pub async fn listen(answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> kube::Config {
     let answer = Arc::new(answer);
     let handle = move |request: Request| {
         let answer = answer.clone();
@@ -92,7 +97,7 @@ pub async fn serve(answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> 
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
     tokio::spawn(async move { axum::serve(listener, Router::new().fallback(handle)).await });
-    trimtab::client(kube::Config::new(url)).unwrap()
+    kube::Config::new(url)
 }
 
 fn event(what: &str, object: Value) -> String {
