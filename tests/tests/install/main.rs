@@ -127,7 +127,7 @@ fn install(tool: Tool) -> Result<String> {
 
 /// A removal in the middle of a release is refused with a word about it, and the managers go on.
 async fn refused(app: &App, shell: &Shell, stable: &str) -> Result<()> {
-    app.set_image("v3").await?;
+    app.set_image(if stable == "v3" { "v2" } else { "v3" }).await?;
     app.wait_phase(Phase::Paused).await?;
     app.request("pause").await?;
     let said = match shell.run(&commands("docs/guides/install.md", "Remove")?).await {
@@ -170,8 +170,8 @@ async fn story(app: &App, configured: &Configured, tool: Tool, (tag, value): (&s
 
     if matches!(tool, Tool::Helm4) {
         crowd::fits_in(app).await?;
-        refused(app, &shell, tag).await?;
     }
+    refused(app, &shell, tag).await?;
     app.wait_settled(usize::try_from(app.shape.replicas)?).await?;
     let settled = pods(app).await?;
     shell.run(&commands("docs/guides/install.md", "Upgrade, and back")?).await?;
