@@ -1,8 +1,13 @@
 //! Releases on a real cluster, as a user makes them: with kubectl. Each test asserts the state of the world.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use trimtab_crds::{Phase, ReleaseResult};
+use trimtab_testkit::eventually;
 use trimtab_tests::{App, Shape, with_app};
+
+const SOON: Duration = Duration::from_secs(30);
 
 /// Availability of a shape must never fall below this.
 fn floor(app: &App, max_unavailable: usize) -> usize {
@@ -102,8 +107,14 @@ async fn with_every_process_dead_no_edit_changes_a_pod() {
         ensure!(app.is_held().await?, "resume released the change");
         app.kubectl(&["scale", "deployment/web", "--replicas=5"]).await?;
         app.wait_settled(5).await?;
+        // What a list shows a watch tells a moment later.
+        let seen = |made: usize| {
+            let history = watch.history();
+            (history.created_with(":v2") == made && history.living(":v2").len() == 5).then_some(())
+        };
+        eventually("a fifth pod of the stable template", SOON, async || Ok(seen(5))).await?;
         let history = watch.history();
-        ensure!(before.is_subset(&history.living(":v2")) && history.living(":v2").len() == 5, "{history:?}");
+        ensure!(before.is_subset(&history.living(":v2")), "{history:?}");
         ensure!(history.ended.is_empty() || history.living(":v2").is_superset(&before), "pods were ended");
         // A pod that goes comes back on the stable template.
         app.kubectl(&[
@@ -114,7 +125,7 @@ async fn with_every_process_dead_no_edit_changes_a_pod() {
         ])
         .await?;
         app.wait_settled(5).await?;
-        ensure!(watch.history().living(":v2").len() == 5, "a moved pod came back on another template");
+        eventually("a moved pod to come back on the stable template", SOON, async || Ok(seen(6))).await?;
         // And a process that comes back releases what it finds.
         let _manager = app.manager()?;
         app.wait_stable("v3").await?;
