@@ -49,8 +49,8 @@ pub enum Verb {
     Retry(Request),
     /// Restart all pods, as a release of its own
     Restart(Request),
-    /// Write the template of the stable revision back (between releases: of the one before)
-    Undo(Request),
+    /// Write the template of the stable revision back; with nothing held, of the one before it, after asking
+    Undo(Undo),
     /// Revisions of ConfigMaps and Secrets: what changed, who runs which, and going back
     #[command(subcommand)]
     Config(Config),
@@ -189,6 +189,16 @@ pub struct Promote {
     /// Skip all steps
     #[arg(long)]
     pub full: bool,
+    #[command(flatten)]
+    pub(crate) request: Request,
+}
+
+/// `undo`
+#[derive(Debug, Options)]
+pub struct Undo {
+    /// Do not ask before going one revision back
+    #[arg(short, long)]
+    pub yes: bool,
     #[command(flatten)]
     pub(crate) request: Request,
 }

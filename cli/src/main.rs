@@ -102,7 +102,7 @@ async fn run(verb: Verb) -> anyhow::Result<Exit> {
         Verb::Abort(options) => verbs::run("abort", options).await,
         Verb::Retry(options) => verbs::run("retry", options).await,
         Verb::Restart(options) => verbs::run("restart", options).await,
-        Verb::Undo(options) => verbs::run("undo", options).await,
+        Verb::Undo(options) => verbs::undo(options).await,
         Verb::Config(what) => config::run(what).await,
         Verb::Import(what) => import::run(what).await,
         Verb::Autoscaler(what) => autoscaler::run(what).await,

@@ -3,6 +3,7 @@
 
 use std::{
     hash::{BuildHasher, Hasher},
+    io::{BufRead, IsTerminal, Write},
     time::{Duration, Instant},
 };
 
@@ -16,7 +17,7 @@ use trimtab_plan::Notice;
 
 use crate::{
     Exit,
-    args::Request,
+    args::{Request, Undo},
     connect::{Connection, connect},
     paint::{DIM, GOOD, line, paint, tell},
     panel,
@@ -27,11 +28,57 @@ const PERIOD: Duration = Duration::from_millis(150);
 
 /// Asks something of a plan and says what came of it.
 pub async fn run(verb: &str, options: Request) -> Result<Exit> {
+    asked(verb, options, |_, _| Ok(true)).await
+}
+
+/// Asks for an undo. Where nothing is held it goes one revision back, which a person is asked about first.
+pub async fn undo(options: Undo) -> Result<Exit> {
+    let is_asked = !options.yes && std::io::stdin().is_terminal();
+    asked("undo", options.request, |before, id| {
+        let Some(words) = one_back(before, id) else { return Ok(true) };
+        tell(&words);
+        if is_asked { ask("Go back? [y/N] ") } else { Ok(true) }
+    })
+    .await
+}
+
+/// Where an undo would go one revision back: from what to what.
+fn one_back(before: &Situation, id: &str) -> Option<String> {
+    let status = before.if_asked(id).status?;
+    let (undo, stable) = (status.undo?, status.stable?);
+    let deployment = before.seen.deployment.as_ref()?;
+    if deployment.spec.template.digest != stable.digest || undo.digest == stable.digest {
+        return None;
+    }
+    let now = trimtab_release::words(&deployment.spec.template);
+    let old = before.seen.replica_sets.iter().find(|rs| rs.spec.template.digest == undo.digest);
+    let old = old.map_or_else(|| "the revision before".to_owned(), |rs| trimtab_release::words(&rs.spec.template));
+    Some(format!(
+        "{}: no change is held, so undo goes one revision back, from {now} to {old} (what was stable before {})",
+        before.name(),
+        undo.release
+    ))
+}
+
+fn ask(question: &str) -> Result<bool> {
+    let mut terminal = std::io::stdout();
+    terminal.write_all(question.as_bytes())?;
+    terminal.flush()?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "yes"))
+}
+
+/// Asks something of a plan, if a last look at how it stands says so, and says what came of it.
+async fn asked(verb: &str, options: Request, confirmed: impl FnOnce(&Situation, &str) -> Result<bool>) -> Result<Exit> {
     let to = connect(&options.cluster).await?;
     let before = situation::read(&to, &options.plan).await?;
     let id = id(verb, Timestamp::now());
     if let Some(why) = refusal(&before, &id) {
         bail!("{verb} {}: {why}", before.name());
+    }
+    if !confirmed(&before, &id)? {
+        return Ok(Exit::Done);
     }
     let name = before.name().to_owned();
     write(&to, &name, &id).await?;
@@ -40,13 +87,8 @@ pub async fn run(verb: &str, options: Request) -> Result<Exit> {
         return Ok(Exit::Done);
     }
     let Some(plan) = answered(&to, &name, &id, options.timeout).await? else {
-        tell(&format!(
-            "{name} has not answered within {} s: is trimtab-manager running? The request stays and is carried out when it \
-             is; to take it back: kubectl annotate releaseplan {name}{} {}-",
-            options.timeout.as_secs(),
-            to.options,
-            names::REQUEST
-        ));
+        let says = situation::read(&to, &options.plan).await?.status().map(|status| status.message.clone());
+        tell(&unanswered(&name, options.timeout, says, &to.options));
         return Ok(Exit::Timeout);
     };
     if let Some(why) = refused(&to, &name, &id).await {
@@ -55,6 +97,18 @@ pub async fn run(verb: &str, options: Request) -> Result<Exit> {
     line(&outcome(verb, &plan));
     tell(&paint(DIM, format!("watch it with: {} watch {name}{}", crate::program(), to.options)));
     Ok(Exit::Done)
+}
+
+/// What to tell when nobody has answered.
+fn unanswered(name: &str, timeout: Duration, says: Option<String>, options: &str) -> String {
+    let says = says.filter(|says| !says.is_empty()).map(|says| format!("It says: {says}. "));
+    format!(
+        "{name} has not answered within {} s. {}Is trimtab-manager running? The request stays and is carried out when it \
+         can be; to take it back: kubectl annotate releaseplan {name}{options} {}-",
+        timeout.as_secs(),
+        says.unwrap_or_default(),
+        names::REQUEST
+    )
 }
 
 /// An id that nobody has used: the verb, the time, and something random.

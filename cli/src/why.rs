@@ -226,6 +226,11 @@ fn releases(s: &Situation, page: &mut Page) {
     page.rows("releases", rows);
 }
 
+fn is_held(s: &Situation) -> bool {
+    let held = s.seen.deployment.as_deref().map(trimtab_release::held);
+    matches!(held, Some(trimtab_release::Held::By { .. }))
+}
+
 /// The commands that make sense now.
 fn commands(s: &Situation, facts: &Facts, program: &str, options: &str, page: &mut Page) {
     let held_by_failure = facts.reason == "FailedAndPaused";
@@ -252,10 +257,13 @@ fn commands(s: &Situation, facts: &Facts, program: &str, options: &str, page: &m
             ("undo", "write the stable template back into the Deployment"),
         ],
         Phase::Stable if !facts.status.history.is_empty() => {
-            &[("restart", "restart all pods, as a release"), ("undo", "go back to the revision before")]
+            &[("restart", "restart all pods, as a release"), ("undo", "go one revision back")]
         }
         Phase::Stable => &[("restart", "restart all pods, as a release")],
         Phase::Blocked if facts.reason == "MidRollout" => &[("promote --full", "let the change roll")],
+        Phase::Waiting | Phase::Blocked if is_held(s) && facts.status.stable.is_some() => {
+            &[("watch", "see what becomes of it"), ("undo", "write the stable template back into the Deployment")]
+        }
         Phase::Waiting | Phase::Blocked => &[("watch", "see what becomes of it")],
     };
     let line = |verb: &str| format!("{program} {verb} {}{options}", s.name());

@@ -18,7 +18,7 @@ use crate::{
     canary,
     digest::value_digest,
     draft::Draft,
-    idle::millis,
+    idle::{is_new, millis},
     validation::{Validity, validate},
     world::Held,
 };
@@ -31,8 +31,10 @@ const MOST_PERIODS: u32 = 10;
 pub(crate) enum Gate {
     /// The pins are as they are to be.
     Open,
-    /// Something comes first; the draft says what.
-    Closed,
+    /// Something comes first that comes by itself; the draft says what.
+    Waiting,
+    /// A person has to act first; the draft says who and what.
+    Blocked,
 }
 
 /// Looks after the pins of the template, before a release begins and while it goes through its steps.
@@ -66,13 +68,6 @@ pub(crate) fn decide(draft: &mut Draft<'_>) -> Gate {
 fn is_quiet(draft: &Draft<'_>) -> bool {
     let world = draft.world;
     matches!(world.held(), Held::By { .. }) || world.stable_digest(&draft.status) == Some(world.digest)
-}
-
-/// Whether the Deployment asks for a template that nothing is known of yet.
-fn is_new(draft: &Draft<'_>) -> bool {
-    let world = draft.world;
-    let held = matches!(world.held(), Held::By { .. });
-    held && draft.status.rejected.is_none() && world.stable_digest(&draft.status) != Some(world.digest)
 }
 
 fn wanted(draft: &Draft<'_>, before: &ConfigStatus) -> Want {
@@ -172,7 +167,7 @@ fn blocked(draft: &mut Draft<'_>, reason: &'static str, message: String) -> Gate
     if draft.progress().is_none() {
         draft.say(Phase::Blocked, reason, message);
     }
-    Gate::Closed
+    Gate::Blocked
 }
 
 /// Waits until nothing has changed for the quiet period, then writes the pins.
@@ -195,7 +190,7 @@ fn settle(draft: &mut Draft<'_>, before: ConfigStatus, want: &Want) -> Gate {
             let message = "a change was seen; it is released once nothing has followed it for a moment";
             draft.say(Phase::Waiting, "QuietPeriod", message);
         }
-        return Gate::Closed;
+        return Gate::Waiting;
     }
     match validate(draft, want) {
         Validity::Allowed => {}
@@ -208,7 +203,7 @@ fn settle(draft: &mut Draft<'_>, before: ConfigStatus, want: &Want) -> Gate {
                     "the configuration is being looked at by its ConfigPolicies",
                 );
             }
-            return Gate::Closed;
+            return Gate::Waiting;
         }
     }
     copy(draft, want);
@@ -220,7 +215,7 @@ fn settle(draft: &mut Draft<'_>, before: ConfigStatus, want: &Want) -> Gate {
         let message = "naming the revisions of the configuration in the pod template";
         draft.say(Phase::Waiting, "PinningConfig", message);
     }
-    Gate::Closed
+    Gate::Waiting
 }
 
 fn settled_at(pending: &PendingChange, quiet: Duration) -> Timestamp {

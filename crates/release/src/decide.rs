@@ -10,7 +10,7 @@ use trimtab_crds::{Phase, Progress, ReleasePlanStatus, ReleaseResult, Stage, nam
 use trimtab_plan::{Because, Notice, PatchOp, Plan, Severity, Subresource, Verb, Write, set_condition};
 
 use crate::{
-    Snapshot, canary, configuration,
+    Snapshot, between, canary, configuration,
     draft::Draft,
     idle, promoting, record, report, stepping, steps, taking_back, unreadable,
     views::{DeploymentView, PlanView, ReplicaSetView},
@@ -57,6 +57,7 @@ fn with_target(world: World<'_>) -> Plan<Option<ReleasePlanStatus>> {
         close_lost(world.now, world.seen, progress, &mut draft.plan);
     }
     advance(&mut draft);
+    between::answer_what_waits(&mut draft);
     tell_load(&mut draft);
     remove_strays(&mut draft, another);
     configuration::keep_owners(&mut draft);

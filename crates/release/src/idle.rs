@@ -1,17 +1,16 @@
-//! No release is under way: learn what is stable, carry out requests, begin a release when a change is held.
+//! No release is under way: learn what is stable, begin a release when a change is held. What people ask meanwhile is in
+//! `between`.
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 use trimtab_crds::{CanaryProgress, Phase, Progress, Revision, Stage, StepRecord, Undo, names};
-use trimtab_plan::{Answer, Ask, PatchOp, Question, Severity, Write};
+use trimtab_plan::{Answer, Ask, Question, Severity};
 
 use crate::{
-    canary,
+    between, canary,
     configuration::{self, Gate},
     draft::Draft,
-    record,
-    request::Verb,
-    steps,
+    record, steps,
     views::ReplicaSetView,
     world::Held,
 };
@@ -20,21 +19,26 @@ pub(crate) fn decide(draft: &mut Draft<'_>) {
     if draft.status.rejected.as_ref().is_some_and(|rejected| rejected.digest != draft.world.digest) {
         draft.status.rejected = None;
     }
-    if handle_request(draft) {
-        return;
-    }
     if draft.status.undo.is_some() && carry_out_undo(draft) {
         return;
     }
+    between::reconsider(draft);
     // What was taken back waits for a change, and so do its pins.
     let gate = configuration::decide(draft);
-    if gate == Gate::Closed {
+    if between::handle(draft, gate) || gate != Gate::Open {
         return;
     }
     match draft.world.held() {
         Held::By { who, person_paused } => held(draft, &who, person_paused),
         Held::No | Held::Released => not_held(draft),
     }
+}
+
+/// Whether the Deployment asks for a template that nothing is known of yet.
+pub(crate) fn is_new(draft: &Draft<'_>) -> bool {
+    let world = draft.world;
+    let held = matches!(world.held(), Held::By { .. });
+    held && draft.status.rejected.is_none() && world.stable_digest(&draft.status) != Some(world.digest)
 }
 
 fn held(draft: &mut Draft<'_>, who: &str, person_paused: bool) {
@@ -62,6 +66,11 @@ fn held(draft: &mut Draft<'_>, who: &str, person_paused: bool) {
     if person_paused {
         return person_paused_it(draft, &name);
     }
+    // Where nothing is stable there is nothing to compare with: a person may let it roll all the same.
+    if let Some(text) = between::promoted_in_full(draft) {
+        draft.consume(&text);
+        return without_steps(draft, &author(draft, who), "promoted in full by request");
+    }
     if draft.status.stable.is_none() && !find_stable(draft) {
         return;
     }
@@ -70,10 +79,22 @@ fn held(draft: &mut Draft<'_>, who: &str, person_paused: bool) {
     if mixed {
         return mid_rollout(draft);
     }
-    // Where pins were written, it was us who changed the template; who changed the configuration was noted before.
+    start(draft, &author(draft, who));
+}
+
+/// Who made the change. Where pins were written, it was us who changed the template; who changed the configuration was
+/// noted before.
+fn author(draft: &Draft<'_>, who: &str) -> String {
     let pending = draft.status.config.as_ref().and_then(|config| config.pending.as_ref());
-    let by = pending.map_or_else(|| who.to_owned(), |pending| pending.by.clone());
-    start(draft, &by);
+    pending.map_or_else(|| who.to_owned(), |pending| pending.by.clone())
+}
+
+/// Begins a release that goes on to promotion at once.
+fn without_steps(draft: &mut Draft<'_>, who: &str, why: &str) {
+    let message = format!("promoting {} without steps: {why}", draft.world.digest_words());
+    begin(draft, who.to_owned(), None, Some(why.to_owned()), Stage::Promoting);
+    draft.say(Phase::Promoting, "Promoting", message.clone());
+    draft.tell(Severity::Normal, "ReleaseStarted", "Start", message);
 }
 
 fn person_paused_it(draft: &mut Draft<'_>, name: &str) {
@@ -182,11 +203,7 @@ fn start(draft: &mut Draft<'_>, who: &str) {
         None
     };
     if let Some(why) = skips {
-        let message = format!("promoting {} without steps: {why}", world.digest_words());
-        begin(draft, who.to_owned(), None, Some(why), Stage::Promoting);
-        draft.say(Phase::Promoting, "Promoting", message.clone());
-        draft.tell(Severity::Normal, "ReleaseStarted", "Start", message);
-        return;
+        return without_steps(draft, who, &why);
     }
     // One that is the plan's already was taken from the history by a process that died before it could record that.
     let taken = world
@@ -299,62 +316,6 @@ pub(crate) fn millis(now: Timestamp) -> Timestamp {
     Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
 }
 
-/// Carries out a request made between releases. True if that was all for now.
-fn handle_request(draft: &mut Draft<'_>) -> bool {
-    let Some((text, verb)) = draft.request() else { return false };
-    let is_held = matches!(draft.world.held(), Held::By { .. });
-    match verb {
-        None => {
-            let known = crate::request::REQUESTS.join(", ");
-            draft.refuse(&text, &format!("it is none of {known}"));
-        }
-        Some(Verb::Retry) if draft.status.rejected.is_some() => {
-            draft.status.rejected = None;
-            draft.consume(&text);
-        }
-        Some(Verb::PromoteFull) if is_held && draft.world.stable_digest(&draft.status) != Some(draft.world.digest) => {
-            let by = match draft.world.held() {
-                Held::By { who, .. } => who,
-                _ => String::new(),
-            };
-            draft.consume(&text);
-            begin(draft, by, None, Some("promoted in full by request".to_owned()), Stage::Promoting);
-            draft.say(Phase::Promoting, "Promoting", "promoting in full, by request");
-            return true;
-        }
-        Some(Verb::Undo) => return begin_undo(draft, &text),
-        Some(Verb::Restart) => return restart(draft, &text, is_held),
-        Some(Verb::Retry) => draft.refuse(&text, "nothing was taken back"),
-        Some(Verb::Promote | Verb::PromoteFull | Verb::Abort | Verb::Pause | Verb::Resume) => {
-            draft.refuse(&text, "no release is under way");
-        }
-    }
-    false
-}
-
-fn begin_undo(draft: &mut Draft<'_>, text: &str) -> bool {
-    let stable = draft.world.stable_digest(&draft.status).map(str::to_owned);
-    let target = match (&draft.status.rejected, &stable) {
-        (Some(rejected), Some(stable)) => Some(Undo { digest: stable.clone(), release: rejected.release.clone() }),
-        _ => {
-            draft.status.history.first().map(|past| Undo { digest: past.digest.clone(), release: past.release.clone() })
-        }
-    };
-    match target {
-        None => {
-            draft.refuse(text, "no earlier stable revision is known");
-            false
-        }
-        Some(undo) => {
-            // Recorded before it is done: what is undone to must not change while it is being done.
-            draft.consume(text);
-            draft.status.undo = Some(undo);
-            draft.say(draft.status.phase, "Undoing", "bringing the earlier template back");
-            true
-        }
-    }
-}
-
 /// Writes the template of an undo into the Deployment. False once it is there.
 pub(crate) fn carry_out_undo(draft: &mut Draft<'_>) -> bool {
     let Some(undo) = draft.status.undo.clone() else { return false };
@@ -405,36 +366,4 @@ pub(crate) fn template_of(draft: &mut Draft<'_>, undo: &Undo) -> Result<Option<V
         Some(Answer::Failed(why)) => Err(why.clone()),
         None => Ok(None),
     }
-}
-
-fn restart(draft: &mut Draft<'_>, text: &str, is_held: bool) -> bool {
-    let template = &draft.world.deployment.spec.template;
-    if template.restarted.as_deref() == Some(text) {
-        draft.consume(text);
-        return false;
-    }
-    if is_held {
-        draft.refuse(text, "a change is held; it restarts the pods when it is released");
-        return false;
-    }
-    let mut value = template.value();
-    if !value["metadata"]["annotations"].is_object() {
-        value["metadata"]["annotations"] = json!({});
-    }
-    let meta = &draft.world.deployment.metadata;
-    let ops = vec![
-        PatchOp::test("/metadata/uid", meta.uid.clone()),
-        PatchOp::test("/metadata/generation", meta.generation),
-        PatchOp::add("/spec/template/metadata", {
-            value["metadata"]["annotations"][names::RESTARTED] = json!(text);
-            value["metadata"].clone()
-        }),
-    ];
-    draft.write(Write::patch(draft.world.deployment_ref(), ops, "mark the template as restarted"));
-    draft.say(
-        draft.status.phase,
-        "Restarting",
-        "the template is marked for a restart, which is released like any change",
-    );
-    true
 }

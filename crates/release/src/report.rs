@@ -69,6 +69,11 @@ fn weights_exact(world: &World<'_>) -> Condition {
     condition(world.now, world.plan, "WeightsExact", exact, why, text)
 }
 
+/// Whether it stays like that until a person acts, although no release failed.
+pub(crate) fn lasts(phase: Phase, reason: &str) -> bool {
+    phase == Phase::Waiting && ["OptedOut", "TargetNotFound", "PausedByPerson"].contains(&reason)
+}
+
 /// Ready, Reconciling and Stalled, from phase, reason and message.
 pub(crate) fn summarise(now: Timestamp, plan: &PlanView, status: &mut ReleasePlanStatus, reason: &str) {
     status.observed_generation = Some(plan.metadata.generation);

@@ -21,6 +21,22 @@ pub(crate) enum Verb {
     Undo,
 }
 
+impl Verb {
+    /// The verb as people write it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Promote => "promote",
+            Self::PromoteFull => "promote-full",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Abort => "abort",
+            Self::Retry => "retry",
+            Self::Restart => "restart",
+            Self::Undo => "undo",
+        }
+    }
+}
+
 /// Every verb as people write it.
 pub const REQUESTS: [&str; 8] = ["promote", "promote-full", "pause", "resume", "abort", "retry", "restart", "undo"];
 
@@ -46,7 +62,7 @@ mod tests {
     #[test]
     fn every_listed_verb_is_read_with_and_without_an_id() {
         for verb in REQUESTS {
-            assert!(parse(verb).is_some(), "{verb}");
+            assert_eq!(parse(verb).map(Verb::name), Some(verb));
             assert_eq!(parse(verb), parse(&format!("{verb}:2026-01-01T00:00:00Z")));
         }
         assert_eq!(parse("promot"), None);

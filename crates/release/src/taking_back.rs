@@ -37,6 +37,10 @@ pub(crate) fn decide(draft: &mut Draft<'_>) {
 
 fn answer_request(draft: &mut Draft<'_>) {
     let Some((text, verb)) = draft.request() else { return };
+    // What replaced this change is what is meant: the request waits for its release.
+    if draft.progress().and_then(|p| p.verdict.as_ref()).is_some_and(|verdict| verdict.reason == "Superseded") {
+        return;
+    }
     match verb {
         Some(request::Verb::Abort) => draft.consume(&text),
         Some(_) => draft.refuse(&text, "the release is being taken back; ask again afterwards"),

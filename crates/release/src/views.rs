@@ -370,6 +370,9 @@ pub struct ReleaseFacts {
     pub sequence: i64,
     /// Digest of the new template.
     pub digest: String,
+    /// Digest of the stable template.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub stable_digest: String,
     /// The pins of the stable template.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub stable_config: String,

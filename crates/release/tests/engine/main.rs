@@ -10,6 +10,7 @@ mod garbage;
 mod golden;
 mod histories;
 mod interrupted;
+mod requests;
 mod rules;
 mod versions;
 mod world;

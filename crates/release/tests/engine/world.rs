@@ -36,12 +36,17 @@ impl Setup {
 
     /// Two earlier revisions have been stable: `app:0`, then `app:1`.
     pub fn with_history(&self) -> Cluster {
+        self.with_history_of("app:0", "app:1")
+    }
+
+    /// Two revisions have been stable, one after the other.
+    pub fn with_history_of(&self, first: &str, second: &str) -> Cluster {
         let mut cluster = Cluster::new();
-        cluster.deploy(self.replicas, self.limits.clone(), "app:0");
+        cluster.deploy(self.replicas, self.limits.clone(), first);
         cluster.edit(|d| d["spec"]["revisionHistoryLimit"] = json!(self.history));
         cluster.plan(WEB, json!({"strategy": {"canary": {"steps": []}}}));
         cluster.settle().unwrap();
-        cluster.set_image("app:1");
+        cluster.set_image(second);
         cluster.settle().unwrap();
         assert_eq!(cluster.status().unwrap().phase, Phase::Stable);
         let steps = self.steps.clone();

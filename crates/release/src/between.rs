@@ -1,0 +1,156 @@
+//! Requests while no release is under way: of a change whose release has not begun, of one that was taken back, and at
+//! rest. One that means the release which is about to begin waits for it, so that it skips nothing that comes before it.
+
+use serde_json::json;
+use trimtab_crds::{Phase, Undo, names};
+use trimtab_plan::{PatchOp, Write};
+
+use crate::{configuration::Gate, draft::Draft, idle::is_new, request::Verb, world::Held};
+
+/// Before anything else: a person who wants to see the rejected revision tried again makes it a new change.
+pub(crate) fn reconsider(draft: &mut Draft<'_>) {
+    if draft.status.rejected.is_none() {
+        return;
+    }
+    match draft.request() {
+        Some((text, Some(Verb::Retry))) => {
+            draft.status.rejected = None;
+            draft.consume(&text);
+        }
+        // It waits for what a new change waits for.
+        Some((_, Some(Verb::PromoteFull))) => draft.status.rejected = None,
+        _ => {}
+    }
+}
+
+/// Carries out a request, or leaves it for the release that is about to begin. True if that was all for now.
+pub(crate) fn handle(draft: &mut Draft<'_>, gate: Gate) -> bool {
+    let Some((text, verb)) = draft.request() else { return false };
+    match verb {
+        None => {
+            let known = crate::request::REQUESTS.join(", ");
+            draft.refuse(&text, &format!("it is none of {known}"));
+        }
+        Some(Verb::Undo) => return undo(draft, &text, gate),
+        Some(Verb::Restart) => return restart(draft, &text, gate),
+        Some(Verb::Retry) => draft.refuse(&text, "nothing was taken back"),
+        Some(_) if is_coming(draft, gate) => {}
+        Some(_) if draft.status.rejected.is_some() => {
+            draft
+                .refuse(&text, "the change was taken back: retry tries it again, undo writes the stable template back");
+        }
+        Some(_) => draft.refuse(&text, "no release is under way"),
+    }
+    false
+}
+
+/// Whether there is a change whose release has yet to begin: of the template, or of what it reads.
+fn is_coming(draft: &Draft<'_>, gate: Gate) -> bool {
+    let pending = draft.status.config.as_ref().is_some_and(|config| config.pending.is_some());
+    is_new(draft) || pending || gate == Gate::Blocked
+}
+
+/// The request to skip all steps, for the release that begins.
+pub(crate) fn promoted_in_full(draft: &Draft<'_>) -> Option<String> {
+    draft.request().filter(|(_, verb)| *verb == Some(Verb::PromoteFull)).map(|(text, _)| text)
+}
+
+fn undo(draft: &mut Draft<'_>, text: &str, gate: Gate) -> bool {
+    let world = draft.world;
+    let stable = world.stable_digest(&draft.status).map(str::to_owned);
+    let at_stable = stable.as_deref() == Some(world.digest);
+    if at_stable && gate != Gate::Open {
+        // The template is what is stable already; it is the configuration that has changed. Its release comes first.
+        return false;
+    }
+    let target = match stable {
+        Some(digest) if !at_stable => Some(stable_undo(draft, digest)),
+        Some(_) => {
+            draft.status.history.first().map(|past| Undo { digest: past.digest.clone(), release: past.release.clone() })
+        }
+        // Nothing is stable: what was stable once is not what this change was made from.
+        None => None,
+    };
+    let Some(undo) = target else {
+        let why = if at_stable { "no earlier stable revision is known" } else { "no revision is known to be stable" };
+        draft.refuse(text, why);
+        return false;
+    };
+    // Recorded before it is done: what is undone to must not change while it is being done.
+    draft.consume(text);
+    let message = match at_stable {
+        true => format!("going one revision back, to {}, by request", words_of(draft, &undo)),
+        false => format!("bringing the stable template ({}) back, by request", words_of(draft, &undo)),
+    };
+    draft.status.undo = Some(undo);
+    draft.say(draft.status.phase, "Undoing", message);
+    true
+}
+
+/// The stable template: its ReplicaSet has it, and so has the record of whatever was compared with it.
+fn stable_undo(draft: &Draft<'_>, digest: String) -> Undo {
+    let rejected = draft.status.rejected.as_ref().map(|rejected| rejected.release.clone());
+    let recorded = || {
+        let records = draft.world.seen.releases.iter().filter(|record| record.spec.stable_digest == digest);
+        records.max_by_key(|record| record.spec.sequence).map(|record| record.metadata.name.clone())
+    };
+    Undo { release: rejected.or_else(recorded).unwrap_or_default(), digest }
+}
+
+/// What an undo brings back, in a person's words.
+pub(crate) fn words_of(draft: &Draft<'_>, undo: &Undo) -> String {
+    let mut sets = draft.world.seen.replica_sets.iter();
+    match sets.find(|rs| rs.spec.template.digest == undo.digest) {
+        Some(rs) => crate::world::words(&rs.spec.template),
+        None => format!("what was stable before {}", undo.release),
+    }
+}
+
+fn restart(draft: &mut Draft<'_>, text: &str, gate: Gate) -> bool {
+    let template = &draft.world.deployment.spec.template;
+    if template.restarted.as_deref() == Some(text) {
+        draft.consume(text);
+        return false;
+    }
+    if matches!(draft.world.held(), Held::By { .. }) {
+        draft.refuse(text, "a change is held; it restarts the pods when it is released");
+        return false;
+    }
+    if gate != Gate::Open {
+        return false;
+    }
+    let mut value = template.value();
+    if !value["metadata"]["annotations"].is_object() {
+        value["metadata"]["annotations"] = json!({});
+    }
+    let meta = &draft.world.deployment.metadata;
+    let ops = vec![
+        PatchOp::test("/metadata/uid", meta.uid.clone()),
+        PatchOp::test("/metadata/generation", meta.generation),
+        PatchOp::add("/spec/template/metadata", {
+            value["metadata"]["annotations"][names::RESTARTED] = json!(text);
+            value["metadata"].clone()
+        }),
+    ];
+    draft.write(Write::patch(draft.world.deployment_ref(), ops, "mark the template as restarted"));
+    draft.say(
+        draft.status.phase,
+        "Restarting",
+        "the template is marked for a restart, which is released like any change",
+    );
+    true
+}
+
+/// After a decision: a request that still waits is refused where nothing goes on without a person, with what they have to
+/// know. Anywhere else it goes on waiting, and the status says so.
+pub(crate) fn answer_what_waits(draft: &mut Draft<'_>) {
+    let Some((text, verb)) = draft.request() else { return };
+    let (phase, message) = (draft.status.phase, draft.status.message.clone());
+    if phase == Phase::Blocked || crate::report::lasts(phase, draft.reason) {
+        return draft.refuse(&text, &message);
+    }
+    let begun = draft.status.release.is_some() || draft.status.undo.is_some() || draft.reason == "Restarting";
+    if let Some(verb) = verb.filter(|_| !begun) {
+        draft.status.message = format!("{message}; asked meanwhile: {}", verb.name());
+    }
+}
