@@ -70,7 +70,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("trimtab-backtest", &["trimtab-crds", "trimtab-scale", "trimtab-schedule"]),
     ("trimtab", &["trimtab-plan"]),
     ("trimtab-image", &[]),
-    ("trimtab-testkit", &["trimtab-image"]),
+    ("trimtab-parts", &[]),
+    ("trimtab-testkit", &["trimtab-image", "trimtab-parts"]),
     (
         "trimtab-controllers",
         &[

@@ -9,14 +9,15 @@ use kube::api::{Api, ListParams};
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use serde::{Deserialize, Serialize};
 
-use crate::assets::{self, Assets};
+use trimtab_parts::{Assets, paths, source};
+
 use crate::certs::Authority;
 use crate::control_plane::{self, Place};
 use crate::keeper::{self, Isolation, Keeper, Process};
 use crate::metrics_server::{self, MetricsServer};
 use crate::options::{ClusterOptions, Extra, Nodes};
 use crate::prometheus::{self, Sample};
-use crate::{paths, real, simulated, source};
+use crate::{real, simulated, tools};
 
 /// How long a cluster may take from its first process to its last node being ready.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -97,8 +98,8 @@ impl Cluster {
         if let Some(record) = written.and_then(|raw| serde_json::from_slice(&raw).ok()) {
             return Ok(Cluster { kubeconfig, record, dir, owned: false, keeper: None });
         }
-        let kubectl =
-            assets::lookup("kubectl", |v| std::env::var_os(v), |p| p.exists()).unwrap_or_else(|| "kubectl".into());
+        let kubectl = trimtab_parts::lookup("kubectl", |v| std::env::var_os(v), |p| p.exists())
+            .unwrap_or_else(|| "kubectl".into());
         // A cluster that is not ours has nodes that run pods, unless it was said otherwise.
         let nodes = std::env::var(crate::NODES_ENV).ok().and_then(|n| n.parse().ok()).unwrap_or(Nodes::Real);
         let record = Record { name: "existing".into(), nodes, kubectl, with: Vec::new(), prometheus: None };
@@ -113,6 +114,11 @@ impl Cluster {
     /// The administrator's kubeconfig.
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
+    }
+
+    /// The folder of a cluster that the testkit started, whoever started it.
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        self.dir.as_deref()
     }
 
     /// A kubectl of the cluster's own version.
@@ -235,7 +241,7 @@ async fn boot(o: &ClusterOptions, dir: &Path, attached: bool) -> Result<Cluster>
     if o.nodes == Nodes::Real {
         real::check()?;
     }
-    let assets = assets::ensure_async(parts).await?;
+    let assets = tools::ensure(parts).await?;
     let mut tries = 0;
     loop {
         tries += 1;

@@ -5,10 +5,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::assets::Assets;
 use crate::certs::{self, Authority};
 use crate::keeper::Process;
-use crate::source;
+use trimtab_parts::{Assets, source};
 
 /// Where a control plane is and what it may use.
 pub(crate) struct Place {

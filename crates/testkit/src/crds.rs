@@ -15,14 +15,50 @@ use kube::{Client, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
+use sha2::{Digest, Sha256};
 
-use crate::{Cluster, eventually, paths};
+use trimtab_parts::paths;
+
+use crate::{Cluster, eventually};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Applies every file of a folder, waits until all definitions are established, and, where there are admission policies, until a probe
-/// shows that the API server enforces them: it reads new policies about once a second.
+/// shows that the API server enforces them: it reads new policies about once a second. On a cluster that the testkit started this is
+/// done once for the same content, whichever process asks.
 pub async fn apply_crds(cluster: &Cluster, dir: &Path) -> Result<()> {
+    let Some(folder) = cluster.folder().map(Path::to_owned) else { return apply(cluster, dir).await };
+    let done = folder.join(format!("applied-{}", digest(dir)?));
+    if done.exists() {
+        return Ok(());
+    }
+    // Each test may be a process of its own, and many begin at once.
+    let lock = std::fs::File::create(folder.join("apply.lock")).context("cannot make the lock of the definitions")?;
+    let lock = tokio::task::spawn_blocking(move || lock.lock().map(|()| lock)).await??;
+    if !done.exists() {
+        apply(cluster, dir).await?;
+        std::fs::write(&done, "").with_context(|| format!("cannot write {}", done.display()))?;
+    }
+    drop(lock);
+    Ok(())
+}
+
+/// The content of a folder's YAML files, as a name.
+fn digest(dir: &Path) -> Result<String> {
+    let entries = std::fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))?;
+    let mut files = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    files.sort();
+    let mut hash = Sha256::new();
+    for file in files {
+        let content = std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        hash.update(format!("{} {}\n", file.display(), content.len()));
+        hash.update(content);
+    }
+    Ok(hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+}
+
+async fn apply(cluster: &Cluster, dir: &Path) -> Result<()> {
     let out = tokio::process::Command::new(cluster.kubectl())
         .args(["apply", "--server-side", "--force-conflicts", "--field-manager=trimtab-testkit", "-f"])
         .arg(dir)

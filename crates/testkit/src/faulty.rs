@@ -22,7 +22,9 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::{certs, paths};
+use trimtab_parts::paths;
+
+use crate::certs;
 use connection::Gate;
 use rules::Rules;
 pub use rules::{Call, Fault};

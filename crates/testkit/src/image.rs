@@ -7,7 +7,9 @@ use anyhow::{Context, Result};
 use trimtab_image::archive::{Archive, Layer};
 use trimtab_image::tar;
 
-use crate::{assets, source};
+use trimtab_parts::source;
+
+use crate::tools;
 
 pub use trimtab_image::archive::Image;
 
@@ -34,7 +36,7 @@ pub(crate) fn image(reference: impl Into<String>) -> Image {
 
 /// The sample application's program, built where it is not yet.
 pub async fn sample_binary() -> Result<PathBuf> {
-    Ok(assets::ensure_async(vec![source::SAMPLE]).await?.path(source::SAMPLE)?.to_owned())
+    Ok(tools::ensure(vec![source::SAMPLE]).await?.path(source::SAMPLE)?.to_owned())
 }
 
 /// Writes an archive with the sample application's images.

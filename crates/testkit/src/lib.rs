@@ -7,8 +7,6 @@
 pub mod image;
 pub mod local;
 
-mod assets;
-mod builder;
 mod certs;
 mod choice;
 mod cluster;
@@ -20,16 +18,13 @@ mod load;
 mod metrics_server;
 mod namespace;
 mod options;
-mod paths;
 mod prometheus;
 mod real;
 mod shared;
 mod simulated;
-mod source;
 mod tools;
 mod wait;
 
-pub use assets::lookup;
 pub use choice::{choose_nodes, install_packages, packages_missing};
 pub use cluster::Cluster;
 pub use crds::apply_crds;
@@ -37,8 +32,8 @@ pub use faulty::{Call, Fault, FaultyServer};
 pub use load::{Load, LoadOptions, LoadReport};
 pub use namespace::{TestNamespace, with_namespace};
 pub use options::{ClusterOptions, Extra, Nodes};
-pub use paths::cache_dir;
 pub use prometheus::Sample;
 pub use shared::{KUBECONFIG_ENV, NODES_ENV, shared_cluster};
 pub use tools::Tool;
+pub use trimtab_parts::{lookup, paths::cache_dir};
 pub use wait::eventually;

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 
 use crate::cluster::{Cluster, take_down};
+use crate::keeper;
 use crate::options::{ClusterOptions, Nodes};
-use crate::{keeper, paths};
+use trimtab_parts::paths;
 
 /// A cluster that was brought up by name.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,12 +9,11 @@ use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 
-use crate::assets::Assets;
 use crate::certs::{self, Authority};
 use crate::cluster::Kubelets;
 use crate::control_plane::{FRONT_PROXY, Place};
 use crate::keeper::Process;
-use crate::source;
+use trimtab_parts::{Assets, source};
 
 /// The node's annotation that says where metrics-server finds its resource metrics.
 pub(crate) const PATH_ANNOTATION: &str = "metrics.k8s.io/resource-metrics-path";

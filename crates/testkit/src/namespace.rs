@@ -14,7 +14,9 @@ use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use crate::{eventually, paths};
+use trimtab_parts::paths;
+
+use crate::eventually;
 
 /// A namespace that belongs to one test.
 #[derive(Clone)]

@@ -9,12 +9,11 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::assets::Assets;
 use crate::certs::{self, Authority};
 use crate::cluster::Kubelets;
 use crate::control_plane::Place;
 use crate::keeper::Process;
-use crate::source;
+use trimtab_parts::{Assets, source};
 
 const INTERVAL: &str = "1s";
 

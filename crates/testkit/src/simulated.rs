@@ -8,12 +8,12 @@ use k8s_openapi::api::core::v1::Node;
 use kube::api::{Api, PostParams};
 use serde_json::json;
 
-use crate::assets::Assets;
 use crate::certs::{self, Authority};
 use crate::cluster::Kubelets;
 use crate::control_plane::Place;
 use crate::keeper::Process;
-use crate::{metrics_server, source};
+use crate::metrics_server;
+use trimtab_parts::{Assets, source};
 
 /// Where KWOK serves the nodes' resource metrics, if anybody is there to ask for them.
 pub(crate) fn kubelets(place: &Place, measured: bool) -> Result<Option<Kubelets>> {

@@ -2,10 +2,15 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use trimtab_parts::{Assets, Part, source};
 
-use crate::assets;
-use crate::source::{self, Part};
+/// Where parts are once those that are missing have been built, away from the async runtime's threads.
+pub(crate) async fn ensure(parts: Vec<Part>) -> Result<Assets> {
+    tokio::task::spawn_blocking(move || trimtab_parts::ensure(&parts))
+        .await
+        .context("looking the cluster's programs up was cut short")?
+}
 
 /// A program of another project, at the version that `cluster/` pins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +34,6 @@ impl Tool {
 
     /// Where the program is; building it takes minutes once.
     pub async fn path(self) -> Result<PathBuf> {
-        Ok(assets::ensure_async(vec![self.part()]).await?.path(self.part())?.to_owned())
+        Ok(ensure(vec![self.part()]).await?.path(self.part())?.to_owned())
     }
 }

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::assets::Assets;
 use crate::certs::{self, Authority};
 use crate::choice;
 use crate::cluster::{Kubelets, Plan, until};
@@ -17,7 +16,7 @@ use crate::control_plane::{self, Place};
 use crate::image;
 use crate::keeper::{Isolation, Keeper, Process, tail};
 use crate::options::{ClusterOptions, Extra};
-use crate::source;
+use trimtab_parts::{Assets, source};
 
 /// The cluster's folder as seen inside its namespaces.
 const HERE: &str = "/run/trimtab";

@@ -10,17 +10,27 @@ use crate::source::Part;
 
 /// Programs by name.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Assets(Vec<(&'static str, PathBuf)>);
+pub struct Assets(Vec<(&'static str, PathBuf)>);
 
 impl Assets {
-    pub(crate) fn path(&self, part: Part) -> Result<&Path> {
+    /// Where a part is.
+    ///
+    /// # Errors
+    ///
+    /// If it was not asked for when these were looked up.
+    pub fn path(&self, part: Part) -> Result<&Path> {
         let found = self.0.iter().find(|(name, _)| *name == part.name);
         found
             .map(|(_, path)| path.as_path())
             .with_context(|| format!("{} was not looked up for this cluster", part.name))
     }
 
-    pub(crate) fn text(&self, part: Part) -> Result<String> {
+    /// The same as text.
+    ///
+    /// # Errors
+    ///
+    /// If it was not asked for when these were looked up.
+    pub fn text(&self, part: Part) -> Result<String> {
         Ok(self.path(part)?.display().to_string())
     }
 }
@@ -37,7 +47,7 @@ pub fn lookup(name: &str, env: impl Fn(&str) -> Option<OsString>, exists: impl F
 }
 
 /// Finds the parts, building those that are nowhere. Blocks for as long as that takes.
-pub(crate) fn ensure(parts: &[Part]) -> Result<Assets> {
+pub fn ensure(parts: &[Part]) -> Result<Assets> {
     let given: Vec<_> = parts.iter().map(|p| lookup(p.name, |v| std::env::var_os(v), |path| path.exists())).collect();
     let rest: Vec<Part> = parts.iter().zip(&given).filter(|(_, g)| g.is_none()).map(|(p, _)| *p).collect();
     let mut built = builder::ensure(&rest)?.into_iter();
@@ -51,13 +61,6 @@ pub(crate) fn ensure(parts: &[Part]) -> Result<Assets> {
         found.push((part.name, path));
     }
     Ok(Assets(found))
-}
-
-/// The same away from the async runtime's threads.
-pub(crate) async fn ensure_async(parts: Vec<Part>) -> Result<Assets> {
-    tokio::task::spawn_blocking(move || ensure(&parts))
-        .await
-        .context("looking the cluster's programs up was cut short")?
 }
 
 #[cfg(test)]

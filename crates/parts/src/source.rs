@@ -10,7 +10,7 @@ macro_rules! cluster_file {
 }
 
 /// Every file that building needs, by its path in `cluster/`.
-pub(crate) const FILES: &[(&str, &str)] = &[
+pub const FILES: &[(&str, &str)] = &[
     cluster_file!("go.mod"),
     cluster_file!("go.sum"),
     cluster_file!("tools.go"),
@@ -34,26 +34,26 @@ pub(crate) const FILES: &[(&str, &str)] = &[
 ];
 
 /// What simulated nodes and pods do, in KWOK's terms.
-pub(crate) const STAGES: &[&str] = &[
+pub const STAGES: &[&str] = &[
     include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../cluster/stages/node.yaml")),
     include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../cluster/stages/pod.yaml")),
 ];
 
 /// What simulated pods seem to use, for whoever measures them.
-pub(crate) const USAGE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../cluster/stages/usage.yaml"));
+pub const USAGE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../cluster/stages/usage.yaml"));
 
 /// The Kubernetes version that `cluster/go.mod` pins.
-pub(crate) const KUBERNETES: &str = "v1.36.3";
+pub const KUBERNETES: &str = "v1.36.3";
 
 /// A program that a cluster is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Part {
+pub struct Part {
     /// The program's name.
-    pub(crate) name: &'static str,
+    pub name: &'static str,
     /// The Go package that it is built from; a leading `./` is a folder of our own module.
-    pub(crate) package: &'static str,
+    pub package: &'static str,
     /// The folder of the Go module that pins it, with a trailing slash; nothing is `cluster/` itself.
-    pub(crate) module: &'static str,
+    pub module: &'static str,
     /// Build tags, comma-separated.
     tags: &'static str,
     /// More for the linker: what the program's own build tells it of itself.
@@ -64,31 +64,43 @@ const fn part(name: &'static str, package: &'static str) -> Part {
     Part { name, package, module: "", tags: "", link: "" }
 }
 
-pub(crate) const ETCD: Part = part("etcd", "./etcd");
-pub(crate) const KEEPER: Part = part("keeper", "./keeper");
-pub(crate) const PAUSE: Part = part("pause", "./pause");
-pub(crate) const SAMPLE: Part = part("sample", "./sample");
-pub(crate) const KWOK: Part = part("kwok", "sigs.k8s.io/kwok/cmd/kwok");
-pub(crate) const KUBECTL: Part = part("kubectl", "k8s.io/kubernetes/cmd/kubectl");
-pub(crate) const API_SERVER: Part = part("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver");
-pub(crate) const CONTROLLER_MANAGER: Part =
-    part("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager");
-pub(crate) const SCHEDULER: Part = part("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler");
-pub(crate) const KUBELET: Part = part("kubelet", "k8s.io/kubernetes/cmd/kubelet");
-pub(crate) const KUBE_PROXY: Part = part("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy");
+/// etcd.
+pub const ETCD: Part = part("etcd", "./etcd");
+/// What starts a cluster's processes and ends them all with itself.
+pub const KEEPER: Part = part("keeper", "./keeper");
+/// What holds a pod's namespaces.
+pub const PAUSE: Part = part("pause", "./pause");
+/// The application of the demo and of tests.
+pub const SAMPLE: Part = part("sample", "./sample");
+/// What simulates nodes.
+pub const KWOK: Part = part("kwok", "sigs.k8s.io/kwok/cmd/kwok");
+/// kubectl.
+pub const KUBECTL: Part = part("kubectl", "k8s.io/kubernetes/cmd/kubectl");
+/// The API server.
+pub const API_SERVER: Part = part("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver");
+/// The controller manager.
+pub const CONTROLLER_MANAGER: Part = part("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager");
+/// The scheduler.
+pub const SCHEDULER: Part = part("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler");
+/// The kubelet.
+pub const KUBELET: Part = part("kubelet", "k8s.io/kubernetes/cmd/kubelet");
+/// kube-proxy.
+pub const KUBE_PROXY: Part = part("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy");
 
 // A module of their own: their dependencies are not Kubernetes', and another version of one of them rebuilds no control plane.
-pub(crate) const METRICS_SERVER: Part =
+/// metrics-server.
+pub const METRICS_SERVER: Part =
     Part { module: "metrics/", ..part("metrics-server", "sigs.k8s.io/metrics-server/cmd/metrics-server") };
 /// Of the many ways to discover what to scrape only the one that a cluster needs; the others are most of the program.
-pub(crate) const PROMETHEUS: Part = Part {
+pub const PROMETHEUS: Part = Part {
     module: "metrics/",
     tags: "remove_all_sd,enable_kubernetes_sd",
     ..part("prometheus", "github.com/prometheus/prometheus/cmd/prometheus")
 };
 
 // Not of a cluster, but for trying the chart: each with a module of its own, since they need different versions of the same.
-pub(crate) const HELM_3: Part = Part {
+/// Helm 3.
+pub const HELM_3: Part = Part {
     module: "helm3/",
     // Which Kubernetes templates are made for where no cluster is asked: that of its client library.
     link: " -X helm.sh/helm/v3/internal/version.version=v3.22.0 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 \
@@ -96,25 +108,27 @@ pub(crate) const HELM_3: Part = Part {
            -X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMinor=37",
     ..part("helm3", "helm.sh/helm/v3/cmd/helm")
 };
-pub(crate) const HELM_4: Part = Part {
+/// Helm 4.
+pub const HELM_4: Part = Part {
     module: "helm4/",
     link: " -X helm.sh/helm/v4/internal/version.version=v4.3.1",
     ..part("helm4", "helm.sh/helm/v4/cmd/helm")
 };
-pub(crate) const PROMTOOL: Part = Part {
+/// Prometheus' checker of alerts.
+pub const PROMTOOL: Part = Part {
     module: "promtool/",
     tags: "remove_all_sd",
     ..part("promtool", "github.com/prometheus/prometheus/cmd/promtool")
 };
 
 /// The parts of a cluster with simulated nodes.
-pub(crate) const SIMULATED: &[Part] = &[KEEPER, ETCD, API_SERVER, CONTROLLER_MANAGER, SCHEDULER, KUBECTL, KWOK];
+pub const SIMULATED: &[Part] = &[KEEPER, ETCD, API_SERVER, CONTROLLER_MANAGER, SCHEDULER, KUBECTL, KWOK];
 /// The parts of a cluster with a real node.
-pub(crate) const REAL: &[Part] =
+pub const REAL: &[Part] =
     &[KEEPER, ETCD, API_SERVER, CONTROLLER_MANAGER, SCHEDULER, KUBECTL, KUBELET, KUBE_PROXY, PAUSE, SAMPLE];
 
 /// How a part is built.
-pub(crate) fn flags(part: Part) -> Vec<String> {
+pub fn flags(part: Part) -> Vec<String> {
     let version = "k8s.io/component-base/version";
     let ld = format!(
         "-s -w -X {version}.gitVersion={KUBERNETES} -X {version}.gitMajor=1 -X {version}.gitMinor=36{}",
@@ -128,7 +142,7 @@ pub(crate) fn flags(part: Part) -> Vec<String> {
 }
 
 /// What a part's content depends on, as a short name: the pinned versions, its own sources, Go's version and the flags.
-pub(crate) fn key(part: Part, go_version: &str) -> String {
+pub fn key(part: Part, go_version: &str) -> String {
     let mut hash = Sha256::new();
     let own = part.package.strip_prefix("./").map(|folder| format!("{folder}/"));
     for (path, content) in FILES {
@@ -142,7 +156,7 @@ pub(crate) fn key(part: Part, go_version: &str) -> String {
 }
 
 /// What all of the sources are, as a short name.
-pub(crate) fn tree_key() -> String {
+pub fn tree_key() -> String {
     let mut hash = Sha256::new();
     for (path, content) in FILES {
         hash.update(format!("{path} {}\n{content}", content.len()));
@@ -150,7 +164,8 @@ pub(crate) fn tree_key() -> String {
     hex(&hash.finalize())[..16].to_owned()
 }
 
-pub(crate) fn hex(bytes: &[u8]) -> String {
+/// Bytes as hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 

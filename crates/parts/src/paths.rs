@@ -1,11 +1,11 @@
-//! Where the testkit keeps things on disk. Nothing here reads or writes a file's content.
+//! Where local clusters and their programs are kept on disk. Nothing here reads or writes a file's content.
 
 use std::hash::{BuildHasher, Hasher};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-/// The testkit's folder in the user's cache: `$XDG_CACHE_HOME/trimtab`, or `~/.cache/trimtab`.
+/// Trimtab's folder in the user's cache: `$XDG_CACHE_HOME/trimtab`, or `~/.cache/trimtab`.
 pub fn cache_dir() -> Result<PathBuf> {
     let base = match std::env::var_os("XDG_CACHE_HOME").filter(|v| !v.is_empty()) {
         Some(dir) => PathBuf::from(dir),
@@ -26,27 +26,27 @@ fn sub(name: &str) -> Result<PathBuf> {
 }
 
 /// Programs that were built, one folder for each content.
-pub(crate) fn binaries() -> Result<PathBuf> {
+pub fn binaries() -> Result<PathBuf> {
     sub("bin")
 }
 
 /// Sources that programs are built from.
-pub(crate) fn sources() -> Result<PathBuf> {
+pub fn sources() -> Result<PathBuf> {
     sub("src")
 }
 
 /// Clusters that stay up after whoever started them.
-pub(crate) fn clusters() -> Result<PathBuf> {
+pub fn clusters() -> Result<PathBuf> {
     sub("clusters")
 }
 
 /// Clusters that end with whoever started them.
-pub(crate) fn runs() -> Result<PathBuf> {
+pub fn runs() -> Result<PathBuf> {
     sub("run")
 }
 
 /// A short random name, from the randomness that the standard library seeds its hash maps with.
-pub(crate) fn random() -> String {
+pub fn random() -> String {
     let n = std::hash::RandomState::new().build_hasher().finish();
     format!("{:08x}", n as u32)
 }
