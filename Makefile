@@ -5,16 +5,22 @@ CARGO ?= cargo
 GO ?= go
 # auto: real nodes where that is possible, else simulated ones.
 NODES ?= auto
-# Clusters are one machine's: more tests at a time than this make each other wait.
-TEST_THREADS ?= 4
 ARGS ?=
+# A part of a test's name: only such tests are run.
+TEST ?=
 BIN := $(or $(CARGO_TARGET_DIR),target)/debug
 RELEASE_BIN := $(or $(CARGO_TARGET_DIR),target)/release
 
 export NODES
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench image image-check generate check packages clean need-cargo need-go
+# Programs that checks and tests need, built once for all checkouts of this user.
+TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/trimtab/tools
+NEXTEST_VERSION := 0.9.151
+DENY_VERSION := 0.20.2
+export PATH := $(TOOLS)/bin:$(PATH)
+
+.PHONY: help demo test soak bench image image-check generate check packages tools-test tools-check clean need-cargo need-go
 
 help: ## List what can be made
 	@echo "Trimtab: releases of Kubernetes workloads"
@@ -24,7 +30,8 @@ help: ## List what can be made
 	@echo "  NODES=auto|real|simulated   what the pods of demo and test run on ($(NODES))"
 	@echo "  YES=1                       install the packages of real nodes without asking"
 	@echo "  KEEP=1                      leave the demo's cluster up"
-	@echo "  ARGS='--test release'       what else to tell cargo test"
+	@echo "  TEST=a_change_is_tried      only the tests whose names have this in them"
+	@echo "  ARGS='--no-capture'         what else to tell cargo nextest run"
 	@echo "  ARGS='releases idle'        which parts of the benchmark to run: releases, idle, reloads, autoscalers, hpa, framework"
 
 need-cargo:
@@ -34,41 +41,63 @@ need-go:
 	@command -v $(GO) >/dev/null 2>&1 || [ -n "$$KUBEBUILDER_ASSETS" ] || { \
 	  echo "go is missing: install Go 1.26 or newer from https://go.dev/dl, it builds the local cluster" >&2; exit 1; }
 
-demo: need-cargo need-go ## Boot a cluster; show a canary, a promotion, and a broken image taken back
-	@$(CARGO) build -p trimtab-cli -p trimtab-controllers
-	@exec $(BIN)/trimtab demo --nodes $(NODES)
+# $(call tool,NAME,VERSION,FEATURES): an unoptimised build is quick to make and quick enough to run.
+define tool
+@[ "$$($(TOOLS)/bin/$(1) --version 2>/dev/null | head -n 1 | cut -d' ' -f2)" = "$(2)" ] || { \
+  echo "building $(1) $(2), once: about two minutes"; \
+  $(CARGO) install --quiet --locked --debug --no-track --force --root "$(TOOLS)" --target-dir "$(TOOLS)/build" --version $(2) $(3) $(1) && \
+  rm -rf "$(TOOLS)/build"; }
+endef
 
-test: need-cargo need-go ## Run all tests, with a cluster of their own
-	@$(CARGO) build --workspace --all-targets
-	@nodes=$$($(BIN)/trimtab local choose --nodes $(NODES)) && \
-	exec $(BIN)/with-cluster --nodes $$nodes -- \
-	  $(CARGO) test --workspace --no-fail-fast $(ARGS) -- --test-threads $(TEST_THREADS)
+tools-test: need-cargo
+	$(call tool,cargo-nextest,$(NEXTEST_VERSION),--no-default-features --features default-no-update)
+
+tools-check: need-cargo
+	$(call tool,cargo-deny,$(DENY_VERSION),)
+
+demo: need-cargo need-go ## Boot a cluster; show a canary, a promotion, and a broken image taken back
+	@$(CARGO) build --workspace --bin build-parts
+	@echo "building the manager and the command line with cargo, about three minutes on two cores the first time"
+	@$(BIN)/build-parts $(NODES) & parts=$$!; \
+	$(CARGO) build --workspace --bin trimtab --bin trimtab-manager || { kill $$parts; exit 1; }; \
+	wait $$parts || exit 1; \
+	exec $(BIN)/trimtab demo --nodes $(NODES)
+
+test: need-cargo need-go tools-test ## Run all tests, with clusters of their own
+	@exec tests/run.sh $(NODES) $(if $(TEST),-E 'test(/$(TEST)/)') $(ARGS)
 
 bench: need-cargo need-go ## Measure, on a cluster with simulated nodes
 	@$(CARGO) build --release --workspace --bins --examples
 	@exec $(RELEASE_BIN)/with-cluster --nodes simulated -- $(RELEASE_BIN)/bench $(ARGS)
 
 image: need-cargo ## The manager's image, as an OCI archive in target/image; no container engine
-	@$(CARGO) run -q -p trimtab-image
+	@$(CARGO) build -q --workspace --bin trimtab-image
+	@$(BIN)/trimtab-image
 
 image-check: need-cargo ## The same twice, in different folders: both must be equal to the bit
-	@$(CARGO) run -q -p trimtab-image -- --twice
+	@$(CARGO) build -q --workspace --bin trimtab-image
+	@$(BIN)/trimtab-image --twice
+
+# Programs are built with the features of the whole workspace, or each selection of packages would compile the dependencies anew.
+GENERATORS := --workspace --bin generate --bin generate-permissions
 
 generate: need-cargo ## Write the files that are made from the code: crds/*.yaml, the chart's permissions
-	@$(CARGO) run -q -p trimtab-crds --bin generate
-	@$(CARGO) run -q -p trimtab-controllers --bin generate-permissions
+	@$(CARGO) build -q $(GENERATORS)
+	@$(BIN)/generate
+	@$(BIN)/generate-permissions
 
-check: need-cargo ## Formatting, lints, documentation, generated files, licences
+check: need-cargo tools-check ## Formatting, lints, documentation, generated files, licences
 	$(CARGO) fmt --all -- --check
 	$(CARGO) clippy -q --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc -q --workspace --no-deps --document-private-items
-	$(CARGO) run -q -p trimtab-crds --bin generate -- --check
-	$(CARGO) run -q -p trimtab-controllers --bin generate-permissions -- --check
-	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check bans licenses sources; \
-	else echo "cargo-deny is not installed, licences and bans are not checked: cargo install cargo-deny"; fi
+	$(CARGO) build -q $(GENERATORS)
+	$(BIN)/generate --check
+	$(BIN)/generate-permissions --check
+	$(CARGO) deny check bans licenses sources
 
 packages: need-cargo ## Install what real nodes need (Debian); asks first, unless YES=1
-	@$(CARGO) run -q -p trimtab-cli -- local packages
+	@$(CARGO) build -q --workspace --bin trimtab
+	@$(BIN)/trimtab local packages
 
 clean: need-cargo ## Remove what was built here; the cluster's parts stay in the user's cache folder
 	@$(CARGO) clean

@@ -75,11 +75,7 @@ pub fn deserialize_annotations<'de, D: Deserializer<'de>>(deserializer: D) -> Re
 }
 
 /// Reads a list and keeps no room for more: a list that is read grows to four items at once, and most in stores have one.
-///
-/// # Errors
-///
-/// If it is no list of these.
-pub fn deserialize_exact<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+fn deserialize_exact<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
     let mut list = Vec::deserialize(deserializer)?;
     list.shrink_to_fit();
     Ok(list)

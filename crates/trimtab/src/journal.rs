@@ -138,6 +138,7 @@ impl Journal {
 
     /// Notes a decision about an object, and which others it concerns: people may ask about those too.
     pub(crate) fn record(&self, object: &ObjectRef, concerns: &[ObjectRef], mut decision: Decision) {
+        decision.shrink();
         let mut entries = self.lock();
         let place = Place::new(decision.controller, object);
         entries.kinds.insert((object.kind, decision.controller));
@@ -150,7 +151,6 @@ impl Journal {
         match story.last_mut() {
             Some(last) if last.is_same(&decision) => last.repeat(decision),
             _ => {
-                decision.shrink();
                 story.reserve_exact(1);
                 story.push(decision);
             }
@@ -232,8 +232,7 @@ impl Decision {
         self.writes.shrink_to_fit();
     }
 
-    fn repeat(&mut self, mut again: Self) {
-        again.shrink();
+    fn repeat(&mut self, again: Self) {
         let (first, times) = (self.first, self.times.saturating_add(1));
         *self = Self { first, times, ..again };
     }

@@ -1,5 +1,5 @@
 //! A hot reload against a stub of the API server and a pod that is a local HTTP server. Programs in containers need a real node: see
-//! `tests/tests/hot.rs`.
+//! `tests/tests/cluster/hot.rs`.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

@@ -12,9 +12,8 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use trimtab_crds::Autoscaler;
 use trimtab_testkit::{TestNamespace, eventually};
-use trimtab_tests::{Account, Feed, ManagerProcess};
+use trimtab_tests::{Account, Feed, ManagerProcess, maps};
 
-use crate::maps;
 use crate::memory::ready;
 use crate::process;
 use crate::sightings::{Times, follow, note};

@@ -14,12 +14,11 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use trimtab_crds::Autoscaler;
 use trimtab_testkit::{TestNamespace, eventually};
-use trimtab_tests::{Account, Adapter, ManagerProcess, rights};
+use trimtab_tests::{Account, Adapter, ManagerProcess, maps, rights};
 
 use std::path::Path;
 
 use crate::autoscalers::deployment;
-use crate::maps;
 use crate::memory::ready;
 use crate::sightings::follow;
 use crate::table::{Table, percentile};

@@ -9,7 +9,6 @@
 mod autoscalers;
 mod framework;
 mod hpa;
-mod maps;
 mod memory;
 mod process;
 mod releases;
@@ -21,6 +20,7 @@ use anyhow::{Result, ensure};
 use trimtab_testkit::with_namespace;
 
 use table::Table;
+use trimtab_tests::maps;
 
 const PARTS: [&str; 6] = ["releases", "idle", "reloads", "autoscalers", "hpa", "framework"];
 

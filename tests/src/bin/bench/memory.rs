@@ -5,9 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use trimtab_testkit::{TestNamespace, eventually};
-use trimtab_tests::{Account, ManagerProcess};
+use trimtab_tests::{Account, ManagerProcess, maps};
 
-use crate::maps;
 use crate::process;
 use crate::table::{Table, mib, seconds};
 

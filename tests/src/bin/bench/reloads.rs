@@ -13,9 +13,8 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use trimtab_crds::names;
 use trimtab_testkit::{TestNamespace, eventually};
-use trimtab_tests::{Account, ManagerProcess};
+use trimtab_tests::{Account, ManagerProcess, maps};
 
-use crate::maps;
 use crate::memory::ready;
 use crate::process;
 use crate::sightings::{Times, follow, note};

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::rendered::CASES;
+use super::rendered::CASES;
 use trimtab_tests::helm::{Helm, NAMESPACE, file, name, of_kind};
 
 const CONTROLLERS: [&str; 4] = ["release", "config", "reload", "scale"];

@@ -4,13 +4,10 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
-use trimtab_crds::{Phase, ReleaseResult};
-use trimtab_testkit::eventually;
-use trimtab_tests::{App, Shape};
+use trimtab_tests::{App, Leader, Shape, each_pod_once, each_step_once};
 
-use crate::{MANAGER, PATIENCE};
+use super::MANAGER;
 
 /// How a leader ends.
 #[derive(Debug, Clone, Copy)]
@@ -42,27 +39,16 @@ pub async fn lost_in_mid_release(app: &App, tag: &str, end: End) -> Result<()> {
     let watch = app.watch_pods().await?;
     let load = app.call().await?;
     app.set_image(tag).await?;
-    app.wait_plan("the first pause", |plan| {
-        plan.status.as_ref().is_some_and(|s| s.step.as_deref() == Some("2/4") && s.phase == Phase::Paused)
-    })
-    .await?;
-    let leases = Api::<Lease>::namespaced(app.cluster_client().await?, MANAGER);
-    let holder = async || {
-        let spec = leases.get("trimtab-manager").await?.spec;
-        anyhow::Ok(spec.and_then(|spec| spec.holder_identity).unwrap_or_default())
-    };
-    let before = holder().await?;
+    app.wait_first_pause().await?;
+    let leader = Leader::by(Api::namespaced(app.cluster_client().await?, MANAGER), "trimtab-manager");
+    let before = leader.holder().await?;
     let pod = before.rsplit_once('_').context("the holder's name has no pod in it")?.0;
     let asked = Instant::now();
     match end {
         End::Deleted => _ = app.kubectl(&["delete", "pod", pod, "-n", MANAGER, "--wait=false"]).await?,
         End::Killed => kill(pod)?,
     }
-    eventually("another to lead", PATIENCE, async || {
-        let now = holder().await?;
-        Ok((!now.is_empty() && now != before).then_some(()))
-    })
-    .await?;
+    leader.takeover(&before).await?;
     let took = asked.elapsed();
     app.wait_stable(tag).await?;
     app.wait_settled(usize::try_from(app.shape.replicas)?).await?;
@@ -72,16 +58,9 @@ pub async fn lost_in_mid_release(app: &App, tag: &str, end: End) -> Result<()> {
     ensure!(took < end.bound(), "{end:?}: another leads after {took:?}");
     ensure!(report.ok > 100, "hardly any request was made");
     ensure!(report.failed == 0, "{} requests failed: {:?}", report.failed, report.errors);
-    let history = watch.history();
-    let made = history.created_with(&format!(":{tag}"));
-    ensure!(made == 4, "{made} new pods were made");
-    ensure!(history.fewest_available >= 4, "only {} were available", history.fewest_available);
+    each_pod_once(&watch, tag)?;
     let newest = app.releases().await?.into_iter().max_by_key(|release| release.metadata.creation_timestamp.clone());
-    let status = newest.and_then(|release| release.status).context("there is no record")?;
-    ensure!(status.result == ReleaseResult::Promoted, "{status:?}");
-    let steps: Vec<&str> = status.steps.iter().filter_map(|step| step.step.split(' ').next()).collect();
-    ensure!(steps == ["setWeight", "pause", "setWeight", "pause"], "each step once, in order: {steps:?}");
-    Ok(())
+    each_step_once(&newest.context("there is no record")?)
 }
 
 /// Kills the manager of a pod on this machine's node.

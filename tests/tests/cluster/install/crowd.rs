@@ -4,37 +4,32 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use futures::{StreamExt, TryStreamExt, stream};
-use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
-use kube::api::{Api, ListParams, PostParams};
-use kube::{Client, Resource, ResourceExt};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, ListParams};
+use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 use trimtab_crds::ReleasePlan;
 use trimtab_testkit::{eventually, with_namespace};
-use trimtab_tests::App;
+use trimtab_tests::{App, maps};
 
-use crate::MANAGER;
+use super::MANAGER;
 
 const PLANS: usize = 300;
 const MAPS: usize = 10_000;
+const MAP_BYTES: usize = 1_000;
 /// The chart's limit, in MiB.
 const LIMIT: f64 = 64.0;
-const AT_ONCE: usize = 32;
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Makes the crowd, starts the managers anew, and looks at the leader.
 pub async fn fits_in(app: &App) -> Result<()> {
     let client = app.cluster_client().await?;
     with_namespace(&client, "crowd", async |namespace| {
-        let name = namespace.name();
-        let maps =
-            (0..MAPS).map(|i| json!({ "metadata": { "name": format!("m-{i:05}") }, "data": { "file": file(i) } }));
-        create::<ConfigMap>(&client, name, maps).await?;
-        create::<Deployment>(&client, name, (0..PLANS).map(deployment)).await?;
-        create::<ReleasePlan>(&client, name, (0..PLANS).map(plan)).await?;
-        let plans = Api::<ReleasePlan>::namespaced(client.clone(), name);
+        maps::fill(&namespace, MAPS, MAP_BYTES).await?;
+        maps::create::<Deployment>(&namespace, (0..PLANS).map(deployment)).await?;
+        maps::create::<ReleasePlan>(&namespace, (0..PLANS).map(plan)).await?;
+        let plans: Api<ReleasePlan> = namespace.api();
         let ready = |plan: &ReleasePlan| {
             let conditions = plan.status.iter().flat_map(|status| &status.conditions);
             conditions.into_iter().any(|one| one.type_ == "Ready" && one.status.as_str() == "True")
@@ -85,31 +80,10 @@ async fn look(client: &Client, when: &str) -> Result<bool> {
     Ok(led)
 }
 
-async fn create<K>(client: &Client, namespace: &str, objects: impl Iterator<Item = Value>) -> Result<()>
-where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
-    K: Clone + std::fmt::Debug + serde::Serialize + serde::de::DeserializeOwned,
-{
-    let api: Api<K> = Api::namespaced(client.clone(), namespace);
-    let create = |object| {
-        let api = api.clone();
-        async move {
-            api.create(&PostParams::default(), &serde_json::from_value(object)?).await?;
-            anyhow::Ok(())
-        }
-    };
-    stream::iter(objects.map(create)).buffer_unordered(AT_ONCE).try_collect().await
-}
-
-/// A kilobyte of settings.
-fn file(index: usize) -> String {
-    (0..50).map(|line| format!("s{line:04} = value {index:05}\n")).collect()
-}
-
 /// Asleep, since one node has no room for so many pods; it reads a ConfigMap all the same.
 fn deployment(index: usize) -> Value {
     let name = format!("web-{index:03}");
-    let volume = json!({ "name": "config", "configMap": { "name": format!("m-{index:05}") } });
+    let volume = json!({ "name": "config", "configMap": { "name": maps::name(index) } });
     let container = json!({
         "name": "web", "image": "trimtab.local/sample:v1", "imagePullPolicy": "Never",
         "volumeMounts": [{ "name": "config", "mountPath": "/config" }],

@@ -9,13 +9,12 @@ mod leader;
 mod nodes;
 mod watches;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use k8s_openapi::api::coordination::v1::Lease;
-use trimtab_crds::{Phase, ReleasePlan, ReleaseResult};
+use anyhow::{Result, ensure};
+use trimtab_crds::ReleasePlan;
 use trimtab_testkit::{FaultyServer, eventually};
-use trimtab_tests::{App, ManagerProcess, PodWatch, Shape};
+use trimtab_tests::{App, Leader, ManagerProcess, PodWatch, Shape, each_pod_once, each_step_once};
 
 /// For what has no bound of its own, on a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -34,10 +33,7 @@ fn shape(pause: &'static str) -> Shape {
 /// Begins a release and waits for its first pause.
 async fn mid_release(app: &App) -> Result<ReleasePlan> {
     app.set_image("v2").await?;
-    app.wait_plan("the first pause", |plan| {
-        plan.status.as_ref().is_some_and(|s| s.step.as_deref() == Some("2/4") && s.phase == Phase::Paused)
-    })
-    .await
+    app.wait_first_pause().await
 }
 
 /// The release went on to its end: one record with each step once and in order, nothing held, nothing left over.
@@ -46,11 +42,7 @@ async fn check_promoted(app: &App) -> Result<()> {
     app.wait_settled(usize::try_from(app.shape.replicas)?).await?;
     let releases = app.releases().await?;
     let [release] = &releases[..] else { anyhow::bail!("{} records", releases.len()) };
-    let status = release.status.clone().context("the record has no status")?;
-    ensure!(status.result == ReleaseResult::Promoted, "{status:?}");
-    let steps: Vec<&str> = status.steps.iter().filter_map(|step| step.step.split(' ').next()).collect();
-    ensure!(steps == ["setWeight", "pause", "setWeight", "pause"], "each step once, in order: {steps:?}");
-    ensure!(status.steps.iter().all(|step| step.finished_at.is_some()), "{:?}", status.steps);
+    each_step_once(release)?;
     ensure!(!app.is_held().await?, "still held");
     ensure!(app.replica_sets().await?.len() == 2, "a ReplicaSet is left over");
     Ok(())
@@ -59,11 +51,7 @@ async fn check_promoted(app: &App) -> Result<()> {
 /// The end of a release that was not disturbed where its pods are: each pod was made once, and none was missed.
 async fn check_end(app: &App, watch: &PodWatch) -> Result<()> {
     check_promoted(app).await?;
-    let history = watch.history();
-    let made = history.created_with(":v2");
-    ensure!(made == 4, "{made} new pods were made");
-    ensure!(history.fewest_available >= 4, "only {} were available", history.fewest_available);
-    Ok(())
+    each_pod_once(watch, "v2")
 }
 
 /// Waits until a manager's readiness says this.
@@ -113,19 +101,7 @@ async fn two_replicas(first: &std::path::Path, app: &App) -> Result<(ManagerProc
     Ok((first, second))
 }
 
-/// Who leads, by the lease.
-async fn holder(app: &App) -> Result<String> {
-    let spec = app.api::<Lease>().get("x").await?.spec;
-    Ok(spec.and_then(|spec| spec.holder_identity).unwrap_or_default())
-}
-
-/// Waits for the leader after that one; how long it took.
-async fn takeover(app: &App, before: &str) -> Result<Duration> {
-    let started = Instant::now();
-    eventually("another to lead", PATIENCE, async || {
-        let now = holder(app).await?;
-        Ok((!now.is_empty() && now != before).then_some(()))
-    })
-    .await?;
-    Ok(started.elapsed())
+/// Who leads of the replicas.
+fn leader(app: &App) -> Leader {
+    Leader::by(app.api(), "x")
 }

@@ -10,7 +10,7 @@ use trimtab_crds::Phase;
 use trimtab_testkit::{Cluster, ClusterOptions, eventually};
 use trimtab_tests::{App, Configured, Shape, cluster, with_app, with_app_on, workspace};
 
-use crate::world::{PATIENCE, check, is_free, pods, run, wait_rolled};
+use super::world::{PATIENCE, check, is_free, pods, run, wait_rolled};
 
 /// A cluster of the test's own: its kinds and policies are taken away.
 async fn own_cluster() -> Result<Cluster> {

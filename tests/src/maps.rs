@@ -1,4 +1,4 @@
-//! ConfigMaps by the thousand, to be watched and changed. Not what is made of them.
+//! ConfigMaps by the thousand, to be watched and changed, and other objects beside them. Not what is made of them.
 
 use std::time::Duration;
 
@@ -22,6 +22,10 @@ pub fn name(index: usize) -> String {
 }
 
 /// Makes so many, each with a file of so many bytes.
+///
+/// # Errors
+///
+/// If one cannot be made.
 pub async fn fill(namespace: &TestNamespace, count: usize, bytes: usize) -> Result<()> {
     let maps = (0..count).map(|i| json!({ "metadata": { "name": name(i) }, "data": { "file": file(i, bytes) } }));
     create::<ConfigMap>(namespace, maps).await
@@ -35,6 +39,10 @@ fn file(index: usize, bytes: usize) -> String {
 }
 
 /// Makes objects.
+///
+/// # Errors
+///
+/// If one cannot be made.
 pub async fn create<K>(namespace: &TestNamespace, objects: impl Iterator<Item = serde_json::Value>) -> Result<()>
 where
     K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
@@ -52,6 +60,10 @@ where
 }
 
 /// Changes one.
+///
+/// # Errors
+///
+/// If the API server refuses.
 pub async fn change(api: &Api<ConfigMap>, name: &str, value: &str) -> Result<()> {
     let patch = Patch::Merge(json!({ "data": { "stamp": value } }));
     api.patch_metadata(name, &PatchParams::default(), &patch).await?;
@@ -59,6 +71,10 @@ pub async fn change(api: &Api<ConfigMap>, name: &str, value: &str) -> Result<()>
 }
 
 /// Waits until no namespace has any that was made here: their deletion goes on after that of the namespace was asked for.
+///
+/// # Errors
+///
+/// If some are left.
 pub async fn gone(client: &Client) -> Result<()> {
     let all: Api<ConfigMap> = Api::all(client.clone());
     let ours = ListParams::default().fields(OF_THE_CLUSTER).limit(1);

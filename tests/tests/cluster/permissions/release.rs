@@ -6,7 +6,7 @@ use trimtab_crds::Phase;
 use trimtab_testkit::eventually;
 use trimtab_tests::{App, Configured};
 
-use crate::{PATIENCE, Trial};
+use super::{PATIENCE, Trial};
 
 pub async fn run(app: App) -> Result<()> {
     let trial = Trial::new(app.clone(), &["--controllers=release"]).await?;

@@ -4,8 +4,8 @@ use anyhow::Result;
 use trimtab_testkit::eventually;
 use trimtab_tests::App;
 
-use crate::release::leave_a_copy;
-use crate::{PATIENCE, Trial};
+use super::release::leave_a_copy;
+use super::{PATIENCE, Trial};
 
 const TRACKED: &str = "\
 apiVersion: apps/v1

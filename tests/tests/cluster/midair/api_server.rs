@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use trimtab_testkit::{Call, Fault, FaultyServer};
 use trimtab_tests::{App, with_app};
 
-use super::{LEASE, behind, check_end, holder, mid_release, not_ready, ready, replica, shape, takeover, two_replicas};
+use super::{LEASE, behind, check_end, leader, mid_release, not_ready, ready, replica, shape, two_replicas};
 
 /// How a leader is cut off from its lease.
 async fn cut_off(name: &str, fault: impl FnOnce(&FaultyServer)) {
@@ -16,14 +16,14 @@ async fn cut_off(name: &str, fault: impl FnOnce(&FaultyServer)) {
         let (mut first, second) = two_replicas(server.kubeconfig(), &app).await?;
         let watch = app.watch_pods().await?;
         mid_release(&app).await?;
-        let before = holder(&app).await?;
+        let before = leader(&app).holder().await?;
         fault(&server);
         let since = Instant::now();
         // It may write for two thirds of the lease after its last renewal, and ends by itself then.
         let status = first.wait_end(LEASE).await?;
         println!("{name}: ended after {:?}", since.elapsed());
         ensure!(!status.success() && first.log()?.contains("leader lease"), "{status}: {}", first.log()?);
-        let took = takeover(&app, &before).await?;
+        let took = leader(&app).takeover(&before).await?;
         println!("{name}: taken over {:?} after the cut, {took:?} after the end", since.elapsed());
         ensure!(since.elapsed() < LEASE + Duration::from_millis(4500), "taken over after {:?}", since.elapsed());
         server.heal();
@@ -63,14 +63,14 @@ async fn an_only_replica_goes_on_when_the_network_is_back() {
         app.wait_stable("v1").await?;
         let watch = app.watch_pods().await?;
         mid_release(&app).await?;
-        let before = holder(&app).await?;
+        let before = leader(&app).holder().await?;
         server.fault(Fault::Silence, |_| true);
         let lost = Instant::now();
         first.wait_end(LEASE).await?;
         let second = replica(server.kubeconfig(), &app)?;
         tokio::time::sleep(Duration::from_secs(seconds).saturating_sub(lost.elapsed())).await;
         server.heal();
-        let took = takeover(&app, &before).await?;
+        let took = leader(&app).takeover(&before).await?;
         println!("lost for {seconds} s; led again {took:?} after that");
         check_end(&app, &watch).await?;
         ready(&second).await

@@ -10,7 +10,7 @@ use trimtab_crds::Phase;
 use trimtab_testkit::eventually;
 use trimtab_tests::{App, PodWatch, Shape, with_app};
 
-use crate::world::{PATIENCE, check, is_free, pods, revision, uninstall, wait_rolled, with_pods};
+use super::world::{PATIENCE, check, is_free, pods, revision, uninstall, wait_rolled, with_pods};
 
 fn shape() -> Shape {
     Shape {

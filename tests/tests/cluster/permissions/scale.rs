@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use trimtab_testkit::eventually;
 use trimtab_tests::{App, Feed};
 
-use crate::{PATIENCE, Trial};
+use super::{PATIENCE, Trial};
 
 const OTHERS: &str = "\
 apiVersion: apps/v1

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use trimtab_tests::{Shape, pods_answer, with_app};
 
-use super::{LEASE, check_end, holder, mid_release, shape, takeover, two_replicas};
+use super::{LEASE, check_end, leader, mid_release, shape, two_replicas};
 
 /// Ends the leader by a signal in the pause before the second step; the next one leads within `bound`.
 async fn ends(name: &str, signal: &'static str, bound: Duration) {
@@ -17,11 +17,11 @@ async fn ends(name: &str, signal: &'static str, bound: Duration) {
         let watch = app.watch_pods().await?;
         let load = app.call().await?;
         mid_release(&app).await?;
-        let before = holder(&app).await?;
+        let before = leader(&app).holder().await?;
         let asked = Instant::now();
         first.signal(signal)?;
         first.wait_end(Duration::from_secs(10)).await?;
-        takeover(&app, &before).await?;
+        leader(&app).takeover(&before).await?;
         let took = asked.elapsed();
         check_end(&app, &watch).await?;
         let report = load.stop().await;

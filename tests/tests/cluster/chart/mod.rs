@@ -1,5 +1,5 @@
 //! The chart `charts/trimtab`, with both versions of Helm: what it renders for all kinds of values, what it refuses, what its
-//! alerts do, and how it is installed, upgraded and removed. Whether the manager then works is `tests/install.rs`.
+//! alerts do, and how it is installed, upgraded and removed. Whether the manager then works is `install`.
 
 mod alerts;
 mod lifecycle;

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use trimtab_testkit::{Cluster, eventually};
 use trimtab_tests::{App, Reading, Reloads};
 
-use crate::{PATIENCE, Trial};
+use super::{PATIENCE, Trial};
 
 /// As much of Argo Rollouts' CRD as reloads see of it.
 const CRD: &str = "\
