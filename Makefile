@@ -66,8 +66,12 @@ demo: need-cargo need-go ## Boot a cluster; show a canary, a promotion, and a br
 test: need-cargo need-go tools-test ## Run all tests, with clusters of their own
 	@exec tests/run.sh $(NODES) $(if $(TEST),-E 'test(/$(TEST)/)') $(ARGS)
 
+# The two programs that the benchmark's part `framework` compares: built when that part is run, as it is when none is named.
+FRAMEWORK := --example bench_configmaps --example bench_kube_runtime
+BENCH_EXAMPLES = $(if $(strip $(ARGS)),$(if $(filter framework,$(ARGS)),$(FRAMEWORK)),$(FRAMEWORK))
+
 bench: need-cargo need-go ## Measure, on a cluster with simulated nodes
-	@$(CARGO) build --release --workspace --bins --examples
+	@$(CARGO) build --release --workspace --bin trimtab-manager --bin with-cluster --bin bench $(BENCH_EXAMPLES)
 	@exec $(RELEASE_BIN)/with-cluster --nodes simulated -- $(RELEASE_BIN)/bench $(ARGS)
 
 image: need-cargo ## The manager's image, as an OCI archive in target/image; no container engine
