@@ -272,3 +272,50 @@ fn markdown(folder: &Path) -> Result<Vec<PathBuf>> {
     let paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
     Ok(paths.into_iter().filter(|path| path.extension() == Some("md".as_ref())).collect())
 }
+
+/// Every test in the sources, by its function's name.
+fn tests_of_the_workspace() -> Result<BTreeSet<String>> {
+    let mut found = BTreeSet::new();
+    for top in ["crds", "crates", "controllers", "cli", "tests"] {
+        let mut folders = vec![root().join(top)];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(&folder)?.flatten() {
+                let path = entry.path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|extension| extension == "rs") {
+                    let source = fs::read_to_string(&path)?;
+                    let names = source.split("fn ").skip(1).filter_map(|rest| rest.split(['(', '<']).next());
+                    found.extend(names.map(|name| name.trim().to_owned()));
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+#[test]
+fn every_promise_is_tried_by_tests_that_exist() -> Result<()> {
+    let page = fs::read_to_string(root().join("docs/reference/promises.md"))?;
+    let tests = tests_of_the_workspace()?;
+    let rows = page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| promise"));
+    let mut promises = 0;
+    for row in rows {
+        promises += 1;
+        let tried = row.trim_end_matches('|').rsplit('|').next().context("a row has two columns")?;
+        let names: Vec<&str> =
+            tried.split('`').skip(1).step_by(2).filter(|name| !name.starts_with("trimtab-")).collect();
+        ensure!(!names.is_empty(), "nothing tries this promise: {row}");
+        for name in names {
+            let function = name.rsplit("::").next().unwrap_or(name);
+            ensure!(tests.contains(function), "there is no test {name}, which is to try: {row}");
+            if let Some((module, _)) = name.rsplit_once("::") {
+                let path = root().join("tests/tests/cluster").join(module.replace("::", "/")).with_extension("rs");
+                let source = fs::read_to_string(&path).with_context(|| format!("{name}: {}", path.display()))?;
+                ensure!(source.contains(&format!("fn {function}(")), "{name} is not in {}", path.display());
+            }
+        }
+    }
+    ensure!(promises > 30, "only {promises} promises were found");
+    Ok(())
+}

@@ -27,6 +27,7 @@ mod reload;
 mod reload_killed;
 mod reloader_defects;
 mod requests;
+mod roads;
 mod skew;
 mod smoke;
 mod uninstall;
