@@ -38,5 +38,6 @@ pub use release::{Change, Release, ReleaseResult, ReleaseSpec, ReleaseStatus, St
 pub use release_plan::{
     CanaryProgress, OnFailure, PastRevision, Phase, Progress, Rejected, ReleasePlan, ReleasePlanSpec,
     ReleasePlanStatus, Revision, Stage, Strategy, TargetKind, TargetRef, TargetStatus, Undo, Verdict, Weight,
+    WhileScaledToZero,
 };
 pub use steps::{Canary, CanaryScale, DurationText, Pause, Step, parse_duration};

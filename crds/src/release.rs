@@ -96,6 +96,9 @@ pub struct ReleaseStatus {
     /// The steps with their times.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<StepRecord>,
+    /// Why it went without its steps, where it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped_steps: Option<String>,
     /// Why it ended other than by promotion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,

@@ -47,6 +47,9 @@ pub struct ReleasePlanSpec {
     /// What happens when a release fails.
     #[serde(default)]
     pub on_failure: OnFailure,
+    /// What becomes of a change that is made while the workload has no replicas.
+    #[serde(default)]
+    pub while_scaled_to_zero: WhileScaledToZero,
     /// How long a canary may take to become available at a step, and the last pods when it is promoted.
     #[serde(default = "default_deadline")]
     pub progress_deadline: DurationText,
@@ -109,6 +112,16 @@ pub enum OnFailure {
     Rollback,
     /// It stops where it is, until somebody promotes, retries or aborts.
     Pause,
+}
+
+/// What becomes of a change while the workload has no replicas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum WhileScaledToZero {
+    /// It stays held. When the workload wakes, the stable revision comes up, and the change is tried beside it.
+    #[default]
+    Hold,
+    /// It is promoted untried: the workload wakes with it, and the Release says that its steps were skipped.
+    Promote,
 }
 
 /// How the release under way stands, and what was stable before.

@@ -95,6 +95,16 @@ pub(crate) fn take_from_history(world: &World<'_>, rs: &ReplicaSetView) -> Write
     Write::patch(target(rs), ops, "take the ReplicaSet of this revision from the Deployment's history as the canary")
 }
 
+/// Takes a ReplicaSet out of the Deployment for as long as it would come up before stable. The very version that was seen:
+/// the Deployment may be scaling it.
+pub(crate) fn keep_aside(world: &World<'_>, rs: &ReplicaSetView) -> Write {
+    let mut ops = same_object(rs);
+    ops.push(PatchOp::test("/metadata/resourceVersion", rs.metadata.resource_version.clone()));
+    ops.push(PatchOp::add(annotation(names::CANARY_OF), world.deployment.metadata.name.clone()));
+    ops.push(PatchOp::add("/metadata/ownerReferences", owners(&world.plan_owner())));
+    Write::patch(target(rs), ops, "keep this revision aside, so that stable comes up first")
+}
+
 /// Gives the canary to the Deployment.
 ///
 /// The sync in which the Deployment gets it resizes both ReplicaSets without looking at availability; the annotations

@@ -10,12 +10,15 @@ use trimtab_crds::{Phase, Progress, ReleasePlanStatus, ReleaseResult, Stage, nam
 use trimtab_plan::{Because, Notice, PatchOp, Plan, Severity, Subresource, Verb, Write, set_condition};
 
 use crate::{
-    Snapshot, between, canary, configuration,
+    Snapshot, asleep, between, canary, configuration,
     draft::Draft,
-    idle, promoting, record, report, stepping, steps, taking_back, unreadable,
+    idle, promoting, record, report, request, stepping, steps, taking_back, unreadable,
     views::{DeploymentView, PlanView, ReplicaSetView},
     world::{Held, World, held},
 };
+
+/// How long after a plan its Deployment is expected to come by itself.
+const TOGETHER: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// Decides about one workload. `None` as status: there is no plan to have one.
 pub fn decide(now: Timestamp, seen: &Snapshot) -> Plan<Option<ReleasePlanStatus>> {
@@ -101,11 +104,12 @@ fn remove_strays(draft: &mut Draft<'_>, another_deployment: bool) {
         progress.as_ref().is_some_and(|progress| canary(progress) || rs.spec.template.digest == progress.digest)
     };
     for rs in world.replica_sets_of_plan().filter(|rs| rs.metadata.deletion_timestamp.is_none() && !needed(rs)) {
+        let needed = asleep::still_needed(draft, rs);
         if another_deployment || !canary::was_the_deployments(rs) {
             draft.write(canary::delete(rs));
-        } else if rs.spec.replicas > 0 {
-            draft.write(canary::scale(rs, 0, "no release needs this ReplicaSet"));
-        } else if rs.status.replicas == 0 {
+        } else if rs.spec.replicas > needed {
+            draft.write(canary::scale(rs, needed, "no release needs this ReplicaSet"));
+        } else if rs.spec.replicas == 0 && rs.status.replicas == 0 && !asleep::keeps_aside(draft) {
             draft.write(canary::return_to_history(world.deployment, rs));
         }
     }
@@ -202,6 +206,8 @@ fn guarded(draft: &mut Draft<'_>) -> bool {
                  kubectl annotate deployment {name} trimtab.dev/plan={plan} --overwrite"
             );
             draft.say(Phase::Waiting, "OptedOut", message);
+            // What it rolls to from now on is not judged here: what is stable is learned again.
+            draft.status.stable = None;
             false
         }
         _ => {
@@ -273,16 +279,26 @@ fn without_target(now: Timestamp, seen: &Snapshot, plan: &PlanView) -> Plan<Opti
         seen.name, seen.namespace
     );
     status.message.clone_from(&message);
-    decided.because("TargetNotFound", message.clone());
-    decided.notices.push(Notice {
-        about: plan.metadata.object(names::RELEASE_PLAN),
-        uid: plan.metadata.uid.clone(),
-        severity: Severity::Warning,
-        reason: "TargetNotFound",
-        action: "Wait",
-        note: message,
-    });
-    report::summarise(now, plan, &mut status, "TargetNotFound");
+    let mut tell = |reason, action, note| {
+        let about = plan.metadata.object(names::RELEASE_PLAN);
+        let uid = plan.metadata.uid.clone();
+        decided.notices.push(Notice { about, uid, severity: Severity::Warning, reason, action, note });
+    };
+    // Plan and Deployment are often applied together, the plan first.
+    let expected = plan.metadata.creation_timestamp.and_then(|at| at.checked_add(TOGETHER).ok()).filter(|at| now < *at);
+    let reason = if expected.is_some() { "TargetExpected" } else { "TargetNotFound" };
+    if expected.is_none() {
+        tell("TargetNotFound", "Wait", message.clone());
+        if let Some((text, _)) = request::unanswered(plan, &status) {
+            tell("RequestRefused", "Refuse", request::refusal(&text, &message));
+            status.handled_request = Some(text);
+        }
+    }
+    decided.because(reason, message);
+    if let Some(at) = expected {
+        decided.wake_by(at);
+    }
+    report::summarise(now, plan, &mut status, reason);
     decided.status = Some(status);
     decided
 }

@@ -59,10 +59,7 @@ impl<'a> Draft<'a> {
 
     /// The request that nobody has answered yet.
     pub(crate) fn request(&self) -> Option<(String, Option<request::Verb>)> {
-        let text = self.world.plan.metadata.annotation(trimtab_crds::names::REQUEST)?;
-        let text: String = text.chars().take(256).collect();
-        let new = !text.is_empty() && self.status.handled_request.as_deref() != Some(text.as_str());
-        new.then(|| (text.clone(), request::parse(&text)))
+        request::unanswered(self.world.plan, &self.status)
     }
 
     /// Marks the request as answered, in the same status write as its effect.
@@ -73,7 +70,7 @@ impl<'a> Draft<'a> {
     /// Answers a request by doing nothing, and says why.
     pub(crate) fn refuse(&mut self, text: &str, why: &str) {
         self.consume(text);
-        let note = format!("the request {text:?} was not carried out: {why}");
+        let note = request::refusal(text, why);
         self.tell(Severity::Warning, "RequestRefused", "Refuse", note);
     }
 

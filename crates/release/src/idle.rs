@@ -7,7 +7,7 @@ use trimtab_crds::{CanaryProgress, Phase, Progress, Revision, Stage, StepRecord,
 use trimtab_plan::{Answer, Ask, Question, Severity};
 
 use crate::{
-    between, canary,
+    asleep, between, canary,
     configuration::{self, Gate},
     draft::Draft,
     record, steps,
@@ -23,6 +23,7 @@ pub(crate) fn decide(draft: &mut Draft<'_>) {
         return;
     }
     between::reconsider(draft);
+    asleep::keep_stable_first(draft);
     // What was taken back waits for a change, and so do its pins.
     let gate = configuration::decide(draft);
     if between::handle(draft, gate) || gate != Gate::Open {
@@ -74,6 +75,16 @@ fn held(draft: &mut Draft<'_>, who: &str, person_paused: bool) {
     if draft.status.stable.is_none() && !find_stable(draft) {
         return;
     }
+    if asleep::holds(&draft.world) {
+        return asleep::wait(draft);
+    }
+    if asleep::is_waking(draft) {
+        return draft.say(
+            Phase::Waiting,
+            "Waking",
+            "the Deployment has replicas again: the stable revision comes up first",
+        );
+    }
     let stable = draft.status.stable.as_ref().map(|s| s.replica_set.clone()).unwrap_or_default();
     let mixed = draft.world.owned().any(|rs| rs.spec.replicas > 0 && rs.metadata.name != stable);
     if mixed {
@@ -89,10 +100,20 @@ fn author(draft: &Draft<'_>, who: &str) -> String {
     pending.map_or_else(|| who.to_owned(), |pending| pending.by.clone())
 }
 
-/// Begins a release that goes on to promotion at once.
+/// Begins a release that goes on to promotion at once. A ReplicaSet of the plan that has the template already is what the
+/// Deployment takes over: it would make a second one beside it.
 fn without_steps(draft: &mut Draft<'_>, who: &str, why: &str) {
-    let message = format!("promoting {} without steps: {why}", draft.world.digest_words());
-    begin(draft, who.to_owned(), None, Some(why.to_owned()), Stage::Promoting);
+    let world = draft.world;
+    let message = format!("promoting {} without steps: {why}", world.digest_words());
+    let there = world
+        .replica_sets_of_plan()
+        .find(|rs| rs.spec.template.digest == world.digest && rs.metadata.deletion_timestamp.is_none());
+    let canary = there.map(|rs| CanaryProgress {
+        replica_set: rs.metadata.name.clone(),
+        from_history: canary::was_the_deployments(rs),
+        replicas: rs.spec.replicas,
+    });
+    begin(draft, who.to_owned(), canary, Some(why.to_owned()), Stage::Promoting);
     draft.say(Phase::Promoting, "Promoting", message.clone());
     draft.tell(Severity::Normal, "ReleaseStarted", "Start", message);
 }
@@ -194,7 +215,9 @@ fn start(draft: &mut Draft<'_>, who: &str) {
     let window = usize::try_from(world.plan.spec.rollback_window).unwrap_or(0);
     let recent = draft.status.history.iter().take(window).any(|past| past.digest == world.digest);
     let skips = if world.replicas == 0 {
-        Some("the Deployment has no replicas".to_owned())
+        Some("the Deployment has no replicas (whileScaledToZero: Promote)".to_owned())
+    } else if world.stable_set(&draft.status).is_none() && world.owned().all(|rs| rs.spec.replicas == 0) {
+        Some("nothing of the stable revision is left to compare with: it went from the Deployment's history".to_owned())
     } else if recent {
         Some("it was stable a short while ago (rollbackWindow)".to_owned())
     } else if steps.first().and_then(steps::asks).is_none_or(|asks| asks == steps::Asks::Promote) {

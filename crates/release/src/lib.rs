@@ -8,6 +8,7 @@
 //! promotion (`promoting`), or being taken back (`taking_back`); in between nothing is under way (`idle`).
 
 mod arithmetic;
+mod asleep;
 mod between;
 mod canary;
 mod conclude;

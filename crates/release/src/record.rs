@@ -60,6 +60,7 @@ pub(crate) fn follow<S>(seen: &Snapshot, progress: &Progress, message: &str, pla
         started_at: progress.started_at,
         finished_at: None,
         steps: progress.steps.clone(),
+        skipped_steps: progress.skips_steps.clone(),
         verdict: progress.verdict.clone(),
     };
     // The plan's status has the steps as they go on: the record is written when it is begun and when it is over.
@@ -80,7 +81,10 @@ pub(crate) fn close<S>(
     let finished_at = open.and_then(|r| r.status.as_ref()).and_then(|s| s.finished_at).unwrap_or(now);
     let message = match (&verdict, result) {
         (Some(verdict), _) => verdict.message.clone(),
-        (None, ReleaseResult::Promoted) => "promoted".to_owned(),
+        (None, ReleaseResult::Promoted) => match &progress.skips_steps {
+            Some(why) => format!("promoted without steps: {why}"),
+            None => "promoted".to_owned(),
+        },
         (None, ReleaseResult::Bypassed) => "released past the plan".to_owned(),
         (None, _) => "over".to_owned(),
     };
@@ -94,6 +98,7 @@ pub(crate) fn close<S>(
         started_at: progress.started_at,
         finished_at: Some(finished_at),
         steps,
+        skipped_steps: progress.skips_steps.clone(),
         verdict,
     };
     write_status(seen, progress, &status, |old| *old == status, plan);

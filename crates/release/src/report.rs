@@ -71,7 +71,7 @@ fn weights_exact(world: &World<'_>) -> Condition {
 
 /// Whether it stays like that until a person acts, although no release failed.
 pub(crate) fn lasts(phase: Phase, reason: &str) -> bool {
-    phase == Phase::Waiting && ["OptedOut", "TargetNotFound", "PausedByPerson"].contains(&reason)
+    phase == Phase::Waiting && ["OptedOut", "TargetNotFound", "PausedByPerson", "ScaledToZero"].contains(&reason)
 }
 
 /// Ready, Reconciling and Stalled, from phase, reason and message.
@@ -80,6 +80,10 @@ pub(crate) fn summarise(now: Timestamp, plan: &PlanView, status: &mut ReleasePla
     let (ready, reconciling, stalled) = match status.phase {
         Phase::Stable => (true, false, false),
         Phase::TakenBack | Phase::Blocked => (false, false, true),
+        // Nothing is amiss: there are no pods, as is asked for, and what was changed is due with the first ones.
+        Phase::Waiting if reason == "ScaledToZero" => (true, false, false),
+        // Whoever waits for it would wait for ever.
+        Phase::Waiting if lasts(status.phase, reason) => (false, false, true),
         Phase::Waiting | Phase::Releasing | Phase::Paused | Phase::Promoting | Phase::TakingBack => {
             (false, true, false)
         }

@@ -1,5 +1,9 @@
 //! What people ask of a plan, as they write it into its annotation: `VERB` or `VERB:ID`.
 
+use trimtab_crds::{ReleasePlanStatus, names};
+
+use crate::views::PlanView;
+
 /// A request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verb {
@@ -39,6 +43,19 @@ impl Verb {
 
 /// Every verb as people write it.
 pub const REQUESTS: [&str; 8] = ["promote", "promote-full", "pause", "resume", "abort", "retry", "restart", "undo"];
+
+/// The request of a plan that nobody has answered yet.
+pub(crate) fn unanswered(plan: &PlanView, status: &ReleasePlanStatus) -> Option<(String, Option<Verb>)> {
+    let text = plan.metadata.annotation(names::REQUEST)?;
+    let text: String = text.chars().take(256).collect();
+    let new = !text.is_empty() && status.handled_request.as_deref() != Some(text.as_str());
+    new.then(|| (text.clone(), parse(&text)))
+}
+
+/// Why a request was not carried out, for its event.
+pub(crate) fn refusal(text: &str, why: &str) -> String {
+    format!("the request {text:?} was not carried out: {why}")
+}
 
 /// Reads a request. Whatever stands behind the colon only makes it another request.
 pub(crate) fn parse(text: &str) -> Option<Verb> {

@@ -5,7 +5,7 @@ use trimtab_crds::{OnFailure, Phase, Stage, StepRecord, Undo, Verdict};
 use trimtab_plan::Severity;
 
 use crate::{
-    canary, configuration,
+    asleep, canary, configuration,
     draft::Draft,
     idle::{carry_out_undo, millis},
     request::Verb,
@@ -22,9 +22,13 @@ pub(crate) fn decide(draft: &mut Draft<'_>) {
         return;
     }
     configuration::decide(draft);
+    asleep::keep_stable_first(draft);
     let Some(rs) = canary_in_hand(draft) else { return };
     let Some(progress) = draft.progress().cloned() else { return };
     let world = draft.world;
+    if world.replicas == 0 && !asleep::holds(&world) {
+        return promote_untried(draft);
+    }
     let all_steps = &world.plan.spec.strategy.canary.steps;
     let index = usize::try_from(progress.step).unwrap_or(0);
     let size = steps::canary_size(all_steps, index, world.replicas);
@@ -38,6 +42,9 @@ pub(crate) fn decide(draft: &mut Draft<'_>) {
             size,
             format!("{step}: {size} canary pods beside {} stable ones", world.replicas),
         ));
+    }
+    if asleep::holds(&world) {
+        return wait_for_replicas(draft, index);
     }
     let available = rs.status.available_replicas;
     let settled =
@@ -70,6 +77,25 @@ pub(crate) fn decide(draft: &mut Draft<'_>) {
         Some(Asks::Promote) | None => promote(draft, "all steps are done"),
         Some(Asks::Size) => go_to(draft, index + 1),
     }
+}
+
+/// No pods, no judgement: what the step waits for begins anew once the Deployment has replicas again.
+fn wait_for_replicas(draft: &mut Draft<'_>, index: usize) {
+    if let Some(progress) = &mut draft.status.release {
+        (progress.pause_started_at, progress.unavailable_since, progress.most_available) = (None, None, 0);
+    }
+    let total = draft.world.plan.spec.strategy.canary.steps.len();
+    let message = format!("step {}/{total}: the Deployment has no replicas; it goes on once it has", index + 1);
+    draft.say(Phase::Paused, "ScaledToZero", message);
+}
+
+/// The plan asks for it.
+fn promote_untried(draft: &mut Draft<'_>) {
+    let why = "the Deployment has no replicas (whileScaledToZero: Promote)";
+    if let Some(progress) = &mut draft.status.release {
+        progress.skips_steps = Some(why.to_owned());
+    }
+    promote(draft, why);
 }
 
 /// Why pods of the canary are not even created: quota, admission.

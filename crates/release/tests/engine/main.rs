@@ -5,6 +5,7 @@
 #[path = "../model/mod.rs"]
 mod model;
 
+mod asleep;
 mod configuration;
 mod garbage;
 mod golden;

@@ -301,3 +301,16 @@ fn a_person_s_pause_is_not_passed_by_a_request() {
     assert_eq!(status.handled_request.as_deref(), Some("promote-full:1"));
     assert_eq!(cluster.images().into_iter().collect::<Vec<_>>(), [("app:2".to_owned(), 4)]);
 }
+
+#[test]
+fn a_request_to_a_plan_without_its_deployment_is_answered() {
+    let mut cluster = Cluster::new();
+    cluster.plan(WEB, json!({}));
+    cluster.request("promote:1");
+    cluster.reconcile();
+    let status = cluster.status().unwrap();
+    assert_eq!(status.handled_request, None, "the Deployment may come with the plan");
+    let done = check_end(&mut cluster).unwrap();
+    assert_eq!(done.handled_request.as_deref(), Some("promote:1"));
+    assert!(done.conditions.iter().any(|c| (c.type_.as_str(), c.status.as_str()) == ("Stalled", "True")), "{done:?}");
+}

@@ -623,7 +623,7 @@ fn rule_7_a_canary_goes_when_its_plan_goes() {
 // 3: what a user touches.
 
 #[test]
-fn no_replicas_are_promoted_without_steps() {
+fn no_replicas_are_promoted_without_steps_where_the_plan_says_so() {
     let mut cluster = Setup::new(0, json!(1), json!(0), half()).stable();
     cluster.set_image("app:2");
     check_ends(&mut cluster, Phase::Stable, &[]);

@@ -1,0 +1,77 @@
+//! A Deployment without replicas: its changes stay held until it wakes, and then stable comes up first, so that the canary
+//! has something to be compared with.
+
+use trimtab_crds::{Phase, WhileScaledToZero, names};
+
+use crate::{
+    canary,
+    draft::Draft,
+    views::ReplicaSetView,
+    world::{Held, World},
+};
+
+/// Whether changes wait for replicas.
+pub(crate) fn holds(world: &World<'_>) -> bool {
+    world.replicas == 0 && world.plan.spec.while_scaled_to_zero == WhileScaledToZero::Hold
+}
+
+/// Says that the held change waits for the Deployment to wake.
+pub(crate) fn wait(draft: &mut Draft<'_>) {
+    let (words, name) = (draft.world.digest_words(), draft.world.plan.metadata.name.clone());
+    let message = format!(
+        "the Deployment has no replicas: once it has, the stable revision comes up and {words} is tried beside it; to \
+         promote it untried: kubectl trimtab promote --full {name}"
+    );
+    draft.say(Phase::Waiting, "ScaledToZero", message);
+}
+
+/// The stable ReplicaSet of a held Deployment, where it has no pods to multiply.
+fn sleeping<'a>(draft: &Draft<'a>) -> Option<&'a ReplicaSetView> {
+    let world = draft.world;
+    let held = matches!(world.held(), Held::By { .. }) && world.deployment.spec.paused;
+    world.stable_set(&draft.status).filter(|rs| held && rs.spec.replicas == 0 && world.owned_by_deployment(rs))
+}
+
+/// Whether the Deployment is about to bring stable up.
+pub(crate) fn is_waking(draft: &Draft<'_>) -> bool {
+    draft.world.replicas > 0 && sleeping(draft).is_some_and(|stable| !rolled_since(draft, stable))
+}
+
+/// Whether the Deployment has rolled to another revision since: then what is known of stable is old. One that came up while
+/// the Deployment was paused carries the mark of the hold, copied with the Deployment's annotations.
+fn rolled_since(draft: &Draft<'_>, stable: &ReplicaSetView) -> bool {
+    let revision = |rs: &ReplicaSetView| rs.metadata.annotation(names::REVISION).and_then(|r| r.parse::<i64>().ok());
+    let held = |rs: &ReplicaSetView| rs.metadata.annotation(names::HELD).is_some_and(|mark| mark != names::RELEASED);
+    draft.world.owned().any(|rs| rs.spec.replicas > 0 && revision(rs) > revision(stable) && !held(rs))
+}
+
+/// Whether ReplicaSets of the history are kept aside until stable has pods again.
+pub(crate) fn keeps_aside(draft: &Draft<'_>) -> bool {
+    sleeping(draft).is_some()
+}
+
+/// A paused Deployment in which no ReplicaSet is active scales up the one that equals its template, or else the one that
+/// was created last: whatever would come before stable is taken out of its history until stable has pods again, and what
+/// has come up in stable's place, while nobody looked, too.
+pub(crate) fn keep_stable_first(draft: &mut Draft<'_>) {
+    let world = draft.world;
+    let Some(stable) = sleeping(draft) else { return };
+    if rolled_since(draft, stable) {
+        return;
+    }
+    let others = || world.owned().filter(|rs| rs.metadata.uid != stable.metadata.uid);
+    let age = |rs: &ReplicaSetView| rs.metadata.creation_timestamp;
+    let comes_first = |rs: &&ReplicaSetView| {
+        rs.spec.template.digest == world.digest || age(rs) >= age(stable) || rs.spec.replicas > 0
+    };
+    for rs in others().filter(|rs| rs.metadata.deletion_timestamp.is_none()).filter(comes_first) {
+        draft.write(canary::keep_aside(&world, rs));
+    }
+}
+
+/// How many pods of a ReplicaSet that came up in stable's place are still needed: stable takes over as it comes up.
+pub(crate) fn still_needed(draft: &Draft<'_>, rs: &ReplicaSetView) -> i32 {
+    let world = draft.world;
+    let stable = world.stable_set(&draft.status).map_or(0, |stable| stable.status.available_replicas);
+    rs.spec.replicas.min(rs.status.available_replicas).min(world.replicas.saturating_sub(stable).max(0))
+}

@@ -1,0 +1,291 @@
+//! A Deployment that is scaled to 0, by a person or by its autoscaler, and wakes again: what was changed meanwhile is
+//! tried like any other change, beside the stable revision.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use trimtab_crds::{Phase, Stage};
+
+use crate::histories::config;
+use crate::model::{Cluster, RELEASES};
+use crate::world::{brief, check_end, check_faults, four_with, sizes};
+
+fn half() -> Value {
+    json!([{"setWeight": 50}, {"pause": {}}])
+}
+
+/// `app:1` is stable on four pods, and `app:0` is in the history; a change back to it goes through the steps.
+fn second() -> Cluster {
+    let mut cluster = four_with(half()).with_history();
+    cluster.edit_plan(|plan| plan["spec"]["rollbackWindow"] = json!(0));
+    cluster.settle().unwrap();
+    cluster
+}
+
+/// `app:0` is stable again, in a ReplicaSet that is older than that of `app:1`.
+fn rolled_back() -> Cluster {
+    let mut cluster = second();
+    cluster.set_image("app:0");
+    cluster.request("promote-full:back");
+    cluster.settle().unwrap();
+    assert_eq!((cluster.status().unwrap().phase, cluster.image()), (Phase::Stable, "app:0"));
+    cluster
+}
+
+fn check_ends(cluster: &mut Cluster, phase: Phase, images: &[(&str, usize)], why: &str) {
+    let status = check_end(cluster).unwrap_or_else(|error| panic!("{why}: {error}"));
+    assert_eq!(status.phase, phase, "{why}: {}", brief(&status));
+    let wanted: Vec<(String, usize)> = images.iter().map(|(image, n)| ((*image).to_owned(), *n)).collect();
+    assert_eq!(cluster.images().into_iter().collect::<Vec<_>>(), wanted, "{why}: {:?}", sizes(cluster));
+}
+
+fn result(cluster: &Cluster, release: &str) -> Value {
+    cluster.get(RELEASES, release).map_or(json!(null), |release| release["status"]["result"].clone())
+}
+
+/// Settles, round by round, and sees that no pod but a stable one comes up first.
+fn wakes_on(cluster: &mut Cluster, stable: &str, why: &str) {
+    for _ in 0..30 {
+        cluster.advance(1);
+        cluster.round();
+        let images = cluster.images();
+        assert!(images.is_empty() || images.contains_key(stable), "{why}: {images:?} without {stable}");
+    }
+}
+
+/// Changed while it sleeps, woken again: first stable, then the canary.
+fn check_woken(world: fn() -> Cluster, stable: &str, changed: &str) {
+    let why = format!("{changed} while {stable} sleeps");
+    let mut cluster = world();
+    let before = cluster.list(RELEASES).count();
+    cluster.scale(0);
+    cluster.settle().unwrap();
+    cluster.set_image(changed);
+    check_ends(&mut cluster, Phase::Waiting, &[], &why);
+    assert!(cluster.held(), "{why}");
+    assert!(cluster.status().unwrap().message.contains("no replicas"), "{why}: {:?}", cluster.status());
+    assert_eq!(cluster.list(RELEASES).count(), before, "{why}: nothing is recorded as released");
+    cluster.scale(4);
+    wakes_on(&mut cluster, stable, &why);
+    check_ends(&mut cluster, Phase::Paused, &[(stable, 4), (changed, 4)], &why);
+    cluster.request("promote:woken");
+    check_ends(&mut cluster, Phase::Stable, &[(changed, 4)], &why);
+    check_faults(&cluster).unwrap();
+}
+
+#[test]
+fn a_change_of_a_sleeping_deployment_is_tried_when_it_wakes_beside_stable() {
+    check_woken(second, "app:1", "app:2");
+    check_woken(rolled_back, "app:0", "app:2");
+}
+
+#[test]
+fn a_change_back_to_history_comes_up_no_earlier_than_stable() {
+    let check = |world: fn() -> Cluster, stable: &str, changed: &str| {
+        let why = format!("{changed} while {stable} sleeps");
+        let mut cluster = world();
+        cluster.scale(0);
+        cluster.settle().unwrap();
+        cluster.set_image(changed);
+        check_ends(&mut cluster, Phase::Waiting, &[], &why);
+        cluster.scale(4);
+        wakes_on(&mut cluster, stable, &why);
+        let mut both = [(stable, 4), (changed, 4)];
+        both.sort_unstable();
+        check_ends(&mut cluster, Phase::Paused, &both, &why);
+        cluster.request("abort:woken");
+        check_ends(&mut cluster, Phase::TakenBack, &[(stable, 4)], &why);
+        // It sleeps and wakes with the rejected change still in it.
+        cluster.scale(0);
+        check_ends(&mut cluster, Phase::TakenBack, &[], &why);
+        cluster.scale(4);
+        wakes_on(&mut cluster, stable, &why);
+        check_ends(&mut cluster, Phase::TakenBack, &[(stable, 4)], &why);
+    };
+    check(second, "app:1", "app:0");
+    check(rolled_back, "app:0", "app:1");
+}
+
+#[test]
+fn one_that_wakes_while_nobody_looks_is_put_right_and_then_the_canary_follows() {
+    for (world, stable, changed) in [
+        (second as fn() -> Cluster, "app:1", "app:0"),
+        (rolled_back, "app:0", "app:1"),
+        (rolled_back, "app:0", "app:2"),
+    ] {
+        let why = format!("{changed} while {stable} sleeps");
+        let mut cluster = world();
+        cluster.scale(0);
+        cluster.settle().unwrap();
+        cluster.set_image(changed);
+        cluster.scale(4);
+        for _ in 0..10 {
+            cluster.advance(1);
+            cluster.rest_of_round();
+        }
+        assert!(!cluster.images().is_empty(), "{why}: the Deployment has brought something up");
+        cluster.settle().unwrap();
+        let mut both = [(stable, 4), (changed, 4)];
+        both.sort_unstable();
+        check_ends(&mut cluster, Phase::Paused, &both, &why);
+    }
+}
+
+#[test]
+fn a_plan_can_choose_that_it_is_promoted_untried_and_the_record_says_so() {
+    let mut cluster = second();
+    cluster.edit_plan(|plan| plan["spec"]["whileScaledToZero"] = json!("Promote"));
+    cluster.scale(0);
+    cluster.settle().unwrap();
+    cluster.set_image("app:2");
+    check_ends(&mut cluster, Phase::Stable, &[], "promoted");
+    let status = &cluster.get(RELEASES, "web-2").unwrap()["status"];
+    assert_eq!(status["result"], json!("Promoted"));
+    assert_eq!(status["skippedSteps"], json!("the Deployment has no replicas (whileScaledToZero: Promote)"));
+    cluster.scale(4);
+    check_ends(&mut cluster, Phase::Stable, &[("app:2", 4)], "woken");
+}
+
+#[test]
+fn a_person_can_promote_or_undo_it_while_it_sleeps() {
+    for changed in ["app:2", "app:0"] {
+        let asleep = || {
+            let mut cluster = second();
+            cluster.scale(0);
+            cluster.settle().unwrap();
+            cluster.set_image(changed);
+            cluster.settle().unwrap();
+            cluster
+        };
+        let mut cluster = asleep();
+        cluster.request("promote-full:1");
+        check_ends(&mut cluster, Phase::Stable, &[], changed);
+        assert_eq!(result(&cluster, "web-2"), json!("Promoted"));
+        cluster.scale(4);
+        check_ends(&mut cluster, Phase::Stable, &[(changed, 4)], changed);
+
+        let mut cluster = asleep();
+        cluster.request("undo:1");
+        check_ends(&mut cluster, Phase::Stable, &[], changed);
+        cluster.scale(4);
+        check_ends(&mut cluster, Phase::Stable, &[("app:1", 4)], changed);
+        assert_eq!(sizes(&cluster).len(), 2, "the history is whole: {:?}", sizes(&cluster));
+
+        let mut cluster = asleep();
+        for verb in ["promote", "abort", "pause", "resume"] {
+            cluster.request(&format!("{verb}:2"));
+            check_ends(&mut cluster, Phase::Waiting, &[], verb);
+            assert_eq!(cluster.status().unwrap().handled_request, Some(format!("{verb}:2")), "it is answered");
+        }
+    }
+}
+
+#[test]
+fn a_release_that_is_put_to_sleep_in_a_step_goes_on_in_it_when_it_wakes() {
+    for steps in [half(), json!([{"setWeight": 50}, {"pause": {"duration": "1m"}}, {"setWeight": 80}])] {
+        let mut cluster = four_with(steps).stable();
+        cluster.set_image("app:2");
+        for _ in 0..10 {
+            cluster.advance(1);
+            cluster.round();
+        }
+        assert_eq!(cluster.status().unwrap().release.unwrap().stage, Stage::Steps);
+        cluster.scale(0);
+        check_ends(&mut cluster, Phase::Paused, &[], "asleep in a step");
+        assert_eq!(result(&cluster, "web-1"), json!("Running"));
+        cluster.scale(4);
+        wakes_on(&mut cluster, "app:1", "in a step");
+        assert!(cluster.images().contains_key("app:2"), "{:?}", cluster.status());
+        cluster.request("promote-full:1");
+        check_ends(&mut cluster, Phase::Stable, &[("app:2", 4)], "woken");
+    }
+}
+
+#[test]
+fn a_crash_that_was_brought_in_while_it_slept_serves_nobody() {
+    for steps in [half(), json!([])] {
+        let mut cluster = four_with(steps).stable();
+        cluster.scale(0);
+        cluster.settle().unwrap();
+        cluster.set_image("app:crash");
+        check_ends(&mut cluster, Phase::Waiting, &[], "asleep");
+        cluster.scale(4);
+        check_ends(&mut cluster, Phase::TakenBack, &[("app:1", 4)], "woken");
+    }
+}
+
+#[test]
+fn where_no_history_is_kept_the_change_is_promoted_when_it_wakes_and_the_record_says_why() {
+    let mut setup = four_with(half());
+    setup.history = 0;
+    let mut cluster = setup.stable();
+    cluster.scale(0);
+    cluster.settle().unwrap();
+    cluster.set_image("app:2");
+    check_ends(&mut cluster, Phase::Waiting, &[], "asleep");
+    assert_eq!(sizes(&cluster).len(), 0, "the Deployment's controller has removed what was stable");
+    cluster.scale(4);
+    check_ends(&mut cluster, Phase::Stable, &[("app:2", 4)], "woken");
+    let why = cluster.get(RELEASES, "web-1").unwrap()["status"]["skippedSteps"].to_string();
+    assert!(why.contains("nothing of the stable revision is left"), "{why}");
+}
+
+#[test]
+fn what_a_deployment_was_created_with_at_0_is_what_its_first_change_is_compared_with() {
+    let mut cluster = Cluster::new();
+    cluster.deploy(0, (json!(1), json!(0)), "app:1");
+    cluster.plan(crate::model::WEB, json!({"strategy": {"canary": {"steps": half()}}}));
+    check_ends(&mut cluster, Phase::Stable, &[], "created at 0");
+    cluster.set_image("app:2");
+    check_ends(&mut cluster, Phase::Waiting, &[], "changed at 0");
+    cluster.scale(3);
+    wakes_on(&mut cluster, "app:1", "created at 0");
+    check_ends(&mut cluster, Phase::Paused, &[("app:1", 3), ("app:2", 3)], "woken");
+}
+
+fn changes() -> impl Strategy<Value = Vec<(&'static str, u8)>> {
+    let one = (prop::sample::select(vec!["sleep", "wake", "app:0", "app:1", "app:2", "app:3"]), 0..4u8);
+    prop::collection::vec(one, 1..8)
+}
+
+/// Whatever is changed and however often it sleeps, in any order of what Kubernetes and the manager do: what runs at the
+/// end is stable, and a change is beside it or was taken back.
+fn check_any(begin: bool, changes: &[(&str, u8)]) -> Result<(), String> {
+    let mut cluster = if begin { second() } else { rolled_back() };
+    let stable = cluster.image().to_owned();
+    for (change, rounds) in changes {
+        match *change {
+            "sleep" => cluster.scale(0),
+            "wake" => cluster.scale(4),
+            image => cluster.set_image(image),
+        }
+        cluster.watch.floor = 0;
+        for _ in 0..*rounds {
+            cluster.advance(1);
+            cluster.rest_of_round();
+            if rounds % 2 == 0 {
+                cluster.reconcile();
+            }
+        }
+    }
+    cluster.scale(4);
+    cluster.watch.floor = 0;
+    let status = check_end(&mut cluster)?;
+    let released = cluster.list(RELEASES).filter(|r| r["status"]["result"] == json!("Promoted")).count();
+    let before = if begin { 1 } else { 2 };
+    if released != before {
+        return Err(format!("something was promoted: {}", brief(&status)));
+    }
+    if cluster.images().get(&stable) != Some(&4) {
+        return Err(format!("{stable} does not run: {:?}, {}", cluster.images(), brief(&status)));
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(config(60))]
+
+    #[test]
+    fn however_it_sleeps_nothing_is_promoted_unjudged(begin in any::<bool>(), changes in changes()) {
+        check_any(begin, &changes).map_err(TestCaseError::fail)?;
+    }
+}
