@@ -103,7 +103,8 @@ impl Controller for Tracking {
     fn gather(&self, key: &Workload, _answers: &Answers) -> Option<TrackedSnapshot> {
         let workload = self.workload(key).filter(|w| w.opted_in() && w.metadata.deletion_timestamp.is_none())?;
         let revisions = self.revisions.by_index("owner", &workload.metadata.uid);
-        let pins = revisions.iter().map(|revision| &revision.pins).chain([&workload.pins]);
+        let unpinned = workload.unpinned();
+        let pins = revisions.iter().map(|revision| &revision.pins).chain([&workload.pins]).chain(unpinned.pins());
         let sources = self.sources.gather(&key.namespace, &workload.reads, pins, &self.options.digest_key);
         Some(TrackedSnapshot {
             kind: key.kind,

@@ -39,6 +39,9 @@ pub const COPY_LABEL: &str = "trimtab.dev/config-copy";
 pub const CONFIG_TRACK: &str = "trimtab.dev/config-track";
 /// On a StatefulSet or DaemonSet: the live revisions that were last taken into account, in the form of [`CONFIG`].
 pub const CONFIG_CONSIDERED: &str = "trimtab.dev/config-considered";
+/// On a StatefulSet or DaemonSet: what the pods of templates without pins read, by template, so that an undo to one of them
+/// can bring it back.
+pub const CONFIG_UNPINNED: &str = "trimtab.dev/config-unpinned";
 /// On a `ReleasePlan`: revisions that a person pinned, in the form of [`CONFIG`]. They stay until they are taken off.
 pub const CONFIG_PINNED: &str = "trimtab.dev/config-pinned";
 

@@ -13,6 +13,7 @@ mod pins;
 mod reference;
 mod source;
 mod track;
+mod unpinned;
 mod validation;
 mod want;
 
@@ -25,5 +26,6 @@ pub use pins::{Pin, Pins};
 pub use reference::{Reads, Reference, reads};
 pub use source::{NoSource, Source, SourceKind};
 pub use track::{DaemonSetView, RevisionView, StatefulSetView, Tracked, TrackedSnapshot, decide as track};
+pub use unpinned::Unpinned;
 pub use validation::{Judgement, NamedPolicy, PolicyFinding, PolicyProblem, VALIDATE, Validate};
 pub use want::{Mode, Problem, SECRETS_NOT_READ, Situation, Want, copy_names, live_pin, unread_words, want};

@@ -11,8 +11,9 @@ use serde_json::{Value, json};
 use trimtab_crds::names;
 use trimtab_plan::{Kind, Meta, Notice, Plan, Severity, Verb, Watched, Write};
 
-use crate::want::{SECRETS_NOT_READ, unread_words};
-use crate::{DigestKey, Known, Pin, Pins, Reads, Situation, Source, SourceView, Want, reads, want};
+use crate::unpinned::template_id;
+use crate::want::{SECRETS_NOT_READ, is_intact, unread_words};
+use crate::{DigestKey, Known, Pin, Pins, Reads, Situation, Source, SourceView, Unpinned, Want, reads, want};
 
 /// What is read of a workload that may be tracked. Of one that has not opted in, only its metadata.
 #[derive(Debug, Clone, Serialize)]
@@ -24,9 +25,16 @@ pub struct Tracked {
     pub reads: Reads,
     /// The pins of its template.
     pub pins: Pins,
+    /// What tells its template from others.
+    pub template: String,
 }
 
 impl Tracked {
+    /// What the pods of its templates without pins read.
+    pub fn unpinned(&self) -> Unpinned {
+        Unpinned::parse(self.metadata.annotation(names::CONFIG_UNPINNED).unwrap_or_default())
+    }
+
     /// Whether it has opted in.
     pub fn opted_in(&self) -> bool {
         self.metadata.annotation(names::CONFIG_TRACK) == Some("Referenced")
@@ -43,9 +51,11 @@ struct Raw {
 impl From<Raw> for Tracked {
     fn from(raw: Raw) -> Self {
         let template = &raw.spec["template"];
-        let mut tracked = Self { metadata: raw.metadata, reads: Reads::default(), pins: pins(template) };
+        let mut tracked =
+            Self { metadata: raw.metadata, reads: Reads::default(), pins: pins(template), template: String::new() };
         if tracked.opted_in() {
             tracked.reads = reads(template);
+            tracked.template = template_id(template);
         }
         tracked
     }
@@ -97,6 +107,8 @@ pub struct RevisionView {
     pub metadata: Meta,
     /// The pins of its template.
     pub pins: Pins,
+    /// What tells its template from others.
+    pub template: String,
 }
 
 #[derive(Deserialize)]
@@ -108,7 +120,8 @@ struct RawRevision {
 
 impl From<RawRevision> for RevisionView {
     fn from(raw: RawRevision) -> Self {
-        Self { metadata: raw.metadata, pins: pins(&raw.data["spec"]["template"]) }
+        let template = &raw.data["spec"]["template"];
+        Self { metadata: raw.metadata, pins: pins(template), template: template_id(template) }
     }
 }
 
@@ -143,16 +156,75 @@ pub struct TrackedSnapshot {
 pub fn decide(now: Timestamp, seen: &TrackedSnapshot) -> Plan<()> {
     let mut plan = Plan::new(());
     let considered = Pins::of(seen.workload.metadata.annotation(names::CONFIG_CONSIDERED));
-    let want = wanted(seen, &considered);
+    let mut want = wanted(seen, &considered);
+    let brought_back = bring_back(seen, &considered, &mut want);
+    let note = note(seen, &want, considered, &brought_back);
     match want.problems.first() {
         Some(problem) => warn(seen, problem.reason(), problem.to_string(), &mut plan),
-        None => pin(now, seen, &want, &considered, &mut plan),
+        None => pin(now, seen, &want, &note, &brought_back, &mut plan),
     }
     if !want.unread.is_empty() {
         warn(seen, SECRETS_NOT_READ, unread_words(&want.unread), &mut plan);
     }
-    keep_owners(seen, &want, &mut plan);
+    keep_owners(seen, &want, &note.unpinned, &mut plan);
     plan
+}
+
+/// What the workload's annotations say, and what they are to say.
+struct Note {
+    before: (Pins, Unpinned),
+    considered: Pins,
+    unpinned: Unpinned,
+}
+
+impl Note {
+    fn is_new(&self) -> bool {
+        self.before.0 != self.considered || self.before.1 != self.unpinned
+    }
+}
+
+/// Pins what the template's pods read when it was there before, where it came back by an undo: it has no pin, and what is
+/// live was taken into account by a later template. Without this an undo would bring the template back and leave its pods
+/// with the configuration that the undo is to get rid of.
+fn bring_back(seen: &TrackedSnapshot, considered: &Pins, want: &mut Want) -> Vec<Source> {
+    let noted = seen.workload.unpinned();
+    let mut back = vec![];
+    for source in std::mem::take(&mut want.unprotected) {
+        let live = want.live.get(&source);
+        let before = noted.get(&seen.workload.template, &source);
+        let before = before.filter(|before| {
+            live.is_some() && Some(*before) != live && considered.get(&source) == live && is_kept(seen, &source, before)
+        });
+        let Some(before) = before else {
+            want.unprotected.push(source);
+            continue;
+        };
+        want.pins.0.insert(source.clone(), before.clone());
+        want.ahead.push(source.clone());
+        back.push(source);
+    }
+    back
+}
+
+/// Whether what a pin names is there to be read.
+fn is_kept(seen: &TrackedSnapshot, source: &Source, pin: &Pin) -> bool {
+    let copies = seen.sources.get(source).into_iter().flat_map(|known| &known.copies).map(AsRef::as_ref);
+    let name = pin.copy_name(source);
+    *pin == Pin::Absent || copies.into_iter().any(|copy| copy.metadata.name == name && is_intact(copy, pin))
+}
+
+/// What is to be noted of what is live: that it was taken into account, and that pods without pins read it.
+fn note(seen: &TrackedSnapshot, want: &Want, considered: Pins, brought_back: &[Source]) -> Note {
+    let before = seen.workload.unpinned();
+    let live = want.unprotected.iter().filter_map(|source| Some((source.clone(), want.live.get(source)?.clone())));
+    let mut unpinned = before.clone();
+    unpinned.note(&seen.workload.template, Pins(live.collect()), brought_back);
+    if unpinned != before {
+        let kept = seen.revisions.iter().map(|revision| revision.template.as_str());
+        unpinned.keep(&kept.chain([seen.workload.template.as_str()]).collect());
+    }
+    // What was pinned by an earlier template, after an undo, is no less taken into account.
+    Note { before: (considered, before), considered: Pins(want.live.clone()), unpinned }
 }
 
 /// Says what a person has to do something about.
@@ -184,14 +256,13 @@ fn wanted(seen: &TrackedSnapshot, considered: &Pins) -> Want {
 }
 
 /// Writes the pins, with what was taken into account, in one patch.
-fn pin(now: Timestamp, seen: &TrackedSnapshot, want: &Want, considered: &Pins, plan: &mut Plan<()>) {
+fn pin(now: Timestamp, seen: &TrackedSnapshot, want: &Want, note: &Note, brought_back: &[Source], plan: &mut Plan<()>) {
     let workload = &seen.workload;
     let changed: Vec<&Source> =
         want.pins.0.iter().filter(|(source, pin)| workload.pins.get(source) != Some(*pin)).map(|(s, _)| s).collect();
-    // What was pinned by an earlier template, after an undo, is no less taken into account.
-    let taken: Pins = Pins(want.live.clone());
-    if changed.is_empty() && taken == *considered {
-        plan.because("Frozen", "each revision reads its own configuration");
+    if changed.is_empty() && !note.is_new() {
+        let (reason, message) = stands(want);
+        plan.because(reason, message);
         return;
     }
     let last =
@@ -202,25 +273,71 @@ fn pin(now: Timestamp, seen: &TrackedSnapshot, want: &Want, considered: &Pins, p
         plan.because("QuietPeriod", "a change was seen; it is rolled out once nothing has followed it for a moment");
         return;
     }
-    for source in &changed {
-        let (Some(known), Some(pin)) = (seen.sources.get(*source), want.pins.get(source)) else { continue };
+    let kept = want.unprotected.iter().filter_map(|source| Some((source, want.live.get(source)?)));
+    let pinned = changed.iter().filter_map(|source| Some((*source, want.pins.get(source)?)));
+    for (source, pin) in kept.chain(pinned) {
+        let Some(known) = seen.sources.get(source) else { continue };
         let owner = owner(&seen.kind, &workload.metadata);
         plan.writes.extend(crate::copy(source, pin, known, &workload.metadata.namespace, owner, &seen.digest_key));
     }
     let meta = &workload.metadata;
+    let mut annotations = json!({names::CONFIG_CONSIDERED: note.considered.to_string()});
+    if note.unpinned != note.before.1 {
+        // A null takes the annotation out.
+        let text = Some(note.unpinned.to_string()).filter(|text| !text.is_empty());
+        annotations[names::CONFIG_UNPINNED] = json!(text);
+    }
     let mut body = json!({"metadata": {
-        "uid": meta.uid, "resourceVersion": meta.resource_version,
-        "annotations": {names::CONFIG_CONSIDERED: taken.to_string()},
+        "uid": meta.uid, "resourceVersion": meta.resource_version, "annotations": annotations,
     }});
-    let why = if changed.is_empty() {
-        "note which configuration is live"
-    } else {
+    let why = if !changed.is_empty() {
         body["spec"] = json!({"template": {"metadata": {"annotations": {names::CONFIG: want.pins.to_string()}}}});
         "name the revisions of its configuration in the pod template"
+    } else {
+        "note which configuration is live"
     };
-    plan.because(if changed.is_empty() { "Frozen" } else { "PinningConfig" }, why);
+    if !brought_back.is_empty() {
+        let message = format!("brought back {} with the template that read it", list(brought_back));
+        tell(seen, "ConfigBroughtBack", "PinConfig", message, plan);
+    }
+    match changed.is_empty() {
+        true if !want.unprotected.is_empty() => {
+            let (reason, message) = stands(want);
+            tell(seen, reason, "Keep", message.clone(), plan);
+            plan.because(reason, message);
+        }
+        true => plan.because("Frozen", why),
+        false => plan.because("PinningConfig", why),
+    }
     let verb = Verb::Merge { body, subresource: None };
     plan.writes.push(Write { target: meta.object(seen.kind), verb, why: why.to_owned() });
+}
+
+/// How things stand where nothing changes.
+fn stands(want: &Want) -> (&'static str, String) {
+    if want.unprotected.is_empty() {
+        return ("Frozen", "each revision reads its own configuration".to_owned());
+    }
+    let message = format!(
+        "its template names no revision of {} yet: pods that start read the live object; the next change is rolled out as a          revision of its own, and a rollout undo then brings back, with the template, what is live now",
+        list(&want.unprotected)
+    );
+    ("ConfigUnprotected", message)
+}
+
+fn list(sources: &[Source]) -> String {
+    sources.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn tell(seen: &TrackedSnapshot, reason: &'static str, action: &'static str, note: String, plan: &mut Plan<()>) {
+    plan.notices.push(Notice {
+        about: seen.workload.metadata.object(seen.kind),
+        uid: seen.workload.metadata.uid.clone(),
+        severity: Severity::Normal,
+        reason,
+        action,
+        note,
+    });
 }
 
 fn owner(kind: &Kind, meta: &Meta) -> Value {
@@ -228,7 +345,7 @@ fn owner(kind: &Kind, meta: &Meta) -> Value {
 }
 
 /// Lets each copy be owned by the revisions that name it.
-fn keep_owners(seen: &TrackedSnapshot, want: &Want, plan: &mut Plan<()>) {
+fn keep_owners(seen: &TrackedSnapshot, want: &Want, unpinned: &Unpinned, plan: &mut Plan<()>) {
     let workload = &seen.workload;
     let ours: Vec<&str> = seen
         .revisions
@@ -242,10 +359,13 @@ fn keep_owners(seen: &TrackedSnapshot, want: &Want, plan: &mut Plan<()>) {
             if copy.metadata.deletion_timestamp.is_some() {
                 continue;
             }
+            let is_it = |pin: Option<&Pin>| pin.is_some_and(|pin| pin.copy_name(source) == copy.metadata.name);
+            // What pods without a pin read is theirs as well.
             let named =
-                |pins: &Pins| pins.get(source).is_some_and(|pin: &Pin| pin.copy_name(source) == copy.metadata.name);
-            let own = (named(&want.pins) || named(&workload.pins)).then(|| owner(&seen.kind, &workload.metadata));
-            let revisions = seen.revisions.iter().filter(|revision| named(&revision.pins));
+                |pins: &Pins, template: &str| is_it(pins.get(source).or_else(|| unpinned.get(template, source)));
+            let own = is_it(want.pins.get(source)) || named(&workload.pins, &workload.template);
+            let own = own.then(|| owner(&seen.kind, &workload.metadata));
+            let revisions = seen.revisions.iter().filter(|revision| named(&revision.pins, &revision.template));
             let owners = own.into_iter().chain(revisions.map(|r| owner(&names::CONTROLLER_REVISION, &r.metadata)));
             plan.writes.extend(crate::own(copy, source, owners.collect(), &ours));
         }

@@ -240,7 +240,7 @@ fn problem<O: AsRef<Object>>(
 }
 
 /// Whether a copy holds what its name says. Of a Secret only the process that made it could tell.
-fn is_intact(copy: &Object, pin: &Pin) -> bool {
+pub(crate) fn is_intact(copy: &Object, pin: &Pin) -> bool {
     let Pin::Revision(suffix) = pin else { return true };
     match copy.source().kind {
         crate::SourceKind::ConfigMap => copy.revision(&[0; 32]).starts_with(&format!("v1:{suffix}")),

@@ -378,9 +378,20 @@ async fn check_tracked(kind: &'static str, spec: &'static str, pods: impl Fn(&Ap
             Ok(noted.contains("config-considered").then_some(()))
         })
         .await?;
-        ensure!(copies(&app).await?.is_empty(), "it was rolled out when it opted in");
+        // What is live is kept for an undo, and nothing is rolled out for it.
+        let history = app.kubectl(&["get", "controllerrevisions", "-o", "name"]).await?;
+        ensure!(history.lines().count() == 1, "it was rolled out when it opted in: {history}");
+        ensure!(copies(&app).await?.len() == 1, "what is live is not kept");
+        wait_db(&app, &[("live a", pods)]).await?;
         set_db(&app, "b").await?;
         wait_db(&app, &[("b", pods)]).await?;
+        app.kubectl(&["rollout", "status", &resource, "--timeout=90s"]).await?;
+        // The first undo goes to a template without pins.
+        app.kubectl(&["rollout", "undo", &resource]).await?;
+        wait_db(&app, &[("a", pods)]).await?;
+        app.kubectl(&["rollout", "status", &resource, "--timeout=90s"]).await?;
+        app.kubectl(&["rollout", "undo", &resource]).await?;
+        wait_db(&app, &[("live b", pods)]).await?;
         app.kubectl(&["rollout", "status", &resource, "--timeout=90s"]).await?;
         set_db(&app, "c").await?;
         wait_db(&app, &[("c", pods)]).await?;
