@@ -27,11 +27,25 @@ enum Is {
 
 /// Why a text is no selector.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NoSelector(String);
+pub enum NoSelector {
+    /// It cannot be read.
+    Unread(String),
+    /// It selects nothing, whatever there is: what it asks of this label excludes itself.
+    Contradiction(String, String),
+}
 
 impl fmt::Display for NoSelector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} is no label selector: write for example app=web,tier in (a, b),!canary", self.0)
+        match self {
+            Self::Unread(text) => {
+                write!(f, "{text:?} is no label selector: write for example app=web,tier in (a, b),!canary")
+            }
+            Self::Contradiction(text, key) => write!(
+                f,
+                "{text:?} selects nothing: all of it must hold, and no object's label {key} is all that it asks for; for either \
+                 of two values write {key} in (a, b)"
+            ),
+        }
     }
 }
 
@@ -56,10 +70,35 @@ impl FromStr for LabelSelector {
     type Err = NoSelector;
 
     fn from_str(text: &str) -> Result<Self, NoSelector> {
-        let no = || NoSelector(text.chars().take(300).collect());
+        let shown = || text.chars().take(300).collect();
         let terms = split(text).into_iter().map(str::trim).filter(|term| !term.is_empty());
-        terms.map(|term| requirement(term).ok_or_else(no)).collect::<Result<_, _>>().map(Self)
+        let read = terms.map(|term| requirement(term).ok_or_else(|| NoSelector::Unread(shown())));
+        let all: Vec<Requirement> = read.collect::<Result<_, _>>()?;
+        match all.iter().find(|one| !can_hold(&one.key, &all)) {
+            Some(one) => Err(NoSelector::Contradiction(shown(), one.key.clone())),
+            None => Ok(Self(all)),
+        }
     }
+}
+
+/// Whether there is a value, or none, of a label that fits all that is asked of it.
+fn can_hold(key: &str, all: &[Requirement]) -> bool {
+    let asked: Vec<&Is> = all.iter().filter(|one| one.key == key).map(|one| &one.is).collect();
+    if asked.iter().all(|is| matches!(is, Is::Absent | Is::NotIn(_))) {
+        return true;
+    }
+    if asked.contains(&&Is::Absent) {
+        return false;
+    }
+    let fits = |value: &String| {
+        asked.iter().all(|is| match is {
+            Is::In(values) => values.contains(value),
+            Is::NotIn(values) => !values.contains(value),
+            Is::There | Is::Absent => true,
+        })
+    };
+    let mut listed = asked.iter().filter_map(|is| if let Is::In(values) = is { Some(values) } else { None });
+    listed.next().is_none_or(|values| values.iter().any(fits))
 }
 
 /// Splits at commas outside parentheses.
@@ -126,6 +165,30 @@ mod tests {
         }
         for no in ["app=db", "app!=web", "canary", "!app", "tier in (b,c)", "tier notin (a)", "app=web,tier=b", "x=*"] {
             assert!(!matches(no, &web), "{no}");
+        }
+    }
+
+    #[test]
+    fn what_can_select_nothing_is_refused_and_says_which_label() {
+        let key = |selector: &str| match selector.parse::<LabelSelector>() {
+            Err(NoSelector::Contradiction(_, key)) => key,
+            other => format!("{other:?}"),
+        };
+        for (selector, expected) in [
+            ("scope=application,scope=testing", "scope"),
+            ("a,b=1,b!=1", "b"),
+            ("a in (x,y),a in (z)", "a"),
+            ("a in (x,y),a notin (x,y)", "a"),
+            ("!a,a=1", "a"),
+            ("a,!a", "a"),
+            ("a:x,a=y", "a"),
+        ] {
+            assert_eq!(key(selector), expected, "{selector}");
+        }
+        for fine in
+            ["a=x,a=x", "a in (x,y),a!=x", "a,a=x", "!a,a!=x", "a=x,b=y", "a in (x,y),a in (y,z)", "a,a notin (x)"]
+        {
+            assert!(fine.parse::<LabelSelector>().is_ok(), "{fine}");
         }
     }
 
