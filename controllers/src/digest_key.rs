@@ -44,11 +44,20 @@ pub async fn read_or_make(client: &Client, namespace: &str) -> Result<DigestKey>
                 %error,
                 "the key for digests of Secrets is not kept in Secret {namespace}/{NAME}; allow get and create of it"
             );
-            return random().map(DigestKey::new);
+            return of_process();
         }
         tracing::warn!(%error, "the key for digests of Secrets cannot be read yet; trying again");
         tokio::time::sleep(RETRY).await;
     }
+}
+
+/// A key that lasts as long as the process.
+///
+/// # Errors
+///
+/// If the system gives no random bytes.
+pub fn of_process() -> Result<DigestKey> {
+    random().map(DigestKey::new)
 }
 
 async fn kept(secrets: &Api<Secret>) -> Result<DigestKey> {

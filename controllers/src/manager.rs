@@ -38,10 +38,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let (quiet_period, secrets) = (args.config_quiet_period, args.secrets);
     let kept_key = if secrets { Some(digest_key::read_or_make(&client, &namespace).await?) } else { None };
     // Nothing is made with it where no Secret is read.
-    let digest_key = kept_key.clone().unwrap_or_default();
-    let rollout = rollout::Options { quiet_period, digest_key: digest_key.clone(), secrets };
-    let tracking = tracking::Options { quiet_period, digest_key, secrets };
-    let reloading = args.reload.setup(quiet_period, kept_key, has_rollouts(&client).await);
+    let secrets_key = kept_key.clone().unwrap_or_default();
+    let rollout = rollout::Options { quiet_period, digest_key: secrets_key.clone(), secrets };
+    let tracking = tracking::Options { quiet_period, digest_key: secrets_key, secrets };
+    // Where no key may be kept, nobody but this process knows it: what is found of an earlier one is shown to people.
+    let proof_key = kept_key.clone().map_or_else(digest_key::of_process, Ok)?;
+    let reloading = args.reload.setup(quiet_period, kept_key, proof_key, has_rollouts(&client).await);
     let mut manager = Manager::new(client, options);
     for name in &args.controllers {
         match name.as_str() {

@@ -146,9 +146,15 @@ pub struct KeptArgs {
 }
 
 impl ReloadArgs {
-    /// What the controller is told; without a key for digests of Secrets it leaves Secrets alone. What cannot be done is said
-    /// in the log.
-    pub fn setup(&self, quiet_period: Duration, digest_key: Option<DigestKey>, rollouts: bool) -> Setup {
+    /// What the controller is told; without a key for digests of Secrets it leaves Secrets alone. By `proof_key` it knows
+    /// again what it made. What cannot be done is said in the log.
+    pub fn setup(
+        &self,
+        quiet_period: Duration,
+        digest_key: Option<DigestKey>,
+        proof_key: DigestKey,
+        rollouts: bool,
+    ) -> Setup {
         self.warn();
         let lower = |values: &[String]| -> BTreeSet<String> {
             values.iter().map(|value| value.trim().to_ascii_lowercase()).filter(|value| !value.is_empty()).collect()
@@ -180,6 +186,7 @@ impl ReloadArgs {
             deadline: self.reload_deadline,
             secrets: digest_key.is_some(),
             digest_key: digest_key.unwrap_or_default(),
+            proof_key,
         };
         Setup { options, rollouts, namespaces: self.namespace_selector.clone() }
     }

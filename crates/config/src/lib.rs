@@ -4,6 +4,7 @@
 //! Contents are hashed while they stream in and dropped: nothing here holds a value of a ConfigMap or a Secret. There is
 //! no client, no clock and no random number.
 
+mod canonical;
 mod content;
 mod copies;
 mod known;
@@ -17,6 +18,7 @@ mod unpinned;
 mod validation;
 mod want;
 
+pub use canonical::canonical;
 pub use content::Content;
 pub use copies::{copy, own};
 pub use known::{DigestKey, Known, SourceView};

@@ -101,13 +101,13 @@ impl Serialize for Object {
 }
 
 /// HMAC (RFC 2104) with SHA-256, of one block's key.
-fn hmac(key: &[u8; 32], message: &[u8; 32]) -> [u8; 32] {
+pub(crate) fn hmac(key: &[u8; 32], message: &[u8; 32]) -> [u8; 32] {
     let padded = |byte: u8| -> [u8; 64] { std::array::from_fn(|i| key.get(i).copied().unwrap_or(0) ^ byte) };
     let inner = Sha256::new().chain_update(padded(0x36)).chain_update(message).finalize();
     Sha256::new().chain_update(padded(0x5c)).chain_update(inner).finalize().into()
 }
 
-fn hex(algorithm: &str, bytes: &[u8]) -> String {
+pub(crate) fn hex(algorithm: &str, bytes: &[u8]) -> String {
     bytes.iter().fold(algorithm.to_owned(), |mut text, byte| {
         // Writing to a String cannot fail.
         let _ = write!(text, "{byte:02x}");

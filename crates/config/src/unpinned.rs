@@ -7,6 +7,7 @@ use std::fmt::{self, Write as _};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use crate::canonical::canonical;
 use crate::{Pin, Pins, Source};
 
 /// How many templates are remembered: as many as Kubernetes keeps revisions, if nobody says otherwise.
@@ -80,39 +81,16 @@ impl fmt::Display for Unpinned {
 /// A name for a pod template: the same for a workload's and for that in the revision which Kubernetes keeps of it. Nulls
 /// and the directive of the patch that the revision is do not count.
 pub(crate) fn template_id(template: &Value) -> String {
-    let mut text = String::new();
-    canonical(template, &mut text);
-    Sha256::digest(text.as_bytes()).iter().take(8).fold(String::new(), |mut id, byte| {
+    let mut template = template.clone();
+    if let Some(fields) = template.as_object_mut() {
+        fields.remove("$patch");
+    }
+    let digest = Sha256::digest(canonical(&template).as_bytes());
+    digest.iter().take(8).fold(String::new(), |mut id, byte| {
         // Writing to a String cannot fail.
         let _ = write!(id, "{byte:02x}");
         id
     })
-}
-
-fn canonical(value: &Value, text: &mut String) {
-    match value {
-        Value::Object(fields) => {
-            let mut fields: Vec<_> =
-                fields.iter().filter(|(name, value)| !value.is_null() && *name != "$patch").collect();
-            fields.sort_by_key(|(name, _)| *name);
-            text.push('{');
-            for (name, value) in fields {
-                let _ = write!(text, "{name:?}:");
-                canonical(value, text);
-                text.push(',');
-            }
-            text.push('}');
-        }
-        Value::Array(items) => {
-            text.push('[');
-            for item in items {
-                canonical(item, text);
-                text.push(',');
-            }
-            text.push(']');
-        }
-        other => _ = write!(text, "{other}"),
-    }
 }
 
 #[cfg(test)]

@@ -33,8 +33,8 @@ pub struct Snapshot {
     pub pods: Vec<Arc<PodView>>,
     /// The versions of the sources that changed.
     pub versions: BTreeMap<Source, String>,
-    /// Of a CronJob, the names of its Jobs.
-    pub jobs: Vec<String>,
+    /// Of a CronJob, its Jobs.
+    pub jobs: Vec<Run>,
     /// What is kept of a Job that is being made anew.
     pub kept: Option<Arc<KeptJob>>,
     /// Answers to questions.
@@ -45,6 +45,22 @@ pub struct Snapshot {
     pub options: Arc<Options>,
 }
 
+/// A Job of a CronJob.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Run {
+    /// Its name.
+    pub name: String,
+    /// Whether it has not ended yet.
+    pub runs: bool,
+}
+
+impl Run {
+    /// A Job as a run of its CronJob.
+    pub fn of(job: &Workload) -> Self {
+        Self { name: job.metadata.name.clone(), runs: !job.ended && job.metadata.deletion_timestamp.is_none() }
+    }
+}
+
 /// Decides about one workload.
 pub fn decide(now: Timestamp, seen: &Snapshot) -> Plan<()> {
     let mut plan = Plan::new(());
@@ -52,7 +68,7 @@ pub fn decide(now: Timestamp, seen: &Snapshot) -> Plan<()> {
         job::make_again(now, seen, &mut plan);
         return plan;
     };
-    if seen.kept.is_some() {
+    if seen.kept.as_ref().is_some_and(|kept| kept.is_ours(&seen.options.proof_key)) {
         job::go_on(seen, workload, &mut plan);
         return plan;
     }
@@ -129,8 +145,7 @@ fn changed(now: Timestamp, seen: &Snapshot, workload: &Workload, plan: &mut Plan
         return None;
     }
     if workload.kind == names::JOB {
-        job::begin(now, seen, workload, plan);
-        return None;
+        return job::begin(now, seen, workload, plan);
     }
     match hot::reload(seen, workload, plan) {
         Hot::Waits => return None,

@@ -1,12 +1,16 @@
 //! Jobs, whose templates cannot be changed: they are deleted and made anew. What is to be made is kept in a
 //! ControllerRevision first, so that no failure and no crash in between loses the Job.
+//!
+//! A Job is made of nothing but what this made: whoever may write ControllerRevisions need not be allowed to make Jobs.
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
+use trimtab_config::{DigestKey, canonical};
 use trimtab_crds::names;
-use trimtab_plan::{Kind, Meta, Plan, Severity, Watched, Write};
+use trimtab_plan::{Kind, Meta, Notice, Plan, Severity, Watched, Write};
 
+use crate::blocked::Blocked;
 use crate::decide::{Snapshot, read, sources, tell};
 use crate::{Workload, trigger};
 
@@ -14,12 +18,45 @@ use crate::{Workload, trigger};
 const REPLACES: &str = "trimtab.dev/replaces";
 /// Start of the names of what is kept.
 const PREFIX: &str = "reloaded-job-";
+/// What the digest of what is kept begins with, and what it is of.
+const PROOF: &str = "j1:";
+const PURPOSE: &str = "trimtab.dev/reloaded-job";
 
 /// What is kept of a Job while it is made anew, without the Job itself.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct KeptJob {
     /// Metadata.
     pub metadata: Meta,
+    /// What the proof is of.
+    #[serde(skip)]
+    signed: String,
+}
+
+impl<'de> Deserialize<'de> for KeptJob {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Raw {
+            metadata: Meta,
+            #[serde(default)]
+            data: Value,
+        }
+        let Raw { metadata, data } = Raw::deserialize(deserializer)?;
+        let replaces = metadata.annotation(REPLACES).unwrap_or_default();
+        // A text as long as a Job is not kept: its digest under no key stands for it.
+        let content = DigestKey::default().sign(PURPOSE, &canonical(&data));
+        let signed = signed(&metadata.namespace, &metadata.name, replaces, &content);
+        Ok(Self { metadata, signed })
+    }
+}
+
+/// What is proven: of which Job it is kept, and what. The API server refuses to change `data`, and names are no more changed.
+fn signed(namespace: &str, name: &str, replaces: &str, content: &str) -> String {
+    format!("{namespace}/{name}/{replaces}/{content}")
+}
+
+fn proof(key: &DigestKey, namespace: &str, name: &str, replaces: &str, data: &Value) -> String {
+    let content = DigestKey::default().sign(PURPOSE, &canonical(data));
+    format!("{PROOF}{}", key.sign(PURPOSE, &signed(namespace, name, replaces, &content)))
 }
 
 impl KeptJob {
@@ -32,6 +69,12 @@ impl KeptJob {
     pub fn job(&self) -> &str {
         self.metadata.name.strip_prefix(PREFIX).unwrap_or_default()
     }
+
+    /// Whether this made it, as it is.
+    pub(crate) fn is_ours(&self, key: &DigestKey) -> bool {
+        let proof = format!("{PROOF}{}", key.sign(PURPOSE, &self.signed));
+        self.metadata.name.starts_with(PREFIX) && self.metadata.annotation(names::DIGEST) == Some(proof.as_str())
+    }
 }
 
 impl Watched for KeptJob {
@@ -43,28 +86,36 @@ impl Watched for KeptJob {
 }
 
 /// Keeps what is to be made, and deletes the Job.
-pub(crate) fn begin(now: Timestamp, seen: &Snapshot, workload: &Workload, plan: &mut Plan<()>) {
+pub(crate) fn begin(now: Timestamp, seen: &Snapshot, workload: &Workload, plan: &mut Plan<()>) -> Option<Blocked> {
+    if let Some(kept) = &seen.kept {
+        let message = unproven(kept);
+        plan.because("KeptJobUnproven", message.clone());
+        return Some(Blocked { reason: "KeptJobUnproven", message });
+    }
     let id = format!("job/{}/{}", workload.metadata.uid, workload.metadata.resource_version);
-    let Some(job) = read(now, seen, id, workload.object(), plan) else { return };
+    let job = read(now, seen, id, workload.object(), plan)?;
     let record = trigger::record(now, workload, &seen.survey, true);
     let mut body = cleaned(job);
     for (name, value) in trigger::annotations(&record) {
         body["metadata"]["annotations"][name.as_str()] = value;
     }
-    let kept =
-        names::CONTROLLER_REVISION.object(&workload.metadata.namespace, &KeptJob::name_of(&workload.metadata.name));
+    let (namespace, uid) = (&workload.metadata.namespace, &workload.metadata.uid);
+    let name = KeptJob::name_of(&workload.metadata.name);
+    let proof = proof(&seen.options.proof_key, namespace, &name, uid, &body);
+    let kept = names::CONTROLLER_REVISION.object(namespace, &name);
     let revision = json!({
         "metadata": {
             "labels": {names::RELOADED_JOB: "true", "app.kubernetes.io/managed-by": "trimtab"},
-            "annotations": {REPLACES: workload.metadata.uid},
+            "annotations": {REPLACES: uid, names::DIGEST: proof},
         },
         "revision": 1,
         "data": body,
     });
     plan.because("Replacing", format!("made anew for {}", sources(&seen.survey)));
     plan.writes.push(Write::create(kept, revision, "keep the Job that is to be made"));
-    plan.writes.push(Write::delete(workload.object(), &workload.metadata.uid, "make room for it"));
+    plan.writes.push(Write::delete(workload.object(), uid, "make room for it"));
     tell(workload, Severity::Normal, "Reloaded", "Replace", format!("made anew for {}", sources(&seen.survey)), plan);
+    None
 }
 
 /// The Job is there, and so is what was kept: either the old one is still to go, or all is done.
@@ -82,16 +133,39 @@ pub(crate) fn go_on(seen: &Snapshot, workload: &Workload, plan: &mut Plan<()>) {
     }
 }
 
-/// The Job is gone: makes what was kept.
+/// The Job is gone: makes what was kept, and forgets it at once, so that a Job that somebody then deletes stays deleted.
 pub(crate) fn make_again(now: Timestamp, seen: &Snapshot, plan: &mut Plan<()>) {
     let Some(kept) = &seen.kept else { return };
-    let meta = &kept.metadata;
-    let id = format!("kept/{}", meta.uid);
+    let (meta, key) = (&kept.metadata, &seen.options.proof_key);
     let object = meta.object(names::CONTROLLER_REVISION);
+    if !kept.is_ours(key) {
+        let note = unproven(kept);
+        plan.because("KeptJobUnproven", note.clone());
+        let (uid, severity) = (meta.uid.clone(), Severity::Warning);
+        plan.notices.push(Notice { about: object, uid, severity, reason: "KeptJobUnproven", action: "Wait", note });
+        return;
+    }
     plan.because("Replacing", "the Job is gone, and is made anew from what was kept of it");
-    let Some(revision) = read(now, seen, id, object, plan) else { return };
+    let Some(revision) = read(now, seen, format!("kept/{}", meta.uid), object.clone(), plan) else { return };
+    // Somebody may have put another in its place meanwhile.
+    let read = KeptJob::deserialize(revision).is_ok_and(|read| read.is_ours(key) && read.metadata.uid == meta.uid);
+    if !read {
+        return;
+    }
     let target = names::JOB.object(&meta.namespace, kept.job());
     plan.writes.push(Write::create(target, revision["data"].clone(), "make the Job anew"));
+    plan.writes.push(Write::delete(object, &meta.uid, "forget what was kept of the Job"));
+}
+
+/// What is to be done with what looks like a Job that is kept and was not made by us, or under another key.
+fn unproven(kept: &KeptJob) -> String {
+    let (name, namespace) = (&kept.metadata.name, &kept.metadata.namespace);
+    format!(
+        "ControllerRevision {name} says that Job {} is kept in it, and is not what this manager made: no Job is made of it. Look \
+         at it, make the Job if it is to be there (kubectl get controllerrevision {name} -n {namespace} -o jsonpath='{{.data}}' | \
+         kubectl create -n {namespace} -f -), and delete it",
+        kept.job()
+    )
 }
 
 /// The Job as somebody would write it: without what the API server and the Job controller added.

@@ -105,6 +105,8 @@ pub struct Options {
     pub deadline: Duration,
     /// The key under which digests of Secrets are made.
     pub digest_key: DigestKey,
+    /// The key that proves what is kept of Jobs to be ours.
+    pub proof_key: DigestKey,
     /// Whether Secrets are read at all.
     pub secrets: bool,
 }
@@ -127,6 +129,7 @@ impl Default for Options {
             max_per_namespace: 20,
             deadline: Duration::from_mins(10),
             digest_key: DigestKey::default(),
+            proof_key: DigestKey::default(),
             secrets: true,
         }
     }
