@@ -62,6 +62,9 @@ pub const RELOAD_SIGNAL: &str = "trimtab.dev/reload-signal";
 pub const RELOAD_VERIFY: &str = "trimtab.dev/reload-verify";
 /// On a workload: the revision of each source that its pods have, or are about to have. Written by the reloader.
 pub const RELOAD_APPLIED: &str = "trimtab.dev/reload-applied";
+/// On a workload whose sources are named by expressions: digests of those that were looked for, so that a source which one
+/// of them fits is known to be new.
+pub const RELOAD_EXPRESSIONS: &str = "trimtab.dev/reload-expressions";
 /// On a workload: its reloads of the last hour. Written by the reloader.
 pub const RELOAD_LOG: &str = "trimtab.dev/reload-log";
 /// On a workload whose kind keeps no conditions of others: why it is not reloaded. Written by the reloader.

@@ -15,7 +15,7 @@ use trimtab_crds::names;
 use trimtab_plan::{Answers, Kind, Meta, Outcome, Plan, StatusWrite, Watched};
 use trimtab_reload::{
     CronJobView, DaemonSetView, DeploymentView, JobView, KeptJob, LabelSelector, Member, Options, PodView, RolloutView,
-    Snapshot, StatefulSetView, Survey, Workload as View, decide, survey,
+    Run, Snapshot, StatefulSetView, Survey, Workload as View, decide, survey,
 };
 
 use crate::sources::{self, NOT_HELM};
@@ -129,6 +129,11 @@ impl Reloading {
         let jobs = watches
             .watch::<JobView>(Selector::default())
             .index("owner", |job| job.0.metadata.controller().map(|owner| owner.uid.clone()).into_iter().collect())
+            .wakes({
+                // A CronJob that waits for a run to end: its own status does not name all of them.
+                let busy = busy.clone();
+                move |job| cron_job_of(&job.0).filter(|key| busy.has(key)).into_iter().collect()
+            })
             .store();
         let pods = watches
             .watch::<PodView>(Selector::default())
@@ -206,6 +211,11 @@ fn readers(workloads: &Workloads, options: &Options, namespace: &str, source: &S
     reading.into_iter().chain(by_pattern).map(|(key, _)| key).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
+fn cron_job_of(job: &View) -> Option<Workload> {
+    let owner = job.metadata.controller().filter(|owner| owner.is(&names::CRON_JOB))?;
+    Some(Workload { kind: names::CRON_JOB, namespace: job.metadata.namespace.clone(), name: owner.name.clone() })
+}
+
 fn pod_of(pod: &PodView) -> Option<Workload> {
     let (kind, name) = pod.workload()?;
     Some(Workload { kind, namespace: pod.metadata.namespace.clone(), name: name.to_owned() })
@@ -262,7 +272,7 @@ impl Controller for Reloading {
             board,
             pods,
             versions,
-            jobs: jobs.iter().map(|job| job.0.metadata.name.clone()).collect(),
+            jobs: jobs.iter().map(|job| Run::of(&job.0)).collect(),
             kept,
             answers: answers.clone(),
             options: self.options.clone(),

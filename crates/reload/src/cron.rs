@@ -19,19 +19,30 @@ pub(crate) fn run(now: Timestamp, seen: &Snapshot, workload: &Workload, plan: &m
     let record = trigger::record(now, workload, &seen.survey, true);
     let note = |why: &str| trigger::note(workload, &record, why);
     let by_reloader = seen.survey.changes.iter().any(|change| change.how == How::Reloader);
-    if !by_reloader || workload.paused {
+    if workload.paused {
+        plan.because(
+            "NextRun",
+            "it is suspended: nothing is run for the change; once somebody resumes it, its runs read it",
+        );
+        plan.writes.push(note("note that nothing is run for the change while it is suspended"));
+        return;
+    }
+    if !by_reloader {
         plan.because("NextRun", "its next run reads the change");
         plan.writes.push(note("note that its next run reads the change"));
         return;
     }
     let name = job_name(&workload.metadata.name, &record.pins().to_string());
-    if seen.jobs.contains(&name) {
+    if seen.jobs.iter().any(|job| job.name == name) {
         plan.because("NextRun", format!("Job {name} was started for the change"));
         plan.writes.push(note("note that a run was started for the change"));
         return;
     }
-    if workload.exclusive_jobs > 0 {
-        plan.because("JobRunning", "a run is under way, and the CronJob wants no second one beside it");
+    // Its status does not name those that were started by hand or for a change.
+    let running = seen.jobs.iter().find(|job| job.runs).map(|job| job.name.as_str());
+    if workload.exclusive && (workload.active || running.is_some()) {
+        let which = running.map_or_else(|| "a run".to_owned(), |name| format!("Job {name}"));
+        plan.because("JobRunning", format!("{which} is under way, and the CronJob wants no second one beside it"));
         return;
     }
     let id = format!("cronjob/{}/{}", workload.metadata.uid, name);

@@ -5,11 +5,13 @@ use std::collections::BTreeSet;
 
 use regex::{Regex, RegexBuilder};
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 use trimtab_config::{Object, Source, SourceKind};
 use trimtab_crds::names;
 use trimtab_plan::TextMap;
 
 use crate::options::{EXCLUDE_CONFIG_MAPS, EXCLUDE_SECRETS};
+use crate::record::Record;
 use crate::{Options, Workload};
 
 /// Whose annotation a reload follows from.
@@ -23,6 +25,27 @@ pub enum How {
 
 /// An expression from an annotation gets no more memory than this.
 const LARGEST_PATTERN: usize = 1 << 16;
+
+/// An expression that names sources.
+pub(crate) struct Expression {
+    kind: SourceKind,
+    regex: Regex,
+    /// What it is noted as.
+    pub(crate) id: String,
+}
+
+impl Expression {
+    /// Whether it names a source.
+    pub(crate) fn fits(&self, source: &Source) -> bool {
+        self.kind == source.kind && self.regex.is_match(&source.name)
+    }
+}
+
+/// Ten letters that tell one expression from others.
+fn expression_id(kind: SourceKind, entry: &str) -> String {
+    let digest = Sha256::new().chain_update(kind.short()).chain_update([0]).chain_update(entry).finalize();
+    digest.iter().take(5).map(|byte| format!("{byte:02x}")).collect()
+}
 
 impl Options {
     /// Whether a workload is looked at at all.
@@ -97,7 +120,8 @@ impl Options {
         if !workload.template.uses.contains_key(source) {
             return false;
         }
-        let tagged = object.is_some_and(|o| o.metadata.annotation(&self.names.matching) == Some("true"));
+        // One that is gone tells no more whether it had the tag: it had, where the record names it.
+        let tagged = object.is_none_or(|o| o.metadata.annotation(&self.names.matching) == Some("true"));
         if says(&self.names.search) == Some("true") && tagged {
             return true;
         }
@@ -114,25 +138,33 @@ impl Options {
     }
 
     /// What a workload may be reloaded for: all that it reads, and what annotations name. `matching` gives the sources of
-    /// its namespace whose names an expression fits.
+    /// its namespace whose names an expression fits; of those that are gone, its record tells.
     pub fn candidates(
         &self,
         workload: &Workload,
         matching: impl Fn(SourceKind, &dyn Fn(&str) -> bool) -> Vec<String>,
     ) -> BTreeSet<Source> {
-        let mut found: BTreeSet<Source> = workload.template.uses.keys().cloned().collect();
-        for (kind, entry) in self.named(workload) {
-            match pattern(&entry) {
-                None => found.extend([Source { kind, name: entry }]),
-                Some(Ok(regex)) => {
-                    let names = matching(kind, &|name| regex.is_match(name));
-                    found.extend(names.into_iter().map(|name| Source { kind, name }));
-                }
-                // Said by `problems`.
-                Some(Err(_)) => {}
-            }
+        let mut found = self.literals(workload);
+        let expressions = self.expressions(workload);
+        if expressions.is_empty() {
+            return found;
+        }
+        let recorded = Record::of(workload).applied;
+        found.extend(recorded.into_keys().filter(|source| expressions.iter().any(|one| one.fits(source))));
+        for Expression { kind, regex, .. } in &expressions {
+            let names = matching(*kind, &|name| regex.is_match(name));
+            found.extend(names.into_iter().map(|name| Source { kind: *kind, name }));
         }
         found
+    }
+
+    /// The expressions by which annotations name sources. What is none is said by `problems`.
+    pub(crate) fn expressions(&self, workload: &Workload) -> Vec<Expression> {
+        let one = |(kind, entry): (SourceKind, String)| {
+            let regex = pattern(&entry)?.ok()?;
+            Some(Expression { kind, regex, id: expression_id(kind, &entry) })
+        };
+        self.named(workload).into_iter().filter_map(one).collect()
     }
 
     /// The sources that annotations name, by kind; expressions among them.

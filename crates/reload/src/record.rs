@@ -50,6 +50,8 @@ pub struct Record {
     pub applied: BTreeMap<Source, Applied>,
     /// The latest reloads, the oldest first.
     pub log: Vec<Reload>,
+    /// The expressions that sources were looked for by.
+    pub expressions: BTreeSet<String>,
 }
 
 /// The revision of an object, as pins and copies have it.
@@ -65,7 +67,9 @@ impl Record {
     pub fn of(workload: &Workload) -> Self {
         let applied = workload.annotation(names::RELOAD_APPLIED).unwrap_or_default();
         let log = workload.annotation(names::RELOAD_LOG).and_then(|text| serde_json::from_str(text).ok());
-        Self { applied: applied.split(',').filter_map(read).collect(), log: log.unwrap_or_default() }
+        let expressions = workload.annotation(names::RELOAD_EXPRESSIONS).unwrap_or_default();
+        let expressions = expressions.split(',').filter(|id| !id.is_empty()).map(str::to_owned).collect();
+        Self { applied: applied.split(',').filter_map(read).collect(), log: log.unwrap_or_default(), expressions }
     }
 
     /// The last reload, if it is still remembered.
@@ -129,10 +133,10 @@ mod tests {
     #[test]
     fn what_is_written_is_read_again() {
         let text = "cm/feature=absent,cm/web=4f7c19ab20@2026-01-01T00:00:00Z,secret/tls=99aa01cd34";
-        let record = Record { applied: text.split(',').filter_map(read).collect(), log: vec![] };
+        let record = Record { applied: text.split(',').filter_map(read).collect(), ..Record::default() };
         assert_eq!(record.applied_text(), text);
         let nonsense = "cm/web=x@y,=,cm/web,pod/a=1,cm/b=1@never";
-        let record = Record { applied: nonsense.split(',').filter_map(read).collect(), log: vec![] };
+        let record = Record { applied: nonsense.split(',').filter_map(read).collect(), ..Record::default() };
         assert_eq!(record.applied_text(), "cm/b=1,cm/web=x");
     }
 

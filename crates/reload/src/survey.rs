@@ -22,7 +22,13 @@ pub struct Survey {
     pub kept: BTreeMap<Source, Applied>,
     /// Whether the record says so already.
     pub recorded: bool,
+    /// The expressions that sources were looked for by.
+    #[serde(skip)]
+    pub expressions: BTreeSet<String>,
 }
+
+/// How many sources that are gone are remembered of those that only expressions name: nothing else bounds their number.
+const MOST_GONE: usize = 32;
 
 /// A source that changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -66,13 +72,19 @@ pub fn survey<'o>(
     let record = Record::of(workload);
     let mut survey = Survey::default();
     let key = options.digest_key.bytes();
-    let mut concerned = BTreeSet::new();
+    let (mut concerned, mut gone_by_expression) = (BTreeSet::new(), vec![]);
+    let (expressions, literals) = (options.expressions(workload), options.literals(workload));
+    let absent = Applied { pin: Pin::Absent, written: None };
     for source in candidates {
         let object = live(source);
         let Some(how) = options.how(workload, source, object) else { continue };
         concerned.insert(source);
         let to = Applied { pin: revision(object, key), written: object.and_then(|o| o.author.as_ref()?.at) };
-        let known = record.applied.get(source);
+        let by_expression = !literals.contains(source);
+        // What an expression names that was looked for before was not there then.
+        let looked_for = || expressions.iter().any(|one| record.expressions.contains(&one.id) && one.fits(source));
+        let was_absent = || Some(&absent).filter(|_| by_expression && looked_for());
+        let known = record.applied.get(source).or_else(was_absent);
         let compared = Compared { how, source, object, known: known.map(|known| &known.pin), to: &to.pin };
         match compared.is(options, &workload.template) {
             Some(is) => survey.changes.push(Change {
@@ -88,13 +100,29 @@ pub fn survey<'o>(
             None => {
                 let gone = to.pin == Pin::Absent;
                 let kept = known.filter(|known| gone || known.pin == to.pin).cloned().unwrap_or(to);
-                survey.kept.insert(source.clone(), kept);
+                if gone && by_expression {
+                    gone_by_expression.push((kept, source));
+                } else {
+                    survey.kept.insert(source.clone(), kept);
+                }
             }
         }
     }
+    survey.kept.extend(latest(gone_by_expression));
+    survey.expressions = expressions.into_iter().map(|one| one.id).collect();
     let forgotten = record.applied.keys().any(|source| !concerned.contains(source));
-    survey.recorded = !forgotten && survey.kept.iter().all(|(source, kept)| record.applied.get(source) == Some(kept));
+    let looked_for = survey.expressions.is_empty() || survey.expressions == record.expressions;
+    let same = survey.kept.iter().all(|(source, kept)| record.applied.get(source) == Some(kept));
+    survey.recorded = !forgotten && looked_for && same;
     survey
+}
+
+/// What is remembered of sources that are gone and that only expressions name: if one comes back as it was, nothing has
+/// changed. That one was not there needs no note.
+fn latest(gone: Vec<(Applied, &Source)>) -> impl Iterator<Item = (Source, Applied)> {
+    let mut gone: Vec<_> = gone.into_iter().filter(|(kept, _)| kept.pin != Pin::Absent).collect();
+    gone.sort_by_key(|(kept, source)| (std::cmp::Reverse(kept.written), *source));
+    gone.into_iter().take(MOST_GONE).map(|(kept, source)| (source.clone(), kept))
 }
 
 /// One source, as pods have it and as it is.

@@ -20,6 +20,7 @@ const NOTHING: &str = "da39a3ee5e6b4b0d3255bfef95601890afd80709";
 pub(crate) fn record(now: Timestamp, workload: &Workload, survey: &Survey, restart: bool) -> Record {
     let mut record = Record::of(workload);
     record.applied = survey.kept.clone();
+    record.expressions = survey.expressions.clone();
     record.applied.extend(survey.changes.iter().map(|change| (change.source.clone(), change.to.clone())));
     if restart {
         let to = survey.changes.iter().map(|change| (change.source.clone(), change.to.pin.clone()));
@@ -39,6 +40,10 @@ pub(crate) fn annotations(record: &Record) -> Map<String, Value> {
     annotations.insert(names::RELOAD_APPLIED.to_owned(), record.applied_text().into());
     if let Some(log) = record.log_text() {
         annotations.insert(names::RELOAD_LOG.to_owned(), log.into());
+    }
+    if !record.expressions.is_empty() {
+        let ids: Vec<&str> = record.expressions.iter().map(String::as_str).collect();
+        annotations.insert(names::RELOAD_EXPRESSIONS.to_owned(), ids.join(",").into());
     }
     annotations
 }
@@ -147,7 +152,9 @@ fn style(options: &Options, workload: &Workload, change: &Change) -> Style {
             // A variable that two sources would write in turn tells nothing of either; and one that has this value already,
             // by an undo or since SHA-1 of joined entries has collisions, would restart nothing.
             let same = there.is_some_and(|value| Some(&**value) == change.trigger.as_deref());
-            if shared(&name) || same || template.containers.is_empty() {
+            // Nor may a variable be put into a list whose order the patch would change.
+            let repeats = template.containers.get(index).is_none_or(|container| container.repeats);
+            if shared(&name) || same || repeats {
                 return Style::Native;
             }
             Style::Variable(index)

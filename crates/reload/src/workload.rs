@@ -26,8 +26,12 @@ pub struct Workload {
     pub progress: Progress,
     /// Whether it is paused (a Deployment) or suspended (a CronJob).
     pub paused: bool,
-    /// Of a CronJob, how many of its Jobs run where it wants no second one beside them.
-    pub exclusive_jobs: usize,
+    /// Of a CronJob, whether it wants no second run beside one that is under way.
+    pub exclusive: bool,
+    /// Of a CronJob, whether its status names runs that are under way.
+    pub active: bool,
+    /// Of a Job, whether it has ended.
+    pub ended: bool,
     /// The conditions of its status that are about reloads: reason and message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blocked: Option<(String, String)>,
@@ -51,6 +55,9 @@ pub struct Container {
     pub name: Box<str>,
     /// Its variables with values that Reloader may have written.
     pub triggers: BTreeMap<Box<str>, Box<str>>,
+    /// Whether its list of variables names one twice. A patch that merges by names then changes the order of the list, and
+    /// so what `$(NAME)` stands for.
+    pub repeats: bool,
 }
 
 /// How a template reads a source.
@@ -118,8 +125,8 @@ impl Workload {
         let is_cron_job = kind == names::CRON_JOB;
         let template = if is_cron_job { &spec["jobTemplate"]["spec"]["template"] } else { &spec["template"] };
         let exclusive = is_cron_job && matches!(spec["concurrencyPolicy"].as_str(), Some("Forbid" | "Replace"));
-        let active = status["active"].as_array().map_or(0, Vec::len);
-        let conditions = status["conditions"].as_array().into_iter().flatten();
+        let conditions = items(&status["conditions"]);
+        let has_ended = |c: &Value| matches!(c["type"].as_str(), Some("Complete" | "Failed")) && c["status"] == "True";
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let blocked = conditions
             .filter(|c| c["type"] == crate::BLOCKED && c["status"] == "True")
@@ -130,7 +137,9 @@ impl Workload {
             template: Template::of(template),
             progress: progress(kind, &metadata, spec, status),
             paused: spec["paused"].as_bool().unwrap_or(false) || spec["suspend"].as_bool().unwrap_or(false),
-            exclusive_jobs: if exclusive { active } else { 0 },
+            exclusive,
+            active: is_cron_job && items(&status["active"]).next().is_some(),
+            ended: items(&status["conditions"]).any(has_ended),
             blocked,
             metadata,
         }
@@ -148,12 +157,15 @@ impl Template {
         for (index, container) in items(&spec["containers"]).enumerate() {
             found.read(&volumes, container, Some(index));
             let variables = items(&container["env"]).filter_map(|e| Some((e["name"].as_str()?, e["value"].as_str()?)));
+            let mut names = BTreeSet::new();
+            let repeats = items(&container["env"]).any(|e| !names.insert(e["name"].as_str()));
             found.containers.push(Container {
                 name: container["name"].as_str().unwrap_or_default().into(),
                 triggers: variables
                     .filter(|(n, _)| n.starts_with(TRIGGER))
                     .map(|(n, v)| (n.into(), v.into()))
                     .collect(),
+                repeats,
             });
         }
         for container in items(&spec["initContainers"]) {

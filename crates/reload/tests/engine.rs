@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use trimtab_config::{ConfigMapView, DigestKey, SecretView, Source, SourceKind, SourceView};
 use trimtab_plan::{Answer, Answers, Plan, Question, Verb};
 use trimtab_reload::{
-    CronJobView, DeploymentView, JobView, KeptJob, Member, Options, PodView, Snapshot, Strategy, Workload, decide,
+    CronJobView, DeploymentView, JobView, KeptJob, Member, Options, PodView, Run, Snapshot, Strategy, Workload, decide,
     survey,
 };
 
@@ -27,7 +27,7 @@ struct World {
     pods: Vec<Value>,
     answers: Answers,
     kept: Option<Value>,
-    jobs: Vec<String>,
+    jobs: Vec<Run>,
     now: Timestamp,
 }
 
@@ -184,10 +184,15 @@ fn merge(into: &mut Value, patch: &Value) {
             for item in items {
                 let list = into[name].as_array_mut().unwrap();
                 match list.iter_mut().find(|there| there["name"] == item["name"]) {
+                    Some(_) if item["$patch"] == "delete" => list.retain(|there| there["name"] != item["name"]),
                     Some(there) => merge(there, item),
                     None => list.push(item.clone()),
                 }
             }
+            // The API server takes items of one name for one: it puts them where the first of them is.
+            let list = into[name].as_array_mut().unwrap();
+            let names: Vec<Value> = list.iter().map(|item| item["name"].clone()).collect();
+            list.sort_by_key(|item| names.iter().position(|name| *name == item["name"]));
         } else {
             into[name] = value.clone();
         }
@@ -488,7 +493,7 @@ fn a_cron_job_runs_now_for_reloader_s_users_and_at_its_time_for_ours() {
     assert!(matches!(&run.verb, Verb::Create { body } if body["metadata"]["ownerReferences"][0]["uid"] == "w"));
     assert!(matches!(&note.verb, Verb::Merge { .. }));
     // Cut off between the two: the run is not started again.
-    world.jobs = vec![run.target.name.clone()];
+    world.jobs = vec![Run { name: run.target.name.clone(), runs: false }];
     world.answers.clear();
     check(&world, "NextRun");
 }
@@ -517,9 +522,11 @@ fn a_job_that_is_made_anew_is_lost_at_no_cut() {
     let ask = decide(world.now, &gone).asks[0].clone();
     let gone = Snapshot { answers: [(ask.id, Answer::Object(revision))].into(), ..gone };
     let plan = decide(world.now, &gone);
-    let [make] = plan.writes.as_slice() else { panic!("{plan:?}") };
+    let [make, forget] = plan.writes.as_slice() else { panic!("{plan:?}") };
     assert!(matches!(&make.verb, Verb::Create { body } if body["spec"]["template"].is_object()));
     assert_eq!(make.target.name, "shop");
+    // In the same breath: a Job that somebody deletes from now on stays deleted.
+    assert!(matches!(forget.verb, Verb::Delete { .. }) && forget.target.name == "reloaded-job-shop");
     // There again: what was kept is forgotten.
     world.workload["metadata"]["uid"] = "new".into();
     assert!(matches!(world.decide().writes.as_slice(), [w] if w.target.name == "reloaded-job-shop"));
@@ -596,4 +603,175 @@ fn where_secrets_are_not_read_a_workload_that_needs_one_is_told() {
     let mut world = World::noted(json!({"trimtab.dev/reload": "configmaps"}));
     world.options.secrets = false;
     assert!(world.decide().notices.is_empty());
+}
+
+/// A Job that is being made anew, and what is kept of it.
+fn kept_job() -> (World, Value) {
+    let mut world = World::new(json!({AUTO: "true"}));
+    world.kind = "Job";
+    world.options.proof_key = DigestKey::new([9; 32]);
+    world.apply();
+    world.set("cm/web", json!({"a": "2"}));
+    let ask = world.decide().asks[0].clone();
+    world.answers.insert(ask.id, Answer::Object(world.workload.clone()));
+    let plan = world.decide();
+    let Verb::Create { body: mut kept } = plan.writes[0].verb.clone() else { panic!("{plan:?}") };
+    kept["metadata"]["name"] = "reloaded-job-shop".into();
+    kept["metadata"]["namespace"] = "ns".into();
+    kept["metadata"]["uid"] = "k".into();
+    world.answers.clear();
+    (world, kept)
+}
+
+/// What is written and told while such a thing is there, first beside the Job and then without it.
+fn check_kept(change: impl Fn(&mut Value), key: u8, beside: &str, without: &str) {
+    let (mut world, mut kept) = kept_job();
+    world.options.proof_key = DigestKey::new([key; 32]);
+    change(&mut kept);
+    world.kept = Some(kept.clone());
+    let shown = |plan: &Plan<()>| {
+        let writes = plan.writes.iter().filter(|write| matches!(write.verb, Verb::Create { .. } | Verb::Delete { .. }));
+        let writes = writes.map(|write| format!("{} {}", write.target.kind.kind, write.target.name));
+        let told = plan.notices.iter().map(|notice| notice.reason.to_owned());
+        writes.chain(told).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(shown(&world.decide()), beside, "beside the Job");
+    let gone = Snapshot { workload: None, ..world.snapshot() };
+    let plan = decide(world.now, &gone);
+    let read = plan.asks.first().map(|ask| (ask.id.clone(), Answer::Object(kept.clone())));
+    let plan = decide(world.now, &Snapshot { answers: read.into_iter().collect(), ..gone });
+    assert_eq!(shown(&plan), without, "without the Job");
+}
+
+#[test]
+fn a_job_is_made_of_nothing_but_what_was_kept_of_it_by_this_manager() {
+    let all = "Job shop ControllerRevision reloaded-job-shop";
+    check_kept(|_| {}, 9, "Job shop", all);
+    // What the API server adds is no part of it.
+    check_kept(|kept| kept["metadata"]["resourceVersion"] = "7".into(), 9, "Job shop", all);
+    let (refused, image) = ("KeptJobUnproven", "/data/spec/template/spec/containers/0/image");
+    let set = |path: &'static str, value: Value| {
+        move |kept: &mut Value| {
+            let (parent, name) = path.rsplit_once('/').unwrap();
+            kept.pointer_mut(parent).unwrap()[name.replace("~1", "/")] = value.clone();
+        }
+    };
+    check_kept(set(image, json!("evil")), 9, refused, refused);
+    check_kept(set("/data/spec/suspend", json!(true)), 9, refused, refused);
+    check_kept(set("/metadata/annotations/trimtab.dev~1digest", json!("")), 9, refused, refused);
+    check_kept(set("/metadata/annotations/trimtab.dev~1digest", json!("j1:00")), 9, refused, refused);
+    check_kept(set("/metadata/annotations/trimtab.dev~1replaces", json!("other")), 9, refused, refused);
+    check_kept(set("/metadata/namespace", json!("elsewhere")), 9, refused, refused);
+    check_kept(set("/metadata/name", json!("reloaded-job-other")), 9, refused, refused);
+    check_kept(set("/metadata/name", json!("any")), 9, refused, refused);
+    // Made by a manager with another key.
+    check_kept(|_| {}, 8, refused, refused);
+}
+
+#[test]
+fn a_cron_job_that_forbids_two_runs_has_one_whoever_started_it() {
+    let mut world = World::new(json!({AUTO: "true"}));
+    world.kind = "CronJob";
+    let template = world.workload["spec"]["template"].clone();
+    world.workload["spec"] = json!({"jobTemplate": {"spec": {"template": template}}, "concurrencyPolicy": "Forbid"});
+    world.apply();
+    world.set("cm/web", json!({"a": "2"}));
+    let run = |name: &str, runs| Run { name: name.to_owned(), runs };
+    let with = |policy: &str, jobs: Vec<Run>| {
+        let mut world = World { jobs, ..world.clone() };
+        world.workload["spec"]["concurrencyPolicy"] = policy.into();
+        world
+    };
+    check(&with("Forbid", vec![run("shop-1", true)]), "JobRunning");
+    check(&with("Replace", vec![run("shop-1", true)]), "JobRunning");
+    check(&with("Allow", vec![run("shop-1", true)]), "Reading");
+    check(&with("Forbid", vec![run("shop-1", false)]), "Reading");
+    let mut listed = with("Forbid", vec![]);
+    listed.workload["status"]["active"] = json!([{"name": "shop-1"}]);
+    check(&listed, "JobRunning");
+    let mut suspended = with("Forbid", vec![]);
+    suspended.workload["spec"]["suspend"] = true.into();
+    let said = suspended.decide().because[0].message.clone();
+    assert!(said.starts_with("it is suspended: nothing is run for the change"), "{said}");
+}
+
+/// Restarts so far after each of these, where both flags of Reloader's are given.
+fn check_life(annotations: Value, tag: bool, expected: [usize; 7]) {
+    let mut world = World::new(annotations.clone());
+    world.options.on_create = true;
+    world.options.on_delete = true;
+    world.remove("cm/web");
+    world.apply();
+    let (mut restarts, mut seen) = (0, vec![]);
+    let steps = ["a", "b", "b", "-", "b", "c", "-"];
+    for value in steps {
+        // Far enough from the one before: who changes a source again and again is another matter.
+        world.now += jiff::SignedDuration::from_hours(2);
+        if value == "-" {
+            world.remove("cm/web");
+        } else {
+            world.set("cm/web", json!({"a": value}));
+            if tag {
+                world.tag("cm/web", "reloader.stakater.com/match", "true");
+            }
+        }
+        // What is noted behind a restart must not restart anything.
+        for _ in 0..3 {
+            restarts += usize::from(world.apply().because.iter().any(|because| because.reason == "Restarting"));
+        }
+        seen.push(restarts);
+    }
+    assert_eq!(seen, expected, "{annotations}");
+    assert!(world.decide().writes.is_empty(), "{annotations}: {:?}", world.decide().writes);
+}
+
+#[test]
+fn a_source_s_life_restarts_as_often_however_it_is_named() {
+    let (named, secrets) = ("configmap.reloader.stakater.com/reload", "secret.reloader.stakater.com/reload");
+    // Created, changed, written as it is, deleted, created as it was, changed, deleted.
+    let life = [1, 2, 2, 3, 4, 5, 6];
+    check_life(json!({named: "web"}), false, life);
+    check_life(json!({named: "w.*"}), false, life);
+    check_life(json!({named: "other,[v-w]eb,x.*"}), false, life);
+    check_life(json!({named: "w.*,web"}), false, life);
+    check_life(json!({AUTO: "true"}), false, life);
+    check_life(json!({"configmap.reloader.stakater.com/auto": "true"}), false, life);
+    check_life(json!({"reloader.stakater.com/search": "true"}), true, life);
+    // Ours: what comes restarts, what goes does not, and what comes back as it was does not.
+    let ours = [1, 2, 2, 2, 2, 3, 3];
+    check_life(json!({"trimtab.dev/reload": "auto"}), false, ours);
+    check_life(json!({"trimtab.dev/reload": "configmaps"}), false, ours);
+    check_life(json!({"trimtab.dev/reload": "cm/web"}), false, ours);
+    check_life(json!({"reloader.stakater.com/search": "true"}), false, [0; 7]);
+    check_life(json!({secrets: "w.*"}), false, [0; 7]);
+}
+
+#[test]
+fn an_expression_that_is_new_restarts_nothing_for_what_is_there() {
+    let named = "configmap.reloader.stakater.com/reload";
+    let mut world = World::new(json!({named: "x.*"}));
+    world.options.on_create = true;
+    world.set("cm/web", json!({"a": "1"}));
+    world.apply();
+    check(&world, "UpToDate");
+    world.workload["metadata"]["annotations"][named] = "x.*,w.*".into();
+    check(&world, "Noting");
+    world.apply();
+    check(&world, "UpToDate");
+    world.set("cm/web-2", json!({"a": "1"}));
+    check(&world, "Restarting STAKATER_WEB_2_CONFIGMAP");
+}
+
+#[test]
+fn what_expressions_named_and_is_gone_does_not_pile_up() {
+    let mut world = World::new(json!({"configmap.reloader.stakater.com/reload": "app-.*"}));
+    for generation in 0..100 {
+        let name = format!("cm/app-{generation}");
+        world.sources.insert(name.parse().unwrap(), config_map(json!({"a": "1"}), 1 + generation % 50));
+        world.apply();
+        world.remove(&name);
+        world.apply();
+    }
+    let noted = world.workload["metadata"]["annotations"][APPLIED].as_str().unwrap();
+    assert!(noted.matches("cm/app-").count() <= 33, "{noted}");
 }
