@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use trimtab_schedule::ScheduleWindow;
 
+use crate::api_version::{API_VERSION, KIND, SEGMENT};
 use crate::{AutoscalerStatus, DurationText, MetricSpec, Quantity};
 
 /// How many pods a workload has, by what is measured.
@@ -134,13 +135,13 @@ fn default_min() -> i32 {
 pub struct ScaleTargetRef {
     /// Its API version: `apps/v1`.
     #[serde(default = "default_api_version")]
-    #[schemars(length(min = 1, max = 317))]
+    #[schemars(length(min = 1, max = 317), regex(pattern = API_VERSION))]
     pub api_version: String,
     /// Its kind.
-    #[schemars(length(min = 1, max = 63))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = KIND))]
     pub kind: String,
     /// Its name.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = SEGMENT))]
     pub name: String,
 }
 

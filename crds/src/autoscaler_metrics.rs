@@ -7,6 +7,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::api_version::{API_VERSION, KIND, SEGMENT};
 use crate::{DurationText, Quantity};
 
 /// One metric; exactly the field that its type names is set.
@@ -169,12 +170,13 @@ pub struct PrometheusMetric {
 pub struct DescribedObject {
     /// Its API version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 317), regex(pattern = API_VERSION))]
     pub api_version: Option<String>,
     /// Its kind.
-    #[schemars(length(min = 1, max = 63))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = KIND))]
     pub kind: String,
     /// Its name.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = SEGMENT))]
     pub name: String,
 }
 
@@ -182,7 +184,7 @@ pub struct DescribedObject {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MetricIdentifier {
     /// The name.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = SEGMENT))]
     pub name: String,
     /// Labels of its series.
     #[serde(default, skip_serializing_if = "Option::is_none")]

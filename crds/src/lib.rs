@@ -3,6 +3,7 @@
 //! The YAML files beside this crate are generated from it (`make generate`) and applied as they are:
 //! `kubectl apply -f crds/`. There is no client here and no decision; only shapes, their rules and their names.
 
+mod api_version;
 mod autoscaler;
 mod autoscaler_metrics;
 mod autoscaler_status;
@@ -15,6 +16,7 @@ mod release;
 mod release_plan;
 mod steps;
 
+pub use api_version::api_version;
 pub use autoscaler::{
     Autoscaler, AutoscalerSpec, Behavior, Compat, Fallback, ForecastSpec, Improvement, PolicyType, ScaleMode,
     ScaleTargetRef, ScalingPolicy, ScalingRules, SelectPolicy, Startup,

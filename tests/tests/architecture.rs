@@ -328,14 +328,16 @@ const NO_SCALE_REASONS: &[&str] = &[
 ];
 
 /// Words in the sources of reloads that look like reasons and are none.
-const NO_RELOAD_REASONS: [&str; 27] = [
+const NO_RELOAD_REASONS: [&str; 29] = [
     "Annotations",
     "Available",
+    "Complete",
     "CrashLoopBackOff",
     "CreateContainerConfigError",
     "CreateContainerError",
     "Degraded",
     "ErrImagePull",
+    "Failed",
     "False",
     "Forbid",
     "Healthy",

@@ -47,13 +47,9 @@ impl Discovery {
     ///
     /// If there is no such kind, or the server does not say.
     pub(super) async fn kind(&self, reader: &Reader, api_version: &str, kind: &str) -> Result<Served, String> {
-        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-        let (group_path, version_path) = (Reader::encoded(group), Reader::encoded(version));
-        let path = if group.is_empty() {
-            format!("/api/{version_path}")
-        } else {
-            format!("/apis/{group_path}/{version_path}")
-        };
+        let not_one = || format!("{api_version:?} is no API version: write for example apps/v1");
+        let (group, version) = trimtab_crds::api_version(api_version).ok_or_else(not_one)?;
+        let path = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
         let missing =
             || format!("the cluster has no {kind} of {api_version}: install it, or correct its apiVersion and kind");
         let list = self.list(reader, &path).await?.ok_or_else(missing)?;

@@ -11,7 +11,7 @@ use trimtab_plan::Answer;
 use trimtab_scale::questions::MetricQuestion;
 use trimtab_scale::{Missing, Observation, PodSample};
 
-use super::discovery::Discovery;
+use super::discovery::{Discovery, Served};
 use super::grant::Grant;
 
 const CUSTOM: &str = "custom.metrics.k8s.io";
@@ -131,24 +131,44 @@ pub(super) async fn of_object(
         Ok(served) => served,
         Err(why) => return missing(Missing::ServerError, why),
     };
-    let resource =
-        if served.group.is_empty() { served.plural.clone() } else { format!("{}.{}", served.plural, served.group) };
-    let (name, metric) = (Reader::encoded(&described.name), Reader::encoded(&source.metric.name));
-    let mut path = match (described.kind.as_str(), served.namespaced) {
-        ("Namespace", _) => format!("{base}/namespaces/{name}/metrics/{metric}"),
-        (_, true) => format!("{base}/namespaces/{}/{resource}/{name}/{metric}", Reader::encoded(namespace)),
-        (_, false) => format!("{base}/{resource}/{name}/{metric}"),
+    let place = match place(&served, &described.name, namespace) {
+        Ok(place) => place,
+        Err(why) => return missing(Missing::ServerError, why),
     };
+    let mut path =
+        format!("{base}/namespaces/{}/{place}/{}", Reader::encoded(namespace), Reader::encoded(&source.metric.name));
     let selector = source.metric.selector.as_ref().map(trimtab_scale::query_of).filter(|text| !text.is_empty());
     if let Some(selector) = selector {
         path += &format!("?metricLabelSelector={}", Reader::encoded(&selector));
     }
-    let granted = match described.kind.as_str() {
+    let granted = match place.split_once('/') {
+        Some((resource, _)) => format!("{resource}/{}", source.metric.name),
         // The API server takes it for an object `metrics` of the namespace.
-        "Namespace" => "metrics".to_owned(),
-        _ => format!("{resource}/{}", source.metric.name),
+        None => place,
     };
     total(&read(reader, &path, &source.metric.name, &Grant::custom(CUSTOM, granted)).await)
+}
+
+/// Where an object's metrics are, below its namespace: `services/web`, or `metrics` for the namespace itself. As the HPA has
+/// it, nobody reads metrics of another namespace or of the cluster through an autoscaler.
+fn place(served: &Served, name: &str, namespace: &str) -> Result<String, String> {
+    if served.group.is_empty() && served.plural == "namespaces" {
+        return match name == namespace {
+            true => Ok("metrics".to_owned()),
+            false => Err(format!(
+                "Namespace {name} is not the autoscaler's own: an Object metric is of an object in {namespace}, or of {namespace} \
+                 itself"
+            )),
+        };
+    }
+    let resource =
+        if served.group.is_empty() { served.plural.clone() } else { format!("{}.{}", served.plural, served.group) };
+    if !served.namespaced {
+        return Err(format!(
+            "{resource} are of the whole cluster: an Object metric is of an object in {namespace}; use External or Prometheus"
+        ));
+    }
+    Ok(format!("{resource}/{}", Reader::encoded(name)))
 }
 
 /// Asks the API of external metrics.
@@ -239,5 +259,32 @@ mod tests {
         let Observation::Pods(found) = resource(&list, &one, |_| true) else { panic!("no samples") };
         assert_eq!(found["a"].value.0, 250);
         assert!(matches!(resource(&Answer::NotFound, &whole, |_| true), Observation::Missing { .. }));
+    }
+
+    #[test]
+    fn metrics_of_objects_stay_in_the_namespace() {
+        let check = |group: &str, plural: &str, namespaced, name: &str, expected: Result<&str, &str>| {
+            let served = Served {
+                group: group.to_owned(),
+                version: "v1".to_owned(),
+                plural: plural.to_owned(),
+                namespaced,
+                has_scale: false,
+            };
+            match (place(&served, name, "shop"), expected) {
+                (Ok(found), Ok(expected)) => assert_eq!(found, expected),
+                (Err(why), Err(part)) => assert!(why.contains(part), "{why}"),
+                (found, _) => panic!("{plural} {name}: {found:?}"),
+            }
+        };
+        check("", "services", true, "web", Ok("services/web"));
+        check("networking.k8s.io", "ingresses", true, "web", Ok("ingresses.networking.k8s.io/web"));
+        check("", "namespaces", false, "shop", Ok("metrics"));
+        check("", "namespaces", false, "kube-system", Err("is not the autoscaler's own"));
+        check("", "nodes", false, "n1", Err("nodes are of the whole cluster"));
+        check("storage.k8s.io", "storageclasses", false, "x", Err("storageclasses.storage.k8s.io are of the whole"));
+        // A kind of somebody's that is only called so.
+        check("example.com", "namespaces", true, "shop", Ok("namespaces.example.com/shop"));
+        check("example.com", "namespaces", false, "shop", Err("namespaces.example.com are of the whole"));
     }
 }

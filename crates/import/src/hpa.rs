@@ -8,6 +8,8 @@ use crate::fields::Fields;
 use crate::remarks::Remarks;
 use crate::{Imported, Options, Refused, legacy, metric};
 
+/// The one target of an autoscaling/v1 object.
+const CPU: &str = "targetCPUUtilizationPercentage";
 /// How long the HPA looks back before it goes down, where nothing else is said.
 const STABILIZATION: i64 = 300;
 
@@ -28,6 +30,10 @@ pub(crate) fn convert(object: &Value, options: &Options) -> Result<Imported, Ref
         _ => current(version, &mut spec, &mut remarks),
     };
     spec.rest(&mut remarks, "this field is not known");
+    if version == "v1" && metrics.is_empty() && object["spec"]["metrics"].is_array() {
+        remarks
+            .note("spec.metrics", "no metric is left: as with the HPA, 80 % of the CPU that pods request is followed");
+    }
     annotations(object, &[legacy::METRICS, legacy::BEHAVIOR], &mut remarks);
     let mut out = Map::from_iter([
         ("targetRef".to_owned(), target),
@@ -51,6 +57,11 @@ type Read = (Vec<Map<String, Value>>, Option<Value>);
 /// Metrics and behavior as v2 and its betas have them.
 fn current(version: &str, spec: &mut Fields<'_>, remarks: &mut Remarks) -> Read {
     let mut metrics = vec![];
+    if spec.get(CPU).is_some() {
+        let what =
+            format!("{CPU} is autoscaling/v1's, and the API server drops it from such an object: write a metric");
+        remarks.lost(spec.path(CPU), what);
+    }
     for (i, written) in spec.items("metrics").iter().enumerate() {
         let path = format!("spec.metrics[{i}]");
         let written = if version == "v2beta1" { legacy::metric(written) } else { written.clone() };
@@ -63,7 +74,16 @@ fn current(version: &str, spec: &mut Fields<'_>, remarks: &mut Remarks) -> Read 
 /// Metrics and behavior as v1 has them: the CPU in a field, the rest in annotations.
 fn old(object: &Value, spec: &mut Fields<'_>, remarks: &mut Remarks) -> Read {
     let mut metrics = vec![];
-    if let Some(percent) = spec.number("targetCPUUtilizationPercentage", remarks) {
+    for field in ["metrics", "behavior"] {
+        if spec.get(field).is_some() {
+            let what = format!(
+                "autoscaling/v1 has no {field}, and the API server drops it from such an object: if it is to count, write the object \
+                 as autoscaling/v2 and convert that"
+            );
+            remarks.lost(spec.path(field), what);
+        }
+    }
+    if let Some(percent) = spec.number(CPU, remarks) {
         let cpu = json!({"type": "Resource", "resource": {"name": "cpu",
             "target": {"type": "Utilization", "averageUtilization": percent}}});
         metrics.extend(metric::metric(&cpu, "spec.targetCPUUtilizationPercentage", remarks));

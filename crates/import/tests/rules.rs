@@ -247,6 +247,34 @@ fn v2beta1_has_the_words_of_the_annotations() {
     assert!(one.remarks.is_empty(), "{:?}", one.remarks);
 }
 
+/// What is said of fields that are another version's, and the metrics that are left.
+fn check_version(version: &str, more: Value, expected_lost: &[&str], says: &str, metrics: Value) {
+    let mut spec =
+        json!({"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}, "maxReplicas": 3});
+    more.as_object().unwrap().iter().for_each(|(name, value)| spec[name] = value.clone());
+    let one = hpa(version, spec);
+    assert_eq!(lost(&one), expected_lost, "{:#?}", one.remarks);
+    assert!(one.remarks.iter().any(|remark| remark.to_string().contains(says)), "{:#?}", one.remarks);
+    assert_eq!(one.autoscaler["spec"]["metrics"], metrics);
+}
+
+#[test]
+fn fields_of_another_version_are_named_as_such_with_what_is_left() {
+    let cpu = |percent| {
+        json!({"type": "Resource", "resource": {"name": "cpu",
+            "target": {"type": "Utilization", "averageUtilization": percent}}})
+    };
+    let old = json!([{"type": "Resource", "resource": {"name": "cpu", "targetAverageUtilization": 75}}]);
+    let all = ["spec.metrics"];
+    check_version("v1", json!({"metrics": old}), &all, "autoscaling/v1 has no metrics", Value::Null);
+    check_version("v1", json!({"metrics": old}), &all, "80 % of the CPU", Value::Null);
+    let both = json!({"metrics": old, "targetCPUUtilizationPercentage": 50});
+    check_version("v1", both, &all, "autoscaling/v1 has no metrics", json!([cpu(50)]));
+    check_version("v1", json!({"behavior": {}}), &["spec.behavior"], "autoscaling/v1 has no behavior", Value::Null);
+    let new = json!({"metrics": [cpu(60)], "targetCPUUtilizationPercentage": 50});
+    check_version("v2", new, &["spec.targetCPUUtilizationPercentage"], "is autoscaling/v1's", json!([cpu(60)]));
+}
+
 #[test]
 fn what_is_not_such_an_object_is_refused_with_what_to_do() {
     let refused = |text: &str, source| import(text, source, &Options::default()).unwrap_err().to_string();

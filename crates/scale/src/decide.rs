@@ -84,7 +84,8 @@ pub fn decide_scale_with(now: Timestamp, seen: &ScaleSnapshot, scheduled: &Sched
     }
     course.next.push(scheduled.next.clone());
     let scheduled = effect.is_scheduled().then(|| effect.because.clone());
-    let desired = course.size(scheduled);
+    let exact = effect.exact().filter(|_| scheduled.is_some() && seen.spec.metrics.is_empty());
+    let desired = course.size(scheduled, exact);
     course.end(desired)
 }
 
@@ -111,8 +112,9 @@ impl Course<'_> {
         self.stages.push(ScaleStage { stage, replicas, reason: reason.to_owned(), message: message.into() });
     }
 
-    /// The size that is wanted, before what a release leaves of it.
-    fn size(&mut self, scheduled: Option<String>) -> i32 {
+    /// The size that is wanted, before what a release leaves of it. `exact` is what schedules alone say, where nobody names a
+    /// metric: then none is looked at.
+    fn size(&mut self, scheduled: Option<String>, exact: Option<i32>) -> i32 {
         let Range { current, min, max } = self.range;
         if let Some(why) = scheduled {
             self.stage(ScaleStageName::Schedule, current, "ScheduleActive", why);
@@ -129,6 +131,14 @@ impl Course<'_> {
         }
         if current < min && current > 0 {
             return self.outside(min, "TooFewReplicas", "there are fewer than the smallest size");
+        }
+        if let Some(size) = exact {
+            let why = "a schedule sets the size, and no metric is asked for";
+            self.stage(ScaleStageName::Bounded, size, "DesiredWithinRange", format!("{size} by a schedule"));
+            self.find("ScalingActive", true, "ScheduleActive", why);
+            self.find("ScalingLimited", false, "DesiredWithinRange", "within the allowed range");
+            history::interrupt(self.now, self.seen, &mut self.history);
+            return size;
         }
         let combined = match self.combined() {
             Ok(combined) => combined,

@@ -331,7 +331,13 @@ fn status(now: Timestamp, seen: &Seen, decision: Decision) -> AutoscalerStatus {
         Verdict::Set(to) => settle(decision.history, &seen.autoscaler.spec, to),
         Verdict::Keep => decision.history,
     };
-    let conditions = conditions(now, seen, &decision.findings, old.conditions);
+    // As the HPA says it before it decides; a decision that sets a size says more.
+    let mut findings = decision.findings;
+    if !findings.iter().any(|finding| finding.type_ == "AbleToScale") {
+        let (reason, message) = ("SucceededGetScale".to_owned(), "the target's scale is known".to_owned());
+        findings.push(Finding { type_: "AbleToScale", holds: true, reason, message });
+    }
+    let conditions = conditions(now, seen, &findings, old.conditions);
     AutoscalerStatus {
         observed_generation: Some(seen.autoscaler.metadata.generation),
         current_replicas: decision.decision.from,
@@ -344,12 +350,16 @@ fn status(now: Timestamp, seen: &Seen, decision: Decision) -> AutoscalerStatus {
     }
 }
 
-/// Conditions that are there only while there is something to say.
-const PASSING: [&str; 3] = ["Contested", "SchedulesValid", "ForecastActive"];
-
+/// The conditions that a decision finds. Every decision finds all that hold: what one does not find is not known any more, and
+/// does not stay.
 fn conditions(now: Timestamp, seen: &Seen, findings: &[Finding], old: Vec<Condition>) -> Vec<Condition> {
     let mut all = old;
-    all.retain(|c| !PASSING.contains(&c.type_.as_str()) || findings.iter().any(|finding| finding.type_ == c.type_));
+    all.retain(|c| c.type_ == "Ready" || findings.iter().any(|finding| finding.type_ == c.type_));
+    amend(now, seen, findings, all)
+}
+
+/// The conditions with what was found besides.
+fn amend(now: Timestamp, seen: &Seen, findings: &[Finding], mut all: Vec<Condition>) -> Vec<Condition> {
     // Whole seconds, as conditions have them.
     let at = Timestamp::from_second(now.as_second()).unwrap_or(now);
     let mut set = |type_: &str, holds: bool, reason: &str, message: &str| {
@@ -401,7 +411,7 @@ pub fn conclude(
         new.last_scale_time = old.and_then(|old| old.last_scale_time);
         let message = format!("{}: {}", failure.reason, failure.message);
         let finding = Finding { type_: "AbleToScale", holds: false, reason: "FailedUpdateScale".to_owned(), message };
-        new.conditions = conditions(now, seen, &[finding], new.conditions);
+        new.conditions = amend(now, seen, &[finding], new.conditions);
     }
     if old.is_some_and(|old| !tells_more(now, old, &new)) && outcome.applied.is_empty() {
         return None;

@@ -257,20 +257,61 @@ impl RawResources {
     }
 }
 
+impl RawContainer {
+    /// Whether it is an init container that runs beside the others.
+    fn stays(&self) -> bool {
+        self.restart_policy.as_deref() == Some("Always")
+    }
+}
+
+type Requests = BTreeMap<String, Milli>;
+
+fn add(to: &mut Requests, more: &Requests) {
+    for (name, more) in more {
+        let sum = to.entry(name.clone()).or_insert(Milli(0));
+        sum.0 = sum.0.saturating_add(more.0);
+    }
+}
+
+/// What a pod requests for which requests are set as a whole: Kubernetes' own sum, by resource. What its containers request
+/// together, or one of its init containers with those before it that stay, whichever is more; in place of it what the pod
+/// names itself; and the overhead.
+fn whole_pod(spec: &RawSpec) -> Option<Requests> {
+    let is_whole = |name: &str| matches!(name, "cpu" | "memory") || name.starts_with("hugepages-");
+    let mut own = spec.resources.as_ref().map(RawResources::milli).unwrap_or_default();
+    own.retain(|name, _| is_whole(name));
+    if own.is_empty() {
+        return None;
+    }
+    let (mut sum, mut staying, mut most) = (Requests::new(), Requests::new(), Requests::new());
+    spec.containers.iter().for_each(|container| add(&mut sum, &container.resources.milli()));
+    for container in &spec.init_containers {
+        let requests = container.resources.milli();
+        let mut meanwhile = staying.clone();
+        add(&mut meanwhile, &requests);
+        if container.stays() {
+            add(&mut sum, &requests);
+            staying = meanwhile.clone();
+        }
+        for (name, milli) in meanwhile {
+            let known = most.entry(name).or_insert(Milli(0));
+            known.0 = known.0.max(milli.0);
+        }
+    }
+    for (name, milli) in most {
+        let known = sum.entry(name).or_insert(Milli(0));
+        known.0 = known.0.max(milli.0);
+    }
+    sum.extend(own);
+    let overhead = spec.overhead.iter().filter_map(|(name, more)| Some((name.clone(), more.milli()?)));
+    add(&mut sum, &overhead.collect());
+    Some(sum)
+}
+
 impl From<RawPod> for ScalePod {
     fn from(RawPod { mut metadata, spec, status }: RawPod) -> Self {
         metadata.annotations = TextMap::default();
-        let stays = |container: &RawContainer| container.restart_policy.as_deref() == Some("Always");
-        let containers = spec.init_containers.iter().filter(|c| stays(c)).chain(&spec.containers);
-        let whole = spec.resources.map(|resources| resources.milli()).filter(|requests| !requests.is_empty());
-        let with_overhead = |mut requests: BTreeMap<String, Milli>| {
-            for (name, more) in &spec.overhead {
-                if let (Some(known), Some(more)) = (requests.get_mut(name), more.milli()) {
-                    known.0 = known.0.saturating_add(more.0);
-                }
-            }
-            requests
-        };
+        let containers = spec.init_containers.iter().filter(|c| c.stays()).chain(&spec.containers);
         let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
         let view = PodView {
             name: metadata.name.clone(),
@@ -290,7 +331,7 @@ impl From<RawPod> for ScalePod {
             containers: containers
                 .map(|container| ContainerView { name: container.name.clone(), requests: container.resources.milli() })
                 .collect(),
-            requests: whole.map(with_overhead),
+            requests: whole_pod(&spec),
         };
         Self { metadata, view: Arc::new(view) }
     }
@@ -434,6 +475,34 @@ mod tests {
         let names: Vec<_> = pod.view.containers.iter().map(|c| (c.name.as_str(), c.requests["cpu"].0)).collect();
         assert_eq!(names, [("proxy", 50), ("web", 250)]);
         assert_eq!(pod.view.ready.unwrap().is, Some(true));
+    }
+
+    /// What a pod requests of CPU and memory, by Kubernetes' own rule for pods with requests of their own.
+    fn check_whole(spec: Value, expected: Option<(i64, i64)>) {
+        let pod: ScalePod =
+            serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "n"}, "spec": spec})).unwrap();
+        let milli = |requests: &BTreeMap<String, Milli>, name: &str| requests.get(name).map_or(0, |milli| milli.0);
+        let found = pod.view.requests.as_ref().map(|all| (milli(all, "cpu"), milli(all, "memory") / 1000));
+        assert_eq!(found, expected, "{spec}");
+    }
+
+    #[test]
+    fn a_pod_with_requests_of_its_own_requests_what_kubernetes_says() {
+        let cpu = |cpu: &str| json!({"requests": {"cpu": cpu}});
+        let memory = json!({"requests": {"memory": "1k"}});
+        let proxy = json!({"name": "proxy", "restartPolicy": "Always", "resources": cpu("50m")});
+        let setup = json!({"name": "setup", "resources": cpu("400m")});
+        let web = json!({"name": "web", "resources": cpu("100m")});
+        let pod = |init: Value, own: &Value, overhead: Value| json!({"initContainers": init, "containers": [web], "resources": own, "overhead": overhead});
+        check_whole(pod(json!([proxy]), &Value::Null, json!({"cpu": "1"})), None);
+        check_whole(pod(json!([proxy]), &json!({"limits": {"cpu": "1"}}), json!({})), None);
+        check_whole(pod(json!([proxy]), &json!({"requests": {"example.com/x": "1"}}), json!({})), None);
+        check_whole(pod(json!([proxy]), &memory, json!({})), Some((150, 1000)));
+        check_whole(pod(json!([proxy, setup]), &memory, json!({})), Some((450, 1000)));
+        check_whole(pod(json!([setup, proxy]), &memory, json!({})), Some((400, 1000)));
+        check_whole(pod(json!([proxy, setup]), &cpu("200m"), json!({})), Some((200, 0)));
+        check_whole(pod(json!([proxy]), &memory, json!({"cpu": "10m", "memory": "1k"})), Some((160, 2000)));
+        check_whole(pod(json!([]), &memory, json!({"cpu": "10m"})), Some((110, 1000)));
     }
 
     #[test]

@@ -40,7 +40,7 @@ impl Reader {
     }
 
     /// What the API server has at a path, for APIs that are not objects: discovery, metrics. What the path is made of is
-    /// encoded by [`Reader::encoded`]. An answer of [`Answer::Failed`] holds nothing of it.
+    /// encoded by [`Reader::encoded`]; a name that is not one segment of it is refused. An answer of [`Answer::Failed`] holds nothing of it.
     pub async fn get_path(&self, path: &str) -> Answer {
         self.read(path, path.to_owned()).await
     }
@@ -59,6 +59,9 @@ impl Reader {
 
     async fn read(&self, what: &str, path: String) -> Answer {
         let failed = |error: String| Answer::Failed(format!("{what} could not be read: {error}"));
+        if !path::is_plain(&path) {
+            return failed("a name in it is empty, \".\" or \"..\", or holds \"/\" or \"%\"".to_owned());
+        }
         let request = match Request::get(path).body(Body::empty()) {
             Ok(request) => request,
             Err(error) => return failed(error.to_string()),

@@ -37,6 +37,15 @@ pub(crate) fn push_encoded(to: &mut String, text: &str) {
     }
 }
 
+/// Whether every segment of a path, in URL encoding, is one to the API server as well: it takes an encoded slash for a slash,
+/// and what stands between may follow dots. As Kubernetes' own clients refuse names that are no segments.
+pub(crate) fn is_plain(path: &str) -> bool {
+    let path = path.split('?').next().unwrap_or_default();
+    let encoded = |segment: &str| ["%2f", "%25", "%00"].iter().any(|code| segment.to_ascii_lowercase().contains(code));
+    let fits = |segment: &str| !segment.is_empty() && segment != "." && segment != ".." && !encoded(segment);
+    path.strip_prefix('/').is_some_and(|rest| rest.split('/').all(fits))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,5 +58,18 @@ mod tests {
         assert_eq!(object(&pods.object("a", "b"), "eviction"), "/api/v1/namespaces/a/pods/b/eviction");
         let role = object(&roles.object("", "system:node"), "");
         assert_eq!(role, "/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode");
+    }
+
+    #[test]
+    fn a_name_that_is_more_or_less_than_a_segment_makes_no_path() {
+        let pods = Kind::namespaced("", "v1", "Pod", "pods");
+        for fine in ["b", "system:node", "a.b", "...", "a|b", "*", "ä"] {
+            assert!(is_plain(&object(&pods.object("a", fine), "")), "{fine}");
+        }
+        for bad in ["", ".", "..", "a/b", "../../kube-system/pods/x", "a%2Fb", "%2e%2e", "a\0"] {
+            assert!(!is_plain(&object(&pods.object("a", bad), "")), "{bad}");
+        }
+        assert!(is_plain("/api/v1/pods?labelSelector=a%2Fb%3Dc"));
+        assert!(!is_plain("api/v1") && !is_plain("//api") && !is_plain("/api/%2Fv1%2Fsecrets"));
     }
 }

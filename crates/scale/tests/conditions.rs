@@ -1,0 +1,162 @@
+//! Conditions say what holds now: those after any two decisions are those after the second alone.
+
+#![expect(clippy::unwrap_used, reason = "this is how a test fails")]
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use trimtab_crds::names;
+use trimtab_plan::{Answer, Class, Failure, Outcome, Plan};
+use trimtab_scale::{Observation, Options, Scaled, Seen, conclude, reconcile};
+
+/// How things are when a decision is made.
+#[derive(Clone)]
+struct World {
+    name: &'static str,
+    spec: Value,
+    replicas: Option<i32>,
+    metric: Option<i64>,
+    refused: bool,
+}
+
+const METRIC: &str = "Prometheus";
+
+fn spec(more: Value) -> Value {
+    let mut spec = json!({"targetRef": {"kind": "Deployment", "name": "web"}, "minReplicas": 1, "maxReplicas": 9});
+    more.as_object().unwrap().iter().for_each(|(name, value)| spec[name] = value.clone());
+    spec
+}
+
+fn measured() -> Value {
+    spec(json!({"metrics": [{"type": METRIC, "prometheus": {"name": "rps", "address": "http://p", "query": "x",
+        "target": {"type": "AverageValue", "averageValue": "10"}}}]}))
+}
+
+/// Windows that say the size at every moment, as an import of nothing but cron triggers gives them.
+fn windows(replicas: [i32; 2]) -> Value {
+    let window = |name: &str, start: &str, end: &str, replicas: i32| json!({"name": name, "start": start, "end": end, "timeZone": "UTC", "replicas": replicas});
+    spec(json!({"minReplicas": 0, "schedules": [
+        window("on", "0 * * * *", "30 * * * *", replicas[0]), window("off", "30 * * * *", "0 * * * *", replicas[1])]}))
+}
+
+fn worlds() -> Vec<World> {
+    let world =
+        |name, spec: &Value, replicas, metric| World { name, spec: spec.clone(), replicas, metric, refused: false };
+    let (measured, windows) = (measured(), windows([5, 1]));
+    vec![
+        world("fine", &measured, Some(2), Some(20)),
+        world("more", &measured, Some(2), Some(40)),
+        World { refused: true, ..world("refused", &measured, Some(2), Some(40)) },
+        world("no metric", &measured, Some(2), None),
+        world("no target", &measured, None, Some(20)),
+        world("too many", &measured, Some(12), Some(20)),
+        World { refused: true, ..world("too many, refused", &measured, Some(12), Some(20)) },
+        world("set to 0", &measured, Some(0), Some(20)),
+        world("windows", &windows, Some(5), None),
+        world("windows, too few", &windows, Some(1), None),
+        World { refused: true, ..world("windows, refused", &windows, Some(1), None) },
+        world("windows, too many", &windows, Some(7), None),
+    ]
+}
+
+/// The status after a decision in such a world, with this one before.
+fn decided(now: Timestamp, world: &World, status: &Value) -> Value {
+    let autoscaler = json!({"metadata": {"name": "web", "namespace": "ns", "uid": "a", "generation": 1}, "spec": world.spec, "status": status});
+    let target = world.replicas.map(|replicas| {
+        let object = json!({"metadata": {"name": "web", "namespace": "ns", "uid": "t"},
+            "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": "web"}}}, "status": {"replicas": replicas}});
+        Arc::new(Scaled::read(&object).unwrap())
+    });
+    let mut seen = Seen {
+        autoscaler: Arc::new(serde_json::from_value(autoscaler).unwrap()),
+        kind: Some(names::DEPLOYMENT),
+        target,
+        pods: vec![],
+        release: None,
+        others: vec![],
+        neighbours: 1,
+        answers: trimtab_plan::Answers::new(),
+        options: Options::default(),
+        complete: true,
+    };
+    for ask in reconcile(now, &seen).asks {
+        let answer = match world.metric {
+            Some(value) => {
+                let total = json!({"total": {"values": [format!("{value}")]}});
+                serde_json::from_value::<Observation>(total.clone()).unwrap();
+                Answer::Object(total)
+            }
+            None => Answer::Failed("nobody answers".to_owned()),
+        };
+        seen.answers.insert(ask.id, answer);
+    }
+    let plan: Plan<_> = reconcile(now, &seen);
+    let mut outcome = Outcome::default();
+    if world.refused && !plan.writes.is_empty() {
+        let index = plan.writes.len() - 1;
+        let (class, message) = (Class::Blocked, "403".to_owned());
+        outcome.failed = Some(Failure { index, class, reason: "Forbidden".to_owned(), message });
+    }
+    conclude(now, &seen, &plan, &outcome).map_or_else(|| status.clone(), |write| write.status)
+}
+
+/// Each condition, and whether it holds.
+fn conditions(status: &Value) -> Vec<String> {
+    let all = status["conditions"].as_array().unwrap().iter();
+    let shown = |c: &Value| format!("{}={}", c["type"].as_str().unwrap(), c["status"].as_str().unwrap());
+    let mut all: Vec<String> = all.map(shown).collect();
+    all.sort();
+    all
+}
+
+const NOW: &str = "2026-03-02T09:10:00Z";
+
+#[test]
+fn what_was_true_before_leaves_no_condition_behind() {
+    let now: Timestamp = NOW.parse().unwrap();
+    let later = now + SignedDuration::from_mins(6);
+    for before in worlds() {
+        let first = decided(now, &before, &json!({}));
+        for world in worlds() {
+            let (alone, after) = (decided(later, &world, &json!({})), decided(later, &world, &first));
+            assert_eq!(conditions(&after), conditions(&alone), "{} after {}: {after:#}", world.name, before.name);
+        }
+    }
+}
+
+fn check(name: &str, expected: &[&str]) {
+    let world = worlds().into_iter().find(|world| world.name == name).unwrap();
+    let status = decided(NOW.parse().unwrap(), &world, &json!({}));
+    let found = conditions(&status);
+    let found: Vec<&str> = found.iter().map(String::as_str).collect();
+    assert_eq!(found, expected, "{name}: {status:#}");
+}
+
+#[test]
+fn each_world_has_its_conditions() {
+    check("fine", &["AbleToScale=True", "Ready=True", "ScalingActive=True", "ScalingLimited=False"]);
+    check("refused", &["AbleToScale=False", "Ready=False", "ScalingActive=True", "ScalingLimited=False"]);
+    check("no metric", &["AbleToScale=True", "Ready=False", "ScalingActive=False"]);
+    check("no target", &["AbleToScale=False", "Ready=False"]);
+    check("too many", &["AbleToScale=True", "Ready=True", "ScalingLimited=True"]);
+    check("set to 0", &["AbleToScale=True", "Ready=False", "ScalingActive=False"]);
+    // A spec of nothing but exact windows asks for no metric, and needs none.
+    check("windows", &["AbleToScale=True", "Ready=True", "ScalingActive=True", "ScalingLimited=False"]);
+    check("windows, too few", &["AbleToScale=True", "Ready=True", "ScalingLimited=True"]);
+}
+
+#[test]
+fn a_window_of_no_pods_and_the_one_behind_it_are_kept_without_a_metric() {
+    let mut world = World { spec: windows([2, 0]), ..worlds()[8].clone() };
+    let mut status = json!({});
+    let mut sizes = vec![];
+    for minutes in [10, 35, 40, 65, 70] {
+        let now = "2026-03-02T09:00:00Z".parse::<Timestamp>().unwrap() + SignedDuration::from_mins(minutes);
+        world.replicas = Some(sizes.last().copied().unwrap_or(2));
+        status = decided(now, &world, &status);
+        assert!(conditions(&status).contains(&"Ready=True".to_owned()), "{status:#}");
+        sizes.push(i32::try_from(status["desiredReplicas"].as_i64().unwrap()).unwrap());
+    }
+    assert_eq!(sizes, [2, 0, 0, 2, 2]);
+}
