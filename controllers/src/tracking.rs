@@ -5,9 +5,11 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use trimtab::{Controller, Permission, Selector, Store, Watches};
-use trimtab_config::{DaemonSetView, DigestKey, RevisionView, StatefulSetView, Tracked, TrackedSnapshot, track};
+use trimtab_config::{
+    DaemonSetView, DigestKey, RevisionView, StatefulSetView, Tracked, TrackedSnapshot, refused, track,
+};
 use trimtab_crds::names;
-use trimtab_plan::{Answers, Kind, Outcome, OwnerRef, Plan, StatusWrite};
+use trimtab_plan::{Answers, Failure, Kind, Notice, Outcome, OwnerRef, Plan, StatusWrite, Write};
 
 use crate::sources::{self, Sources};
 use crate::workload::Workload;
@@ -118,6 +120,10 @@ impl Controller for Tracking {
 
     fn decide(now: Timestamp, seen: &TrackedSnapshot) -> Plan<()> {
         track(now, seen)
+    }
+
+    fn refused(seen: &TrackedSnapshot, write: &Write, failure: &Failure) -> Vec<Notice> {
+        refused(seen, write, failure)
     }
 
     fn conclude(_: Timestamp, _: &TrackedSnapshot, _: &Plan<()>, _: &Outcome) -> Option<StatusWrite> {

@@ -12,10 +12,10 @@ use jiff::Timestamp;
 use trimtab::{Controller, Permission, Selector, Store, Watches};
 use trimtab_config::{ConfigMapView, SecretView, Source, SourceKind, SourceView};
 use trimtab_crds::names;
-use trimtab_plan::{Answers, Kind, Meta, Outcome, Plan, StatusWrite, Watched};
+use trimtab_plan::{Answers, Failure, Kind, Meta, Notice, Outcome, Plan, StatusWrite, Watched, Write};
 use trimtab_reload::{
     CronJobView, DaemonSetView, DeploymentView, JobView, KeptJob, LabelSelector, Member, Options, PodView, RolloutView,
-    Run, Snapshot, StatefulSetView, Survey, Workload as View, decide, survey,
+    Run, Snapshot, StatefulSetView, Survey, Workload as View, decide, refused, survey,
 };
 
 use crate::sources::{self, NOT_HELM};
@@ -281,6 +281,10 @@ impl Controller for Reloading {
 
     fn decide(now: Timestamp, seen: &Snapshot) -> Plan<()> {
         decide(now, seen)
+    }
+
+    fn refused(seen: &Snapshot, write: &Write, failure: &Failure) -> Vec<Notice> {
+        refused(seen, write, failure)
     }
 
     fn conclude(_: Timestamp, _: &Snapshot, _: &Plan<()>, _: &Outcome) -> Option<StatusWrite> {

@@ -27,7 +27,7 @@ pub use object::{Author, ConfigMapView, Object, SecretView};
 pub use pins::{Pin, Pins};
 pub use reference::{Reads, Reference, reads};
 pub use source::{NoSource, Source, SourceKind};
-pub use track::{DaemonSetView, RevisionView, StatefulSetView, Tracked, TrackedSnapshot, decide as track};
+pub use track::{DaemonSetView, RevisionView, StatefulSetView, Tracked, TrackedSnapshot, decide as track, refused};
 pub use unpinned::Unpinned;
 pub use validation::{Judgement, NamedPolicy, PolicyFinding, PolicyProblem, VALIDATE, Validate};
 pub use want::{Mode, Problem, SECRETS_NOT_READ, Situation, Want, copy_names, live_pin, unread_words, want};

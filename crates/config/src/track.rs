@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 use trimtab_crds::names;
-use trimtab_plan::{Kind, Meta, Notice, Plan, Severity, Verb, Watched, Write};
+use trimtab_plan::{Failure, Kind, Meta, Notice, Plan, Severity, Verb, Watched, Write};
 
 use crate::unpinned::template_id;
 use crate::want::{SECRETS_NOT_READ, is_intact, unread_words};
@@ -338,6 +338,14 @@ fn tell(seen: &TrackedSnapshot, reason: &'static str, action: &'static str, note
         action,
         note,
     });
+}
+
+/// What people are told where a write was refused: nothing else would say so.
+pub fn refused(seen: &TrackedSnapshot, write: &Write, failure: &Failure) -> Vec<Notice> {
+    let mut plan = Plan::new(());
+    let note = format!("refused: {}: {}: {}", write.why, failure.reason, failure.message);
+    warn(seen, "WriteRefused", note, &mut plan);
+    plan.notices
 }
 
 fn owner(kind: &Kind, meta: &Meta) -> Value {

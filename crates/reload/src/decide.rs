@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 use trimtab_config::Source;
 use trimtab_crds::names;
-use trimtab_plan::{Answer, Answers, Ask, Notice, ObjectRef, Plan, Question, Severity, Verb, Write};
+use trimtab_plan::{Answer, Answers, Ask, Failure, Notice, ObjectRef, Plan, Question, Severity, Verb, Write};
 
 use crate::blocked::Blocked;
 use crate::board::{Verdict, quiet_until, verdict};
@@ -201,6 +201,18 @@ fn in_turn(now: Timestamp, seen: &Snapshot, workload: &Workload, plan: &mut Plan
     };
     plan.because(reason, message.clone());
     Some(Blocked { reason, message })
+}
+
+/// What people are told where a write was refused: a workload without a plan has no status of ours, and would wait in silence.
+pub fn refused(seen: &Snapshot, write: &Write, failure: &Failure) -> Vec<Notice> {
+    let kept =
+        seen.kept.as_ref().map(|kept| (kept.metadata.object(names::CONTROLLER_REVISION), kept.metadata.uid.clone()));
+    let workload = seen.workload.as_ref().map(|workload| (workload.object(), workload.metadata.uid.clone()));
+    let told = |(about, uid)| {
+        let note = format!("refused: {}: {}: {}", write.why, failure.reason, failure.message);
+        Notice { about, uid, severity: Severity::Warning, reason: "WriteRefused", action: "Wait", note }
+    };
+    workload.or(kept).map(told).into_iter().collect()
 }
 
 /// Lets a Deployment roll again that was paused for some time after a change, by us or by Reloader.

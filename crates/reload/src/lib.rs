@@ -23,7 +23,7 @@ mod workload;
 
 pub use blocked::BLOCKED;
 pub use board::{Last, Member};
-pub use decide::{Run, Snapshot, decide};
+pub use decide::{Run, Snapshot, decide, refused};
 pub use hot::{Action, Files, HOT_RELOAD, HotReload, Verify};
 pub use job::KeptJob;
 pub use labels::{LabelSelector, NoSelector};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use trimtab_plan::{Answers, ObjectRef, Outcome, Plan, StatusWrite};
+use trimtab_plan::{Answers, Failure, Notice, ObjectRef, Outcome, Plan, StatusWrite, Write};
 
 use crate::answerer::Answerer;
 use crate::permissions::Permission;
@@ -68,6 +68,12 @@ pub trait Controller: Send + Sync + 'static {
 
     /// Decides.
     fn decide(now: Timestamp, seen: &Self::Snapshot) -> Plan<Self::Status>;
+
+    /// What people are told of a write that is refused for as long as nothing changes (forbidden, invalid, quota). For kinds
+    /// without a status of ours, where nothing else would say so; the log says it in any case.
+    fn refused(_seen: &Self::Snapshot, _write: &Write, _failure: &Failure) -> Vec<Notice> {
+        vec![]
+    }
 
     /// The status that follows from what came of the plan. `None`: the status stays as it is.
     fn conclude(

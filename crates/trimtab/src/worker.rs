@@ -172,6 +172,11 @@ impl<C: Controller> Worker<C> {
         if report.failed.is_none() {
             plan.notices.into_iter().for_each(|notice| self.recorder.notice(C::NAME, notice));
         }
+        if let Some(failure) = outcome.failed.as_ref().filter(|failure| failure.class == Class::Blocked) {
+            let write = plan.writes.get(failure.index);
+            let told = guard("refused", || write.map(|write| C::refused(&seen, write, failure)).unwrap_or_default())?;
+            told.into_iter().for_each(|notice| self.recorder.notice(C::NAME, notice));
+        }
         Ok(true)
     }
 
