@@ -206,7 +206,7 @@ impl Reader<'_> {
         let there: BTreeSet<(String, String)> = self.maybe(jobs, name).await?.into_iter().collect();
         for revision in &kept {
             let Ok(metadata) = serde_json::from_value::<Meta>(revision["metadata"].clone()) else { continue };
-            let job = trimtab_reload::KeptJob { metadata: metadata.clone() }.job().to_owned();
+            let job = trimtab_reload::KeptJob::job_of(&metadata.name).to_owned();
             let there = there.contains(&key(&metadata.namespace, &job));
             seen.others.push(Other::Job(KeptJob { metadata, job, body: revision["data"].clone(), there }));
         }

@@ -65,9 +65,14 @@ impl KeptJob {
         format!("{PREFIX}{job}")
     }
 
+    /// The name of the Job that is kept under a name.
+    pub fn job_of(kept: &str) -> &str {
+        kept.strip_prefix(PREFIX).unwrap_or_default()
+    }
+
     /// The name of the Job.
     pub fn job(&self) -> &str {
-        self.metadata.name.strip_prefix(PREFIX).unwrap_or_default()
+        Self::job_of(&self.metadata.name)
     }
 
     /// Whether this made it, as it is.
