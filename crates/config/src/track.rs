@@ -319,7 +319,8 @@ fn stands(want: &Want) -> (&'static str, String) {
         return ("Frozen", "each revision reads its own configuration".to_owned());
     }
     let message = format!(
-        "its template names no revision of {} yet: pods that start read the live object; the next change is rolled out as a          revision of its own, and a rollout undo then brings back, with the template, what is live now",
+        "its template names no revision of {} yet: pods that start read the live object; the next change is rolled out as a \
+         revision of its own, and a rollout undo then brings back, with the template, what is live now",
         list(&want.unprotected)
     );
     ("ConfigUnprotected", message)
