@@ -159,7 +159,7 @@ const LONG: [(&str, &str); 1] =
 const VAGUE: [&str; 6] = ["utils", "util", "helpers", "helper", "common", "misc"];
 
 /// Words in the release engine's sources that look like reasons and are none.
-const NO_REASONS: [&str; 23] = [
+const NO_REASONS: [&str; 24] = [
     "ReplicaSet",
     "Release",
     "Deployment",
@@ -183,6 +183,7 @@ const NO_REASONS: [&str; 23] = [
     "ContainerStatusUnknown",
     "DisruptionTarget",
     "Referenced",
+    "RawRevision",
 ];
 
 #[test]

@@ -247,11 +247,13 @@ impl Controller for Reloading {
     }
 
     fn gather(&self, key: &Workload, answers: &Answers) -> Option<Snapshot> {
-        let view = self.workloads.get(key).filter(|view| self.options.opted_in(view));
+        let concerns = |view: &Arc<View>| self.options.opted_in(view) || self.options.asks_in_vain(view);
+        let view = self.workloads.get(key).filter(concerns);
         let view = view.filter(|_| self.is_selected(&key.namespace));
         let kept =
             if key.kind == names::JOB { self.kept.get(&key.namespace, &KeptJob::name_of(&key.name)) } else { None };
-        let (survey, versions) = view.as_ref().map(|view| self.survey(view)).unwrap_or_default();
+        let own = view.as_ref().filter(|view| self.options.opted_in(view));
+        let (survey, versions) = own.map(|view| self.survey(view)).unwrap_or_default();
         let member = view.as_ref().map(|view| Member::new(view, survey.clone()));
         if !member.is_some_and(|member| member.counts()) {
             self.busy.remove(key);

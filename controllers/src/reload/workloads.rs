@@ -61,7 +61,11 @@ impl Workloads {
             })
             .wakes(move |view| {
                 let view: &View = view.as_ref();
-                if woken.opted_in(view) { busy.woken_by(view) } else { vec![] }
+                match woken.opted_in(view) {
+                    true => busy.woken_by(view),
+                    false if woken.asks_in_vain(view) => vec![Workload::of(view.kind, &view.metadata)],
+                    false => vec![],
+                }
             })
             .store();
         self.0.push(Arc::new(store));

@@ -68,6 +68,15 @@ pub fn decide(now: Timestamp, seen: &Snapshot) -> Plan<()> {
         job::make_again(now, seen, &mut plan);
         return plan;
     };
+    if let Some(by) = Options::looked_after_by(workload) {
+        let message = format!(
+            "{} does not count here: {by} looks after this workload's configuration; take one of the two out",
+            names::RELOAD
+        );
+        tell(workload, Severity::Warning, "ReloadIgnored", "Ignore", message.clone(), &mut plan);
+        plan.because("ReloadIgnored", message);
+        return plan;
+    }
     if seen.kept.as_ref().is_some_and(|kept| kept.is_ours(&seen.options.proof_key)) {
         job::go_on(seen, workload, &mut plan);
         return plan;
@@ -76,6 +85,16 @@ pub fn decide(now: Timestamp, seen: &Snapshot) -> Plan<()> {
     if let Some(problem) = problems.first() {
         tell(workload, Severity::Warning, "BadAnnotation", "Ignore", problem.clone(), &mut plan);
         plan.because("BadAnnotation", problem.clone());
+    }
+    if !seen.survey.missing.is_empty() {
+        let missing: Vec<String> = seen.survey.missing.iter().map(ToString::to_string).collect();
+        let message = format!(
+            "{} names {}, which is not there: nothing is reloaded for it; create it, or correct the name",
+            names::RELOAD,
+            missing.join(", ")
+        );
+        tell(workload, Severity::Warning, "SourceMissing", "Wait", message.clone(), &mut plan);
+        plan.because("SourceMissing", message);
     }
     resume(now, &seen.options, workload, &mut plan);
     let blocked = changed(now, seen, workload, &mut plan).or_else(|| unread(seen, workload, &mut plan));

@@ -48,11 +48,18 @@ fn expression_id(kind: SourceKind, entry: &str) -> String {
 }
 
 impl Options {
+    /// What looks after a workload's configuration in place of reloads.
+    pub(crate) fn looked_after_by(workload: &Workload) -> Option<String> {
+        let plan = workload.annotation(names::PLAN).filter(|plan| !plan.is_empty());
+        let tracked = workload.annotation(names::CONFIG_TRACK) == Some("Referenced");
+        let tracked = tracked.then(|| names::CONFIG_TRACK.to_owned());
+        plan.map(|plan| format!("ReleasePlan {plan}")).or(tracked)
+    }
+
     /// Whether a workload is looked at at all.
     pub fn participates(&self, workload: &Workload) -> bool {
         let meta = &workload.metadata;
-        let managed = workload.annotation(names::PLAN).is_some_and(|plan| !plan.is_empty())
-            || workload.annotation(names::CONFIG_TRACK) == Some("Referenced");
+        let managed = Self::looked_after_by(workload).is_some();
         let by_cron_job = workload.kind == names::JOB && meta.controller().is_some();
         let ignored = (self.ignore_jobs && workload.kind == names::JOB)
             || (self.ignore_cron_jobs && workload.kind == names::CRON_JOB)
@@ -68,6 +75,21 @@ impl Options {
         let by_reloader = self.reloader_names().into_iter().any(|name| reloader.contains_key(name));
         self.participates(workload)
             && (self.auto_reload_all || by_reloader || ours.iter().any(|name| own.contains_key(name)))
+    }
+
+    /// Whether somebody asks for reloads of a workload whose configuration something else looks after.
+    pub fn asks_in_vain(&self, workload: &Workload) -> bool {
+        let asks = workload.annotation(names::RELOAD).is_some_and(|wish| !is_off(wish));
+        let gone = workload.metadata.deletion_timestamp.is_some();
+        asks && !gone && Self::looked_after_by(workload).is_some()
+    }
+
+    /// The sources that our annotation names and that the template does not read: nothing else shows that one is misspelt.
+    pub(crate) fn only_named(&self, workload: &Workload) -> Vec<Source> {
+        let wish = workload.annotation(names::RELOAD).unwrap_or_default();
+        let named = entries(wish).filter_map(|entry| entry.parse::<Source>().ok());
+        let looked_at = |source: &Source| self.secrets || source.kind != SourceKind::Secret;
+        named.filter(|source| looked_at(source) && !workload.template.uses.contains_key(source)).collect()
     }
 
     fn reloader_names(&self) -> [&String; 6] {

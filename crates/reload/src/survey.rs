@@ -25,6 +25,9 @@ pub struct Survey {
     /// The expressions that sources were looked for by.
     #[serde(skip)]
     pub expressions: BTreeSet<String>,
+    /// Sources that our annotation names and that are not there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<Source>,
 }
 
 /// How many sources that are gone are remembered of those that only expressions name: nothing else bounds their number.
@@ -108,6 +111,7 @@ pub fn survey<'o>(
             }
         }
     }
+    survey.missing = options.only_named(workload).into_iter().filter(|source| live(source).is_none()).collect();
     survey.kept.extend(latest(gone_by_expression));
     survey.expressions = expressions.into_iter().map(|one| one.id).collect();
     let forgotten = record.applied.keys().any(|source| !concerned.contains(source));

@@ -339,7 +339,12 @@ impl Course<'_> {
         let limited = limit(self.now, self.seen.spec.behavior.as_ref(), &self.history, self.range, stabilised);
         let message = format!("{stabilised} is wanted, of {current}");
         self.stage(ScaleStageName::RateLimited, limited.rated, limited.reason, message);
-        self.stage(ScaleStageName::Bounded, limited.bounded, limited.reason, format!("between {min} and {max}"));
+        let message = match limited.reason {
+            "TooManyReplicas" => format!("{stabilised} are wanted, and there are to be no more than {max}"),
+            "TooFewReplicas" => format!("{stabilised} are wanted, and there are to be no fewer than {min}"),
+            _ => format!("between {min} and {max}"),
+        };
+        self.stage(ScaleStageName::Bounded, limited.bounded, limited.reason, message);
         let is_limited = limited.reason != "DesiredWithinRange";
         let message = match limited.reason {
             "TooFewReplicas" => format!("no fewer than {min}"),

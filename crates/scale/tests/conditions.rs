@@ -147,6 +147,42 @@ fn each_world_has_its_conditions() {
 }
 
 #[test]
+fn at_its_largest_size_an_autoscaler_says_how_many_are_wanted() {
+    let world = World { metric: Some(160), ..worlds()[1].clone() };
+    let mut world = World { replicas: Some(9), ..world };
+    let status = decided(NOW.parse().unwrap(), &world, &json!({}));
+    assert_eq!(status["message"], "9 pods: 16 are wanted, and there are to be no more than 9", "{status:#}");
+    world.metric = Some(5);
+    world.replicas = Some(1);
+    world.spec["minReplicas"] = 1.into();
+    let status = decided(NOW.parse().unwrap(), &world, &json!({}));
+    assert_eq!(status["desiredReplicas"], 1, "{status:#}");
+}
+
+/// The snapshot of two pods whose requests name memory only, as somebody may record it.
+#[test]
+fn pods_that_request_memory_as_a_whole_have_the_cpu_of_their_containers() {
+    let pod = |name: &str| {
+        json!({"name": name, "phase": "Running", "startedAt": "2026-03-02T07:00:00Z",
+        "ready": {"is": true, "since": "2026-03-02T07:00:20Z"}, "requests": {"memory": "256Mi"},
+        "containers": [{"name": "web", "requests": {"cpu": "100m"}}, {"name": "proxy", "requests": {"cpu": "50m"}}]})
+    };
+    let sample = json!({"value": "180m", "at": "2026-03-02T08:59:45Z", "windowSeconds": 15});
+    let seen = serde_json::from_value(json!({
+        "spec": {"targetRef": {"kind": "Deployment", "name": "mixed"}, "minReplicas": 1, "maxReplicas": 9, "metrics": [
+            {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 60}}}]},
+        "target": {"replicas": 2, "statusReplicas": 2},
+        "pods": [pod("mixed-a"), pod("mixed-b")],
+        "observations": [{"pods": {"mixed-a": sample, "mixed-b": sample}}],
+        "desired": 2
+    }))
+    .unwrap();
+    let decision = trimtab_scale::decide_scale("2026-03-02T09:00:00Z".parse().unwrap(), &seen);
+    let utilization = decision.decision.metrics[0].average_utilization;
+    assert_eq!((utilization, decision.desired), (Some(120), 4), "{:?}", decision.decision.metrics);
+}
+
+#[test]
 fn a_window_of_no_pods_and_the_one_behind_it_are_kept_without_a_metric() {
     let mut world = World { spec: windows([2, 0]), ..worlds()[8].clone() };
     let mut status = json!({});
