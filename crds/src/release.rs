@@ -1,7 +1,7 @@
 //! `Release`: the record of one release, written by Trimtab. Not its progress: that is in the plan's status.
 
 use jiff::Timestamp;
-use kube::CustomResource;
+use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::Verdict;
 
 /// The record of one release: what changed, by whom, and what was stable before.
-#[derive(Debug, Clone, PartialEq, CustomResource, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, CustomResource, Serialize, Deserialize, KubeSchema)]
 #[expect(clippy::duplicated_attributes, reason = "each column is an attribute of its own and has a type")]
 #[kube(
     group = "trimtab.dev",
@@ -29,6 +29,7 @@ use crate::Verdict;
     printcolumn(json_path = ".metadata.creationTimestamp", name = "Age", type_ = "date")
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self == oldSelf").message("a Release is a record: its spec does not change"))]
 pub struct ReleaseSpec {
     /// The plan.
     pub plan: String,

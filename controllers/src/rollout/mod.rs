@@ -11,7 +11,7 @@ use trimtab_crds::{CanaryLoad, ReleasePlanStatus, Track, names};
 use trimtab_plan::{Answers, Meta, ObjectRef, Outcome, Plan, StatusWrite};
 use trimtab_release::{
     ConfigPolicyView, DeploymentView, PlanView, PodView, ReleaseView, ReplicaSetView, Snapshot, UnreadablePlan,
-    pod_failure,
+    names_to_make, pod_failure,
 };
 use trimtab_scale::AutoscalerView;
 
@@ -155,6 +155,27 @@ impl Rollout {
         found.map(told).collect()
     }
 
+    /// What bears a name that the next release would give, and is not the workload's.
+    fn add_strangers(
+        &self,
+        deployment: &DeploymentView,
+        plans: &[Arc<PlanView>],
+        replica_sets: &mut Vec<Arc<ReplicaSetView>>,
+        releases: &mut Vec<Arc<ReleaseView>>,
+    ) {
+        for wanted in names_to_make(deployment, plans) {
+            let (namespace, name) = (&wanted.namespace, &wanted.name);
+            if wanted.kind == names::REPLICA_SET {
+                let found = self.replica_sets.get(namespace, name);
+                replica_sets
+                    .extend(found.filter(|rs| !replica_sets.iter().any(|own| own.metadata.name == rs.metadata.name)));
+            } else {
+                let found = self.releases.get(namespace, name);
+                releases.extend(found.filter(|one| !releases.iter().any(|own| own.metadata.name == one.metadata.name)));
+            }
+        }
+    }
+
     fn unreadable_policies(&self, namespace: &str) -> Vec<String> {
         let found = self.policies.unreadable_in(namespace);
         found.iter().map(|policy| format!("{} cannot be read: {}", policy.meta.name, policy.error)).collect()
@@ -192,7 +213,11 @@ impl Controller for Rollout {
         if plans.is_empty() && !guarded && unreadable.is_empty() {
             return None;
         }
-        let replica_sets = self.replica_sets.by_index("workload", &id);
+        let mut replica_sets = self.replica_sets.by_index("workload", &id);
+        let mut releases = self.releases.by_index("workload", &id);
+        if let Some(deployment) = deployment.as_deref().filter(|_| guarded) {
+            self.add_strangers(deployment, &plans, &mut replica_sets, &mut releases);
+        }
         let running = plans.iter().any(|plan| plan.status.as_ref().is_some_and(|status| status.release.is_some()));
         let wanted = deployment.as_ref().map(|d| d.spec.template.digest.as_str());
         let canary_pods = replica_sets
@@ -218,7 +243,7 @@ impl Controller for Rollout {
             unreadable,
             replica_sets,
             canary_pods,
-            releases: self.releases.by_index("workload", &id),
+            releases,
             policies: if sources.is_some() { self.policies.list_namespace(&key.namespace) } else { vec![] },
             unreadable_policies: if sources.is_some() { self.unreadable_policies(&key.namespace) } else { vec![] },
             sources: sources.unwrap_or_default(),

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use trimtab_crds::{Phase, ReleasePlanStatus, names};
-use trimtab_plan::{Class, Outcome, Plan, StatusWrite};
+use trimtab_plan::{Class, Outcome, Plan, StatusWrite, Write};
 
 use crate::{Snapshot, report, views::PlanView};
 
@@ -17,7 +17,7 @@ pub fn conclude(
     let first = *seen.plans_by_age().first()?;
     let status = match &outcome.failed {
         None => decided.clone(),
-        Some(failure) => after_failure(now, first, decided, failure)?,
+        Some(failure) => after_failure(now, first, decided, failure, plan.writes.get(failure.index))?,
     };
     if first.status.as_ref() == Some(&status) {
         return None;
@@ -62,18 +62,31 @@ fn after_failure(
     plan: &PlanView,
     decided: &ReleasePlanStatus,
     failure: &trimtab_plan::Failure,
+    write: Option<&Write>,
 ) -> Option<ReleasePlanStatus> {
-    let passing = ["Conflict", "Precondition", "AlreadyExists", "Fenced"].contains(&failure.reason.as_str());
+    let passing = ["Conflict", "Precondition", "Fenced"].contains(&failure.reason.as_str());
     if passing || failure.class == Class::Fatal {
         return None;
     }
     let mut status = plan.status.clone().unwrap_or_default();
     status.conditions.clone_from(&decided.conditions);
     status.message = failure.message.clone();
-    if failure.class == Class::Blocked {
+    // What we make bears names of our own: something else is there, or it was made a moment ago and is not seen yet.
+    let taken = failure.reason == "AlreadyExists";
+    if taken && let Some(write) = write {
+        status.message = format!(
+            "{} exists already and was not made for this: whoever made it has to delete or rename it ({})",
+            write.target, write.why
+        );
+    }
+    if failure.class == Class::Blocked || taken {
         status.phase = Phase::Blocked;
     }
-    let reason = if failure.class == Class::Blocked { "WriteRefused" } else { "WriteFailed" };
+    let reason = match failure.class {
+        _ if taken => "NameTaken",
+        Class::Blocked => "WriteRefused",
+        _ => "WriteFailed",
+    };
     report::summarise(now, plan, &mut status, reason);
     Some(status)
 }

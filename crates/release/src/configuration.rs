@@ -20,6 +20,7 @@ use crate::{
     draft::Draft,
     idle::{is_new, millis},
     validation::{Validity, validate},
+    views::ReplicaSetView,
     world::Held,
 };
 
@@ -287,8 +288,10 @@ pub(crate) fn keep_owners(draft: &mut Draft<'_>) {
 fn owners(draft: &Draft<'_>, named: &dyn Fn(&Pins) -> bool, wanted: bool) -> Vec<Value> {
     let world = draft.world;
     let template = &world.deployment.spec.template.config;
-    let sets = world.seen.replica_sets.iter().filter(|rs| named(&rs.spec.template.config));
-    let releases = world.seen.releases.iter().filter(|release| named(&Pins::parse(&release.spec.stable_config)));
+    let belongs = |rs: &ReplicaSetView| world.owned_by_deployment(rs) || world.owned_by_plan(rs);
+    let sets = world.seen.replica_sets.iter().filter(|rs| belongs(rs) && named(&rs.spec.template.config));
+    let records = world.seen.releases.iter().filter(|release| release.spec.target == world.deployment.metadata.name);
+    let releases = records.filter(|release| named(&Pins::parse(&release.spec.stable_config)));
     let deployment = (wanted || named(template)).then(|| owner("apps/v1", "Deployment", &world.deployment.metadata));
     deployment
         .into_iter()

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How long after a plan its Deployment is expected to come by itself.
-const TOGETHER: std::time::Duration = std::time::Duration::from_secs(30);
+const TOGETHER: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Decides about one workload. `None` as status: there is no plan to have one.
 pub fn decide(now: Timestamp, seen: &Snapshot) -> Plan<Option<ReleasePlanStatus>> {

@@ -1,6 +1,8 @@
 //! No release is under way: learn what is stable, begin a release when a change is held. What people ask meanwhile is in
 //! `between`.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde_json::Value;
 use trimtab_crds::{CanaryProgress, Phase, Progress, Revision, Stage, StepRecord, Undo, names};
@@ -9,11 +11,17 @@ use trimtab_plan::{Answer, Ask, Question, Severity};
 use crate::{
     asleep, between, canary,
     configuration::{self, Gate},
+    digest::template_digest,
     draft::Draft,
     record, steps,
     views::ReplicaSetView,
     world::Held,
 };
+
+/// When something is looked at again whose going wakes nobody.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// How many numbers of Releases are looked at for one that is free.
+pub(crate) const RECORDS_AHEAD: i64 = 50;
 
 pub(crate) fn decide(draft: &mut Draft<'_>) {
     if draft.status.rejected.as_ref().is_some_and(|rejected| rejected.digest != draft.world.digest) {
@@ -71,6 +79,16 @@ fn held(draft: &mut Draft<'_>, who: &str, person_paused: bool) {
     if let Some(text) = between::promoted_in_full(draft) {
         draft.consume(&text);
         return without_steps(draft, &author(draft, who), "promoted in full by request");
+    }
+    if let Some(rs) = draft.world.changed_alike(&draft.status) {
+        let message = format!(
+            "ReplicaSet {} does not hold what was stable any more, but what the Deployment asks for now: somebody changed \
+             both, or the API server fills in new defaults. It is not tried by itself: kubectl trimtab promote --full {} \
+             releases it as it is, another change of the Deployment is tried as usual",
+            rs.metadata.name, draft.world.plan.metadata.name
+        );
+        draft.say(Phase::Blocked, "StableChanged", message.clone());
+        return draft.tell(Severity::Warning, "StableChanged", "Check", message);
     }
     if draft.status.stable.is_none() && !find_stable(draft) {
         return;
@@ -252,6 +270,8 @@ fn start(draft: &mut Draft<'_>, who: &str) {
         (false, Some(_)) => {
             let message = format!("ReplicaSet {name} is in the way of the canary and is not ours: delete or rename it");
             draft.say(Phase::Blocked, "NameTaken", message.clone());
+            // Nothing tells when what is not ours goes.
+            draft.plan.wake_by(world.now.checked_add(LOOK_AGAIN).unwrap_or(world.now));
             return draft.tell(Severity::Warning, "NameTaken", "Wait", message);
         }
         // It comes alone: whoever changed the Deployment waits for it, and the record follows once it is seen. Its name
@@ -297,9 +317,22 @@ fn change_words(draft: &Draft<'_>) -> String {
 fn begin(draft: &mut Draft<'_>, by: String, canary: Option<CanaryProgress>, skips_steps: Option<String>, stage: Stage) {
     let world = draft.world;
     let now = millis(world.now);
-    let sequence = draft.status.sequence + 1;
+    // A number that something else bears is passed over. One of ours is that of a process which died after it had made it.
+    let last = draft.status.sequence + RECORDS_AHEAD;
+    let (mut sequence, mut is_made) = (draft.status.sequence + 1, false);
+    while sequence < last {
+        let name = record::name(&world.plan.metadata.name, sequence);
+        match world.seen.releases.iter().find(|release| release.metadata.name == name) {
+            None => break,
+            Some(release) if record::is_of(&world, release) => {
+                is_made = true;
+                break;
+            }
+            Some(_) => sequence += 1,
+        }
+    }
     let name = record::name(&world.plan.metadata.name, sequence);
-    if !world.seen.releases.iter().any(|r| r.metadata.name == name) {
+    if !is_made {
         let stable = world.stable_set(&draft.status);
         draft.plan.writes.push(record::create(&world, sequence, &by, stable));
     }
@@ -370,6 +403,9 @@ pub(crate) fn template_of(draft: &mut Draft<'_>, undo: &Undo) -> Result<Option<V
     if let Some(rs) = whole {
         return Ok(Some(rs.spec.template.value()));
     }
+    if undo.release.is_empty() {
+        return Err("no ReplicaSet and no Release holds the template to bring back any more".to_owned());
+    }
     let id = format!("undo/{}/{}", undo.release, undo.digest);
     let release = names::RELEASE.object(&draft.world.plan.metadata.namespace, &undo.release);
     let ask = Ask { id: id.clone(), question: Question::Get(release), timeout_seconds: 10 };
@@ -379,14 +415,33 @@ pub(crate) fn template_of(draft: &mut Draft<'_>, undo: &Undo) -> Result<Option<V
         draft.plan.asks.push(ask);
     }
     match answer {
-        Some(Answer::Object(object)) => match object.pointer("/spec/stableTemplate") {
-            Some(template) if template.get("spec").is_some() => Ok(Some(template.clone())),
-            _ => Err(format!("Release {} holds no template to bring back", undo.release)),
-        },
+        Some(Answer::Object(object)) => kept_template(draft, undo, object),
         Some(Answer::NotFound) => {
             Err(format!("Release {} is gone, and with it the template to bring back", undo.release))
         }
         Some(Answer::Failed(why)) => Err(why.clone()),
         None => Ok(None),
+    }
+}
+
+/// The template that a Release keeps, if it is the one that was recorded: whoever may write Releases could have put another
+/// one there.
+fn kept_template(draft: &Draft<'_>, undo: &Undo, release: &Value) -> Result<Option<Value>, String> {
+    let owners = release.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+    let uid = draft.world.plan.metadata.uid.as_str();
+    let is_ours = owners.is_some_and(|all| all.iter().any(|owner| owner["controller"] == true && owner["uid"] == uid));
+    let name = &undo.release;
+    match release.pointer("/spec/stableTemplate").filter(|template| template.get("spec").is_some()) {
+        Some(_) if !is_ours => Err(format!(
+            "Release {name} is not owned by this plan, so the template in it is not brought back: change the Deployment to \
+             a template that works"
+        )),
+        Some(template) if template_digest(template) != undo.digest => Err(format!(
+            "Release {name} does not hold the template that was stable ({}), so nothing is brought back: change the \
+             Deployment to a template that works",
+            undo.digest
+        )),
+        Some(template) => Ok(Some(template.clone())),
+        None => Err(format!("Release {name} holds no template to bring back")),
     }
 }

@@ -36,7 +36,7 @@ pub use conclude::conclude;
 pub use decide::decide;
 pub use digest::{hash_label, template_digest};
 pub use request::REQUESTS;
-pub use snapshot::Snapshot;
+pub use snapshot::{Snapshot, names_to_make};
 pub use template::{Template, changes};
 pub use unreadable::UnreadablePlan;
 pub use views::{

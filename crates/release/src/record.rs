@@ -19,6 +19,13 @@ pub(crate) fn name(plan: &str, sequence: i64) -> String {
     format!("{stem}{suffix}")
 }
 
+/// Whether a Release is the plan's own record of the change that the Deployment asks for, still open.
+pub(crate) fn is_of(world: &World<'_>, release: &ReleaseView) -> bool {
+    let open = release.status.as_ref().is_none_or(|status| status.finished_at.is_none());
+    let ours = release.metadata.controller().is_some_and(|owner| owner.uid == world.plan.metadata.uid);
+    ours && open && release.spec.digest == world.digest && release.spec.target == world.deployment.metadata.name
+}
+
 /// Creates the record of a release that begins.
 pub(crate) fn create(world: &World<'_>, sequence: i64, by: &str, stable: Option<&ReplicaSetView>) -> Write {
     let plan = &world.plan.metadata;
@@ -136,7 +143,8 @@ pub(crate) fn prune<S>(world: &World<'_>, status: &ReleasePlanStatus, plan: &mut
         .releases
         .iter()
         .map(AsRef::as_ref)
-        .filter(|r| r.spec.plan == world.plan.metadata.name && r.metadata.deletion_timestamp.is_none())
+        .filter(|r| r.spec.plan == world.plan.metadata.name && r.spec.target == world.deployment.metadata.name)
+        .filter(|r| r.metadata.deletion_timestamp.is_none())
         .filter(|r| Some(r.metadata.name.as_str()) != running && Some(r.metadata.name.as_str()) != needed)
         .filter(|r| r.status.as_ref().is_some_and(|s| s.finished_at.is_some()))
         .collect();

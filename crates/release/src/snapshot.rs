@@ -7,10 +7,11 @@ use std::time::Duration;
 use serde::Serialize;
 use trimtab_config::{DigestKey, Known, Source, SourceView};
 use trimtab_crds::names;
-use trimtab_plan::Answers;
+use trimtab_plan::{Answers, ObjectRef};
 
 use crate::unreadable::UnreadablePlan;
 use crate::views::{ConfigPolicyView, DeploymentView, PlanView, PodView, ReleaseView, ReplicaSetView};
+use crate::{canary, idle, record};
 
 /// Everything that a decision about one workload sees: nothing else decides.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -67,4 +68,18 @@ impl Snapshot {
         });
         plans
     }
+}
+
+/// The objects that the next release of a workload would make, by name: whatever bears such a name is to be seen, whoever
+/// made it.
+pub fn names_to_make(deployment: &DeploymentView, plans: &[Arc<PlanView>]) -> Vec<ObjectRef> {
+    let namespace = &deployment.metadata.namespace;
+    let set = canary::set_name(&deployment.metadata.name, &deployment.spec.template.digest);
+    let mut names = vec![names::REPLICA_SET.object(namespace, &set)];
+    for plan in plans {
+        let last = plan.status.as_ref().map_or(0, |status| status.sequence);
+        let ahead = last + 1..=last + idle::RECORDS_AHEAD;
+        names.extend(ahead.map(|n| names::RELEASE.object(namespace, &record::name(&plan.metadata.name, n))));
+    }
+    names
 }

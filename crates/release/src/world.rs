@@ -110,12 +110,22 @@ impl<'a> World<'a> {
             .min_by_key(|rs| (rs.metadata.creation_timestamp, rs.metadata.name.as_str()))
     }
 
-    /// Digest of the stable revision, read from its ReplicaSet where that still is: an upgraded API server may fill in
-    /// new defaults, in the Deployment and in the ReplicaSet alike, and that is no change.
+    /// Digest of the stable revision, as the plan's status has it. A ReplicaSet is anybody's to change who may change
+    /// Deployments: a held change is compared with what was recorded.
+    ///
+    /// An upgraded API server may fill in new defaults, in the Deployment and in the ReplicaSet alike, and that is no
+    /// change: where nothing is held, a template that both have is what is stable.
     pub(crate) fn stable_digest(&self, status: &'a ReleasePlanStatus) -> Option<&'a str> {
         let stable = status.stable.as_ref()?;
-        let live = self.replica_set(&stable.replica_set).map(|rs| rs.spec.template.digest.as_str());
-        Some(live.unwrap_or(&stable.digest))
+        let held = matches!(self.held(), Held::By { .. });
+        let as_stored = !held && self.stable_set(status).is_some_and(|rs| rs.spec.template.digest == self.digest);
+        Some(if as_stored { self.digest } else { &stable.digest })
+    }
+
+    /// The stable ReplicaSet, where it does not hold what was recorded as stable, and the held change is what it holds.
+    pub(crate) fn changed_alike(&self, status: &ReleasePlanStatus) -> Option<&'a ReplicaSetView> {
+        let recorded = status.stable.as_ref()?.digest.as_str();
+        self.stable_set(status).filter(|rs| recorded != self.digest && rs.spec.template.digest == self.digest)
     }
 
     pub(crate) fn stable_set(&self, status: &ReleasePlanStatus) -> Option<&'a ReplicaSetView> {

@@ -98,13 +98,15 @@ async fn recreate_is_refused_and_not_held() {
 }
 
 #[tokio::test]
-async fn a_deployment_without_replicas_is_promoted_without_steps() {
+async fn a_change_of_a_deployment_without_replicas_is_tried_when_it_wakes() {
     with_app("zero", Shape { replicas: 0, ..Shape::default() }, |app| async move {
         let _manager = app.manager()?;
         app.wait_stable("v1").await?;
         app.set_image("v2").await?;
-        app.wait_stable("v2").await?;
+        let plan = app.wait_reason("ScaledToZero").await?;
+        ensure!(app.releases().await?.is_empty() && app.is_held().await?, "released untried: {}", message(&plan));
         app.kubectl(&["scale", "deployment/web", "--replicas=2"]).await?;
+        app.wait_stable("v2").await?;
         app.wait_settled(2).await?;
         app.request("undo").await?;
         app.wait_stable("v1").await?;

@@ -189,7 +189,9 @@ fn pod(case: &Value) -> Value {
 
 fn release(case: &Value) -> Value {
     let mut release = json!({
-        "metadata": {"name": case["name"], "namespace": "shop", "uid": format!("uid-{}", case["name"].as_str().unwrap())},
+        "metadata": {"name": case["name"], "namespace": "shop", "uid": format!("uid-{}", case["name"].as_str().unwrap()),
+                     "ownerReferences": [{"apiVersion": "trimtab.dev/v1alpha1", "kind": "ReleasePlan", "name": "web",
+                                          "uid": "uid-plan", "controller": true}]},
         "spec": {"plan": "web", "target": "web", "sequence": or(&case["sequence"], 1), "digest": digest("app:2")},
     });
     if !case["status"].is_null() {

@@ -13,5 +13,6 @@ mod histories;
 mod interrupted;
 mod requests;
 mod rules;
+mod trust;
 mod versions;
 mod world;

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 use trimtab_crds::{ReleasePlanStatus, names};
 use trimtab_plan::{Answer, Applied, Outcome, Plan, Question, Wake};
-use trimtab_release::{Snapshot, conclude, decide};
+use trimtab_release::{ReplicaSetView, Snapshot, conclude, decide, names_to_make};
 
 use super::server::Cluster;
 use super::{NAMESPACE, WEB};
@@ -47,11 +47,14 @@ impl Cluster {
     pub fn snapshot(&mut self) -> Snapshot {
         let deployment = self.deployment_view();
         let plans = self.plan_views();
-        let workload = |rs: &trimtab_release::ReplicaSetView| {
+        let workload = |rs: &ReplicaSetView| {
             rs.metadata.controller().is_some_and(|o| o.is(&names::DEPLOYMENT) && o.name == WEB)
                 || rs.metadata.annotation(names::CANARY_OF) == Some(WEB)
         };
-        let replica_sets: Vec<_> = self.replica_set_views().into_iter().filter(|rs| workload(rs)).collect();
+        let wanted = deployment.as_deref().map(|deployment| names_to_make(deployment, &plans)).unwrap_or_default();
+        let bears = |rs: &ReplicaSetView| wanted.iter().any(|name| *name == rs.metadata.object(names::REPLICA_SET));
+        let replica_sets: Vec<_> =
+            self.replica_set_views().into_iter().filter(|rs| workload(rs) || bears(rs)).collect();
         let running = plans.iter().any(|plan| plan.status.as_ref().is_some_and(|s| s.release.is_some()));
         let wanted = deployment.as_ref().map(|d| d.spec.template.digest.clone());
         let watched: Vec<&str> = replica_sets
