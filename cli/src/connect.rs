@@ -1,14 +1,16 @@
 //! The way to the API server, and finding a plan there by what a person calls it. Not what is then done with it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, anyhow, bail};
+use jiff::Timestamp;
 use kube::{
     Api, Client, Config,
     api::ListParams,
     config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 use trimtab_crds::ReleasePlan;
+use trimtab_release::{DeploymentView, Snapshot, decide};
 
 use crate::args::{Cluster, Reference};
 
@@ -91,9 +93,35 @@ impl Connection {
         let all = self.plans().list(&ListParams::default()).await.map_err(|e| self.explain(e))?.items;
         match pick(&all, reference) {
             Some(plan) => Ok(plan.clone()),
-            None => bail!(unknown(&all, reference, &self.namespace)),
+            None => {
+                let held = match reference {
+                    Reference::Deployment(name) => self.held_without_plan(name).await?,
+                    Reference::Plan(_) => None,
+                };
+                bail!(held.unwrap_or_else(|| unknown(&all, reference, &self.namespace)))
+            }
         }
     }
+
+    /// What the manager says of a Deployment whose change is held and whose plan is gone.
+    async fn held_without_plan(&self, name: &str) -> Result<Option<String>> {
+        let Some(object) = crate::situation::get(self, trimtab_crds::names::DEPLOYMENT, name).await? else {
+            return Ok(None);
+        };
+        let deployment = serde_json::from_value(object).context("the Deployment cannot be read")?;
+        Ok(without_plan(&self.namespace, name, deployment))
+    }
+}
+
+fn without_plan(namespace: &str, name: &str, deployment: DeploymentView) -> Option<String> {
+    let seen = Snapshot {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        deployment: Some(Arc::new(deployment)),
+        ..Snapshot::default()
+    };
+    let said = decide(Timestamp::now(), &seen).because;
+    said.into_iter().find(|because| because.reason == "HeldWithoutPlan").map(|because| because.message)
 }
 
 /// The plan that is meant. Of two plans for one Deployment the older counts, as it does for the manager.
@@ -171,6 +199,22 @@ mod tests {
             None => unknown(&all, &reference, "shop").lines().next().unwrap().to_owned(),
         };
         assert_eq!(got, expected);
+    }
+
+    #[test]
+    fn a_held_deployment_whose_plan_is_gone_is_not_said_to_roll_at_once() {
+        let check = |annotations: serde_json::Value, paused: bool, expected: Option<&str>| {
+            let object = serde_json::json!({
+                "metadata": {"name": "web", "namespace": "shop", "uid": "d", "annotations": annotations},
+                "spec": {"paused": paused, "template": {"spec": {"containers": []}}},
+            });
+            let said = without_plan("shop", "web", serde_json::from_value(object).unwrap());
+            assert_eq!(said.as_deref().map(|said| said.split(". To").next().unwrap_or_default()), expected);
+        };
+        let held = "a change of Deployment web is held, but its ReleasePlan \"web\" is gone";
+        check(serde_json::json!({"trimtab.dev/plan": "web", "trimtab.dev/held": "by ann"}), true, Some(held));
+        check(serde_json::json!({"trimtab.dev/plan": "web"}), false, None);
+        check(serde_json::json!({}), false, None);
     }
 
     #[test]

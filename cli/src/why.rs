@@ -105,13 +105,16 @@ fn opens(s: &Situation, facts: &Facts) -> String {
         "FirstRollout" => "the Deployment's first rollout is complete",
         "Rolling" | "HandingOver" | "HandedOver" | "Promoting" => "the Deployment has rolled the rest in",
         "TakingBack" | "RollingBack" => "the stable pods are all available again and the new ones are gone",
-        "TargetNotFound" => "the Deployment is created",
+        "TargetNotFound" | "TargetExpected" => "the Deployment is created",
+        "ScaledToZero" => "the Deployment has replicas again; or a person: promote --full, or undo",
+        "Waking" => "the Deployment has brought the stable revision up",
         "PausedByPerson"
         | "SecondPlan"
         | "MidRollout"
         | "InvalidPlan"
         | "UnsupportedStrategy"
         | "NameTaken"
+        | "StableChanged"
         | "StableLost"
         | "OptedOut" => "a person, as said above",
         _ => return String::new(),
@@ -141,6 +144,9 @@ fn change(s: &Situation, facts: &Facts, page: &mut Page) {
         }
     };
     page.say("change", &head);
+    if let Some(why) = status.release.as_ref().and_then(|progress| progress.skips_steps.as_ref()) {
+        page.say("", &format!("without steps: {why}"));
+    }
     let changes = release.map(|r| r.spec.changes.as_slice()).unwrap_or_default();
     page.rows("", changes.iter().map(|change| format!("  {}", changed(change))));
 }
@@ -206,7 +212,8 @@ fn releases(s: &Situation, page: &mut Page) {
         let (result, message, when) = match &release.status {
             Some(status) => {
                 let end = status.finished_at.unwrap_or(status.started_at);
-                let message = if status.verdict.is_some() { status.message.clone() } else { String::new() };
+                let told = status.verdict.is_some() || status.skipped_steps.is_some();
+                let message = if told { status.message.clone() } else { String::new() };
                 (format!("{:?}", status.result), message, format!("{} ago", times::span(end, s.now)))
             }
             None => ("Running".to_owned(), String::new(), String::new()),
@@ -261,6 +268,10 @@ fn commands(s: &Situation, facts: &Facts, program: &str, options: &str, page: &m
         }
         Phase::Stable => &[("restart", "restart all pods, as a release")],
         Phase::Blocked if facts.reason == "MidRollout" => &[("promote --full", "let the change roll")],
+        Phase::Waiting if facts.reason == "ScaledToZero" => &[
+            ("promote --full", "promote the change untried"),
+            ("undo", "write the stable template back into the Deployment"),
+        ],
         Phase::Waiting | Phase::Blocked if is_held(s) && facts.status.stable.is_some() => {
             &[("watch", "see what becomes of it"), ("undo", "write the stable template back into the Deployment")]
         }
