@@ -7,6 +7,8 @@ nodes=$1
 shift
 cargo=${CARGO:-cargo}
 built=${CARGO_TARGET_DIR:-target}/debug
+# The error that a test ends with says what it waited for; where in the runtime it was made does not help.
+export RUST_LIB_BACKTRACE="${RUST_LIB_BACKTRACE:-0}"
 began=$(date +%s)
 
 step() {

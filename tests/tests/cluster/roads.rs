@@ -101,6 +101,7 @@ const ROADS: &[Road] = &[
             ],
             &["set", "image", "deployment/NAME", NEXT_IMAGE],
             &["patch", "deployment/NAME", "--subresource=scale", "-p", r#"{"spec":{"replicas":3}}"#],
+            &["rollout", "resume", "deployment/NAME"],
         ],
     ),
 ];
