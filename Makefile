@@ -32,7 +32,8 @@ help: ## List what can be made
 	@echo "  KEEP=1                      leave the demo's cluster up"
 	@echo "  TEST=a_change_is_tried      only the tests whose names have this in them"
 	@echo "  ARGS='--no-capture'         what else to tell cargo nextest run"
-	@echo "  ARGS='releases idle'        which parts of the benchmark to run: releases, idle, reloads, autoscalers, hpa, framework"
+	@echo "  ARGS='releases idle'        which parts of the benchmark to run: releases,"
+	@echo "                              idle, reloads, autoscalers, hpa, framework"
 
 need-cargo:
 	@command -v $(CARGO) >/dev/null 2>&1 || { echo "cargo is missing: install Rust from https://rustup.rs" >&2; exit 1; }
@@ -55,7 +56,7 @@ tools-test: need-cargo
 tools-check: need-cargo
 	$(call tool,cargo-deny,$(DENY_VERSION),)
 
-demo: need-cargo need-go ## Boot a cluster; show a canary, a promotion, and a broken image taken back
+demo: need-cargo need-go ## A cluster, a canary, a promotion, a broken image taken back
 	@$(CARGO) build --workspace --bin build-parts
 	@echo "building the manager and the command line with cargo, about three minutes on two cores the first time"
 	@$(BIN)/build-parts $(NODES) & parts=$$!; \
@@ -74,18 +75,18 @@ bench: need-cargo need-go ## Measure, on a cluster with simulated nodes
 	@$(CARGO) build --release --workspace --bin trimtab-manager --bin with-cluster --bin bench $(BENCH_EXAMPLES)
 	@exec $(RELEASE_BIN)/with-cluster --nodes simulated -- $(RELEASE_BIN)/bench $(ARGS)
 
-image: need-cargo ## The manager's image, as an OCI archive in target/image; no container engine
+image: need-cargo ## The manager's image, an OCI archive in target/image
 	@$(CARGO) build -q --workspace --bin trimtab-image
 	@$(BIN)/trimtab-image
 
-image-check: need-cargo ## The same twice, in different folders: both must be equal to the bit
+image-check: need-cargo ## The same twice: both must be equal to the bit
 	@$(CARGO) build -q --workspace --bin trimtab-image
 	@$(BIN)/trimtab-image --twice
 
 # Programs are built with the features of the whole workspace, or each selection of packages would compile the dependencies anew.
 GENERATORS := --workspace --bin generate --bin generate-permissions
 
-generate: need-cargo ## Write the files that are made from the code: crds/*.yaml, the chart's permissions
+generate: need-cargo ## Write what is made from the code: crds, the chart's roles
 	@$(CARGO) build -q $(GENERATORS)
 	@$(BIN)/generate
 	@$(BIN)/generate-permissions
@@ -99,9 +100,9 @@ check: need-cargo tools-check ## Formatting, lints, documentation, generated fil
 	$(BIN)/generate-permissions --check
 	$(CARGO) deny check bans licenses sources
 
-packages: need-cargo ## Install what real nodes need (Debian); asks first, unless YES=1
+packages: need-cargo ## Install what real nodes need (Debian); asks first
 	@$(CARGO) build -q --workspace --bin trimtab
 	@$(BIN)/trimtab local packages
 
-clean: need-cargo ## Remove what was built here; the cluster's parts stay in the user's cache folder
+clean: need-cargo ## Remove what was built here; cached programs stay
 	@$(CARGO) clean
