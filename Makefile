@@ -6,6 +6,8 @@ GO ?= go
 # auto: real nodes where that is possible, else simulated ones.
 NODES ?= auto
 ARGS ?=
+# How many histories of a release `make soak` plays.
+export SOAK_HISTORIES ?= 20000
 # A part of a test's name: only such tests are run.
 TEST ?=
 BIN := $(or $(CARGO_TARGET_DIR),target)/debug
@@ -70,6 +72,9 @@ test: need-cargo need-go tools-test ## Run all tests, with clusters of their own
 # The two programs that the benchmark's part `framework` compares: built when that part is run, as it is when none is named.
 FRAMEWORK := --example bench_configmaps --example bench_kube_runtime
 BENCH_EXAMPLES = $(if $(strip $(ARGS)),$(if $(filter framework,$(ARGS)),$(FRAMEWORK)),$(FRAMEWORK))
+
+soak: need-cargo tools-test ## The long runs, before a release: histories of a week
+	@$(CARGO) nextest run --workspace --profile soak --run-ignored only --no-capture -E 'test(/soak/)'
 
 bench: need-cargo need-go ## Measure, on a cluster with simulated nodes
 	@$(CARGO) build --release --workspace --bin trimtab-manager --bin with-cluster --bin bench $(BENCH_EXAMPLES)
