@@ -46,7 +46,7 @@ pub async fn of(to: &Connection, source: &Source) -> Result<Known<SourceView>> {
     Ok(Known { live, copies, strangers: vec![] })
 }
 
-fn view(kind: SourceKind, value: Value) -> Result<SourceView> {
+pub(crate) fn view(kind: SourceKind, value: Value) -> Result<SourceView> {
     // The message of the parser could quote what is secret.
     let unreadable = || format!("a {} cannot be read", kind.kind().kind);
     Ok(match kind {

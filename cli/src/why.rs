@@ -2,7 +2,7 @@
 //! the engine's own, on what the API server has now; here it is only put into words.
 
 use anyhow::Result;
-use trimtab_crds::{Change, Phase, Release, names};
+use trimtab_crds::{Change, Phase, Release, mark, names};
 
 use crate::{
     Exit,
@@ -138,7 +138,7 @@ fn change(s: &Situation, facts: &Facts, page: &mut Page) {
         (format!("{} by {by}, taken back {} ago", rejected.release, times::span(rejected.at, s.now)), release)
     } else {
         let held = s.seen.deployment.as_ref().and_then(|d| d.metadata.annotation(names::HELD));
-        match held.filter(|mark| *mark != names::RELEASED) {
+        match held.filter(|mark| !mark::is_released(mark)) {
             Some(mark) => (format!("held, {mark}"), None),
             None => return,
         }

@@ -60,14 +60,23 @@ impl Sources {
         pins: impl Iterator<Item = &'p Pins>,
         key: &DigestKey,
     ) -> BTreeMap<Source, Known<SourceView>> {
-        let named = pins.flat_map(|pins| pins.0.keys().cloned());
-        let sources: BTreeSet<Source> = reads.sources.keys().cloned().chain(named).collect();
+        let mut sources: BTreeMap<Source, BTreeSet<String>> =
+            reads.sources.keys().map(|source| (source.clone(), BTreeSet::new())).collect();
+        for (source, pin) in pins.flat_map(|pins| &pins.0) {
+            sources.entry(source.clone()).or_default().insert(pin.copy_name(source));
+        }
         let looked_at = |source: &Source| source.kind != SourceKind::Secret || self.secrets.is_some();
-        let sources = sources.into_iter().filter(looked_at);
-        sources.map(|source| (source.clone(), self.known(namespace, &source, key))).collect()
+        let sources = sources.into_iter().filter(|(source, _)| looked_at(source));
+        sources
+            .map(|(source, pinned)| {
+                let known = self.known(namespace, &source, pinned, key);
+                (source, known)
+            })
+            .collect()
     }
 
-    fn known(&self, namespace: &str, source: &Source, key: &DigestKey) -> Known<SourceView> {
+    /// What is known of one source; `pinned` are the names under which pods read it.
+    fn known(&self, namespace: &str, source: &Source, pinned: BTreeSet<String>, key: &DigestKey) -> Known<SourceView> {
         let live = self.get(source.kind, namespace, &source.name);
         let id = id(namespace, source);
         let copies: Vec<SourceView> = match source.kind {
@@ -81,8 +90,9 @@ impl Sources {
         };
         let names = live.iter().flat_map(|live| copy_names(source, live.as_ref(), key.bytes()));
         let is_copy = |name: &String| copies.iter().any(|copy| copy.as_ref().metadata.name == *name);
-        let strangers =
-            names.filter(|name| !is_copy(name) && self.get(source.kind, namespace, name).is_some()).collect();
+        let names: BTreeSet<String> = names.chain(pinned).collect();
+        let is_stranger = |name: &String| !is_copy(name) && self.get(source.kind, namespace, name).is_some();
+        let strangers = names.into_iter().filter(is_stranger).collect();
         Known { live, copies, strangers }
     }
 

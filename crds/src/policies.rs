@@ -2,9 +2,12 @@
 //! freeze (pods read the revision that they were made for), and the guard of copies that are in use. Each rule stands here
 //! once, as CEL. The CEL is total: whatever an object holds, it neither fails nor denies, but for what the guard is for.
 
+mod hold;
+
 use serde_json::{Value, json};
 
-use crate::names::{CONFIG, COPY_LABEL, COPY_OF, HELD, HELD_WHILE_PAUSED, PLAN, RELEASED};
+use crate::names::{CONFIG, COPY_LABEL, COPY_OF, DIGEST};
+use crate::pins::PIN;
 
 /// A policy file: its name and its objects.
 pub struct PolicyFile {
@@ -19,11 +22,14 @@ pub fn all() -> Vec<PolicyFile> {
     vec![
         PolicyFile {
             file: "policy-hold.yaml",
-            objects: vec![hold(), binding("MutatingAdmissionPolicyBinding", "trimtab-hold", None)],
+            objects: vec![hold::hold(), binding("MutatingAdmissionPolicyBinding", "trimtab-hold", None)],
         },
         PolicyFile {
             file: "policy-held-warning.yaml",
-            objects: vec![warning(), binding("ValidatingAdmissionPolicyBinding", "trimtab-held-warning", Some("Warn"))],
+            objects: vec![
+                hold::warning(),
+                binding("ValidatingAdmissionPolicyBinding", "trimtab-held-warning", Some("Warn")),
+            ],
         },
         PolicyFile {
             file: "policy-freeze.yaml",
@@ -36,12 +42,6 @@ pub fn all() -> Vec<PolicyFile> {
     ]
 }
 
-fn deployments_update() -> Value {
-    json!({"resourceRules": [{
-        "apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["deployments"]
-    }]})
-}
-
 fn binding(kind: &str, policy: &str, action: Option<&str>) -> Value {
     let mut spec = json!({"policyName": policy});
     if let Some(action) = action {
@@ -50,87 +50,6 @@ fn binding(kind: &str, policy: &str, action: Option<&str>) -> Value {
     json!({
         "apiVersion": "admissionregistration.k8s.io/v1", "kind": kind,
         "metadata": {"name": policy, "labels": {"app.kubernetes.io/part-of": "trimtab"}}, "spec": spec
-    })
-}
-
-/// Every changed template of a guarded Deployment is paused and marked, and stays so until it is released.
-///
-/// The comparison is inside the mutation, not in a match condition: a policy whose conditions failed on the first pass
-/// is never run again after another mutator changed the template.
-fn hold() -> Value {
-    let now = "has(object.metadata.annotations) ? object.metadata.annotations : {}";
-    let was_held = format!("'{HELD}' in variables.old && variables.old['{HELD}'] != '{RELEASED}'");
-    let released = format!("'{HELD}' in variables.now && variables.now['{HELD}'] == '{RELEASED}'");
-    let user = "('by ' + request.userInfo.username)";
-    // A person's own pause, taken off while the change is held, is forgotten; the hold stays. The policy may be run again
-    // on its own result, where the pause is back: then the mark tells that it was taken off.
-    let length = HELD_WHILE_PAUSED.len();
-    let mark = format!(
-        "!variables.wasHeld ? (has(oldObject.spec.paused) && oldObject.spec.paused ? '{HELD_WHILE_PAUSED}' + {user} : {user}) \
-         : variables.old['{HELD}'].startsWith('{HELD_WHILE_PAUSED}') && (!variables.paused || ('{HELD}' in variables.now \
-         && variables.now['{HELD}'] == variables.old['{HELD}'].substring({length}))) \
-         ? variables.old['{HELD}'].substring({length}) : variables.old['{HELD}']"
-    );
-    let expression = format!(
-        "variables.hold \
-         ? Object{{metadata: Object.metadata{{annotations: {{'{PLAN}': variables.plan, '{HELD}': variables.mark}}}}, \
-         spec: Object.spec{{paused: true}}}} \
-         : Object{{metadata: Object.metadata{{annotations: {{'{PLAN}': variables.plan}}}}}}"
-    );
-    json!({
-        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingAdmissionPolicy",
-        "metadata": {"name": "trimtab-hold", "labels": {"app.kubernetes.io/part-of": "trimtab"}},
-        "spec": {
-            "failurePolicy": "Fail",
-            "reinvocationPolicy": "IfNeeded",
-            "matchConstraints": deployments_update(),
-            "matchConditions": [{"name": "guarded", "expression": format!(
-                "has(oldObject.metadata.annotations) && '{PLAN}' in oldObject.metadata.annotations \
-                 && oldObject.metadata.annotations['{PLAN}'] != ''"
-            )}],
-            "variables": [
-                {"name": "old", "expression": "oldObject.metadata.annotations"},
-                {"name": "now", "expression": now},
-                {"name": "plan", "expression": format!(
-                    "'{PLAN}' in variables.now ? variables.now['{PLAN}'] : variables.old['{PLAN}']"
-                )},
-                {"name": "paused", "expression": "has(object.spec.paused) && object.spec.paused"},
-                {"name": "wasHeld", "expression": was_held},
-                {"name": "released", "expression": released},
-                {"name": "hold", "expression":
-                    "object.spec.template != oldObject.spec.template || (variables.wasHeld && !variables.released)"},
-                {"name": "mark", "expression": mark},
-            ],
-            "mutations": [{"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": expression}}],
-        }
-    })
-}
-
-/// Tells whoever touches a held Deployment what it waits for.
-fn warning() -> Value {
-    let held = format!(
-        "has(object.metadata.annotations) && '{HELD}' in object.metadata.annotations \
-         && object.metadata.annotations['{HELD}'] != '{RELEASED}' \
-         && '{PLAN}' in object.metadata.annotations && object.metadata.annotations['{PLAN}'] != ''"
-    );
-    let plan = format!("object.metadata.annotations['{PLAN}']");
-    json!({
-        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
-        "metadata": {"name": "trimtab-held-warning", "labels": {"app.kubernetes.io/part-of": "trimtab"}},
-        "spec": {
-            "failurePolicy": "Ignore",
-            "matchConstraints": deployments_update(),
-            // Kubernetes' own controllers write to held Deployments all the time and read no warnings.
-            "matchConditions": [{"name": "somebody", "expression":
-                "!request.userInfo.username.startsWith('system:kube-') \
-                 && !request.userInfo.username.startsWith('system:serviceaccount:kube-system:')"}],
-            "variables": [{"name": "held", "expression": held}, {"name": "plan", "expression": format!("variables.held ? ({plan}) : ''")}],
-            "validations": [{
-                "expression": "!variables.held",
-                "messageExpression": "'held by Trimtab: this change waits for a release under ReleasePlan ' + variables.plan + \
-                 '; see: kubectl trimtab why ' + variables.plan + ' -n ' + object.metadata.namespace",
-            }],
-        }
     })
 }
 
@@ -223,9 +142,9 @@ fn freeze() -> Value {
                 "has(object.metadata.annotations) && '{CONFIG}' in object.metadata.annotations"
             )}],
             "variables": [
+                // What is no name of a copy is no pin: nothing else of the namespace comes into a pod by an annotation.
                 {"name": "raw", "expression": format!(
-                    "object.metadata.annotations['{CONFIG}'].split(',').map(p, p.split('='))\
-                     .filter(p, p.size() == 2 && p[1].matches('^[a-z0-9]{{1,32}}$'))"
+                    "object.metadata.annotations['{CONFIG}'].split(',').filter(p, p.matches('{PIN}')).map(p, p.split('='))"
                 )},
                 {"name": "pins", "expression":
                     "variables.raw.transformList(i, p, !variables.raw.exists(j, q, j < i && q[0] == p[0]), p)"},
@@ -237,13 +156,25 @@ fn freeze() -> Value {
     })
 }
 
-/// A copy that something names is not deleted by accident: pods that come back need it. The garbage collector, and a
-/// namespace that goes, are let through.
+/// A copy that something names is not deleted by accident: pods that come back need it. Nor is what it is known by taken
+/// off, after which it could be. The garbage collector, and a namespace that goes, are let through.
 fn copies() -> Value {
-    let passes = "variables.owners.size() == 0 \
+    let passes = "variables.owners.size() == 0 || variables.kept \
                   || request.userInfo.username == 'system:serviceaccount:kube-system:generic-garbage-collector' \
                   || request.userInfo.username == 'system:serviceaccount:kube-system:namespace-controller' \
                   || (has(namespaceObject.metadata.deletionTimestamp))";
+    let of = |object: &str, name: &str| {
+        format!(
+            "(has({object}.metadata.annotations) && '{name}' in {object}.metadata.annotations ? {object}.metadata.annotations['{name}'] : '')"
+        )
+    };
+    let same = |name: &str| format!("{} == {}", of("object", name), of("oldObject", name));
+    let kept = format!(
+        "request.operation == 'UPDATE' && has(object.metadata.labels) && '{COPY_LABEL}' in object.metadata.labels \
+         && object.metadata.labels['{COPY_LABEL}'] == 'true' && {} && {}",
+        same(COPY_OF),
+        same(DIGEST)
+    );
     json!({
         "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
         "metadata": {"name": "trimtab-copies", "labels": {"app.kubernetes.io/part-of": "trimtab"}},
@@ -251,7 +182,7 @@ fn copies() -> Value {
             "failurePolicy": "Ignore",
             "matchConstraints": {
                 "resourceRules": [{
-                    "apiGroups": [""], "apiVersions": ["v1"], "operations": ["DELETE"],
+                    "apiGroups": [""], "apiVersions": ["v1"], "operations": ["DELETE", "UPDATE"],
                     "resources": ["configmaps", "secrets"]
                 }],
                 "objectSelector": {"matchLabels": {COPY_LABEL: "true"}},
@@ -260,6 +191,7 @@ fn copies() -> Value {
                 {"name": "owners", "expression":
                     "has(oldObject.metadata.ownerReferences) ? \
                      oldObject.metadata.ownerReferences.filter(o, o.kind in ['ReplicaSet', 'ControllerRevision']) : []"},
+                {"name": "kept", "expression": kept},
                 {"name": "source", "expression": format!(
                     "has(oldObject.metadata.annotations) && '{COPY_OF}' in oldObject.metadata.annotations \
                      ? oldObject.metadata.annotations['{COPY_OF}'] : 'its source'"
@@ -269,7 +201,8 @@ fn copies() -> Value {
                 "expression": passes,
                 "messageExpression":
                     "'pods that come back read this copy of ' + variables.source + ': ' + variables.owners[0].kind + ' ' \
-                     + variables.owners[0].name + ' names it. It goes by itself with the last that does'",
+                     + variables.owners[0].name + ' names it. It goes by itself with the last that does' \
+                     + (request.operation == 'UPDATE' ? '; until then its label and what it says to be a copy of stay' : '')",
                 "reason": "Forbidden",
             }],
         }

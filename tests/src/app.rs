@@ -385,7 +385,7 @@ impl App {
         let deployment = self.deployment().await?;
         let mark = deployment.annotations().get("trimtab.dev/held");
         let paused = deployment.spec.as_ref().and_then(|spec| spec.paused).unwrap_or(false);
-        Ok(paused && mark.is_some_and(|mark| mark != "released"))
+        Ok(paused && mark.is_some_and(|mark| !trimtab_crds::mark::is_released(mark)))
     }
 }
 

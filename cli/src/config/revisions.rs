@@ -66,7 +66,10 @@ impl Revisions {
         let kind = source.kind.kind();
         let live = get(to, kind, &source.name).await?;
         let copies = list::<Value>(to, kind, names::COPY_LABEL).await?;
-        let of = |copy: &Value| copy["metadata"]["annotations"][names::COPY_OF] == source.to_string();
+        let of = |copy: &Value| {
+            let copy = crate::sources::view(source.kind, copy.clone()).ok();
+            copy.and_then(|copy| copy.as_ref().copy_of()).as_ref() == Some(source)
+        };
         let copies: Vec<Value> = copies.into_iter().filter(of).collect();
         if live.is_none() && copies.is_empty() {
             bail!("there is no {source} in namespace {}", to.namespace);

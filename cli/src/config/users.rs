@@ -89,7 +89,7 @@ fn is_canary(set: &Value) -> bool {
 fn pin(template: &Value, source: &Source) -> Option<String> {
     let pins =
         template.pointer("/metadata/annotations").and_then(|annotations| annotations.get(names::CONFIG)?.as_str());
-    Pins::of(pins).get(source).map(ToString::to_string)
+    Pins::in_template(pins).get(source).map(ToString::to_string)
 }
 
 fn reader(kind: Kind, workload: &Value, source: &Source) -> Option<Reader> {

@@ -9,7 +9,8 @@ use std::{
 use anyhow::{Context, Result};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::{Api, api::ListParams};
-use trimtab_crds::{Phase, Release, ReleaseResult, names};
+use trimtab_crds::{Phase, Release, ReleaseResult};
+use trimtab_release::Held;
 use trimtab_testkit::{Nodes, apply_crds, eventually};
 
 use super::{
@@ -164,7 +165,7 @@ async fn without_trimtab(stage: &mut Stage, say: &mut Narrator) -> Result<BTreeS
     let v1 = facts.stable.as_ref().is_some_and(|side| side.image() == image("v1"));
     say.promise(v1, "a held Deployment scales, on the stable revision", &seconds(begun));
     let deployment = seen.seen.deployment.as_ref();
-    let held = deployment.is_some_and(|d| d.spec.paused && d.metadata.annotation(names::HELD) != Some(names::RELEASED));
+    let held = deployment.is_some_and(|d| matches!(trimtab_release::held(d), Held::By { .. }));
     let canary = facts.new.as_ref().map_or(0, |side| side.available);
     say.promise(
         held && canary == 1,

@@ -10,8 +10,8 @@ use trimtab_config::DigestKey;
 use trimtab_crds::{CanaryLoad, ReleasePlanStatus, Track, names};
 use trimtab_plan::{Answers, Meta, ObjectRef, Outcome, Plan, StatusWrite};
 use trimtab_release::{
-    ConfigPolicyView, DeploymentView, PlanView, PodView, ReleaseView, ReplicaSetView, Snapshot, UnreadablePlan,
-    names_to_make, pod_failure,
+    ConfigPolicyView, DeploymentView, Held, PlanView, PodView, ReleaseView, ReplicaSetView, Snapshot, UnreadablePlan,
+    held, names_to_make, pod_failure,
 };
 use trimtab_scale::AutoscalerView;
 
@@ -116,7 +116,7 @@ fn load_of(autoscaler: &AutoscalerView) -> Option<&CanaryLoad> {
 
 /// Whether a change is the first of a release: its canary goes before the later steps of others.
 fn begins_a_release(old: Option<&DeploymentView>, new: &DeploymentView) -> bool {
-    let held = new.metadata.annotation(names::HELD).is_some_and(|mark| mark != names::RELEASED);
+    let held = matches!(held(new), Held::By { .. });
     held && old.is_none_or(|old| old.spec.template.digest != new.spec.template.digest)
 }
 

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use kube::{Client, api::ListParams};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use trimtab_config::{Pins, SourceKind};
+use trimtab_config::{Pins, SourceKind, claimed_source};
 use trimtab_crds::names;
 use trimtab_plan::{Kind, Meta, ObjectRef};
 use trimtab_release::{DeploymentView, ReplicaSetView};
@@ -181,7 +181,11 @@ impl Reader<'_> {
                 continue;
             }
             let what = What { kind: kind.kind(), namespace, labels: &labels, metadata_only: true };
-            let metadata = |mut value: Value| serde_json::from_value::<Meta>(value["metadata"].take()).ok();
+            let metadata = |mut value: Value| {
+                let metadata = serde_json::from_value::<Meta>(value["metadata"].take()).ok();
+                // One that only looks like a copy is somebody's own, and gets no owner.
+                metadata.filter(|metadata| claimed_source(kind, metadata).is_some())
+            };
             for metadata in self.maybe(what, metadata).await? {
                 for snapshot in found.iter_mut().filter(|s| s.namespace == metadata.namespace && reads(s)) {
                     snapshot.copies.push(Copy { kind, metadata: metadata.clone() });
@@ -245,7 +249,7 @@ fn snapshots(deployments: Vec<DeploymentView>, mut sets: Sets, plans: &[Value]) 
 fn plain(kind: Kind, workload: &Value) -> Option<Plain> {
     let text = |name: &str| workload["metadata"][name].as_str();
     let annotations = workload.pointer("/spec/template/metadata/annotations");
-    let pins = Pins::of(annotations.and_then(|annotations| annotations.get(names::CONFIG)?.as_str()));
+    let pins = Pins::in_template(annotations.and_then(|annotations| annotations.get(names::CONFIG)?.as_str()));
     let replicas = workload.pointer("/spec/replicas").and_then(Value::as_i64).and_then(|n| n.try_into().ok());
     Some(Plain { object: kind.object(text("namespace")?, text("name")?), replicas, pins })
 }

@@ -17,7 +17,7 @@ pub struct Known<O> {
     pub live: Option<O>,
     /// Its copies.
     pub copies: Vec<O>,
-    /// Other objects whose names a copy could have.
+    /// Other objects whose names a copy could have, or has for pods: what looks like a copy and is none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub strangers: Vec<String>,
 }

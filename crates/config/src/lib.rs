@@ -23,7 +23,7 @@ pub use content::Content;
 pub use copies::{copy, own};
 pub use known::{DigestKey, Known, SourceView};
 pub use mode::{Reason as LiveReason, live_by_nature};
-pub use object::{Author, ConfigMapView, Object, SecretView};
+pub use object::{Author, ConfigMapView, Object, SecretView, claimed_source};
 pub use pins::{Pin, Pins};
 pub use reference::{Reads, Reference, reads};
 pub use source::{NoSource, Source, SourceKind};

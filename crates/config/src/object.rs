@@ -11,7 +11,7 @@ use trimtab_crds::names;
 use trimtab_plan::{Kind, Meta, OwnerRef, TextMap, Watched};
 
 use crate::content::{Content, Entries};
-use crate::{Source, SourceKind};
+use crate::{Pin, Source, SourceKind};
 
 /// What ConfigMaps and Secrets have in common.
 #[derive(Debug, Clone)]
@@ -44,10 +44,13 @@ impl Object {
         Source { kind: self.kind, name: self.metadata.name.clone() }
     }
 
-    /// The source whose copy this is, if it is one.
+    /// The source whose copy this is, if it is one: it says so in every way in which a copy does, nobody can change what it
+    /// holds, and that is what its name says. Of a Secret only the digest that is noted can be compared: it was made under
+    /// a key that may be lost.
     pub fn copy_of(&self) -> Option<Source> {
-        let source: Source = self.metadata.annotation(names::COPY_OF)?.parse().ok()?;
-        (source.kind == self.kind).then_some(source)
+        let source = claimed_source(self.kind, &self.metadata).filter(|_| self.immutable)?;
+        let noted = self.metadata.annotation(names::DIGEST)?;
+        (self.kind == SourceKind::Secret || self.revision(&[0; 32]) == noted).then_some(source)
     }
 
     /// The identity of what the object holds: `v1:` and 64 hexadecimal digits; of a Secret, `k1:` and a digest under
@@ -79,6 +82,21 @@ impl Object {
             }
         }
     }
+}
+
+/// The source of which an object says to be a copy, by its metadata: its label, what it is a copy of, and a name that goes
+/// with the digest that it notes.
+pub fn claimed_source(kind: SourceKind, meta: &Meta) -> Option<Source> {
+    let labelled = meta.labels.get(names::COPY_LABEL).is_some_and(|value| value == "true");
+    let source: Source = meta.annotation(names::COPY_OF)?.parse().ok()?;
+    let suffix = meta.name.strip_prefix(&source.name)?.strip_prefix('-')?;
+    let (algorithm, digits) = meta.annotation(names::DIGEST)?.split_once(':')?;
+    let noted = match kind {
+        SourceKind::ConfigMap => algorithm == "v1",
+        SourceKind::Secret => algorithm == "k1",
+    };
+    let named = Pin::is_suffix(suffix) && digits.len() == 64 && digits.starts_with(suffix);
+    (labelled && source.kind == kind && noted && named).then_some(source)
 }
 
 impl Serialize for Object {

@@ -17,6 +17,9 @@ pub enum Pin {
     Absent,
 }
 
+/// Lengths of a revision's suffix: the first at which it meets nothing else.
+pub(crate) const LENGTHS: [usize; 3] = [10, 20, 32];
+
 /// Written where there was no object. No revision is called so: revisions are hexadecimal.
 const ABSENT: &str = "absent";
 
@@ -40,6 +43,11 @@ impl Pin {
         Some(if text == ABSENT { Self::Absent } else { Self::Revision(text.into()) })
     }
 
+    /// Whether a text is the end of a copy's name.
+    pub fn is_suffix(text: &str) -> bool {
+        LENGTHS.contains(&text.len()) && text.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'))
+    }
+
     /// Name of the copy that pods read in place of the source.
     pub fn copy_name(&self, source: &Source) -> String {
         format!("{}-{self}", source.name)
@@ -58,6 +66,21 @@ impl Pins {
             let Some((source, pin)) = entry.split_once('=') else { continue };
             let (Ok(source), Some(pin)) = (source.trim().parse::<Source>(), Pin::parse(pin.trim())) else { continue };
             pins.entry(source).or_insert(pin);
+        }
+        Self(pins)
+    }
+
+    /// The pins that a pod template carries, as the policy that carries them out reads them: an entry that it would leave out
+    /// is no pin.
+    pub fn in_template(annotation: Option<&str>) -> Self {
+        let mut pins = BTreeMap::new();
+        for entry in annotation.unwrap_or_default().split(',') {
+            let Some((source, pin)) = entry.split_once('=') else { continue };
+            let (Ok(named), Some(pin)) = (source.parse::<Source>(), Pin::parse(pin)) else { continue };
+            let exact = named.to_string() == source;
+            if exact && (pin == Pin::Absent || Pin::is_suffix(&pin.to_string())) {
+                pins.entry(named).or_insert(pin);
+            }
         }
         Self(pins)
     }
@@ -109,6 +132,13 @@ mod tests {
         let text = "cm/feature=absent,cm/web=4f7c19ab20,secret/tls=99aa01cd34";
         assert_eq!(Pins::parse(text).to_string(), text);
         assert_eq!(Pins::parse("secret/a=1,cm/b=2").to_string(), "cm/b=2,secret/a=1");
+    }
+
+    #[test]
+    fn a_template_s_pins_are_read_as_the_policy_reads_them() {
+        for (text, read) in trimtab_crds::pins::CASES {
+            assert_eq!(Pins::in_template(Some(text)).to_string(), *read, "{text:?}");
+        }
     }
 
     #[test]

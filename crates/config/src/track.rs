@@ -62,7 +62,9 @@ impl From<Raw> for Tracked {
 }
 
 fn pins(template: &Value) -> Pins {
-    Pins::of(template.pointer("/metadata/annotations").and_then(|annotations| annotations.get(names::CONFIG)?.as_str()))
+    Pins::in_template(
+        template.pointer("/metadata/annotations").and_then(|annotations| annotations.get(names::CONFIG)?.as_str()),
+    )
 }
 
 macro_rules! tracked {

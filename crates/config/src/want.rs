@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use crate::pins::LENGTHS;
 use crate::{Known, LiveReason, Object, Pin, Pins, Reads, Reference, Source, live_by_nature};
 
-/// Lengths of a revision's suffix: the first at which it meets nothing else.
-const LENGTHS: [usize; 3] = [10, 20, 32];
 /// The longest name of a ConfigMap or Secret.
 const LONGEST_NAME: usize = 253;
 
@@ -232,6 +231,9 @@ fn problem<O: AsRef<Object>>(
         (Pin::Absent, _) => return None,
         (_, Some(copy)) if !is_intact(copy, pin) => return Some(Problem::Changed(source.clone(), pin.clone())),
         (_, Some(copy)) => &copy.content,
+        (pin, None) if known.strangers.contains(&pin.copy_name(source)) => {
+            return Some(Problem::Changed(source.clone(), pin.clone()));
+        }
         (pin, None) if pin == live => &known.live.as_ref()?.as_ref().content,
         (pin, None) => return Some(Problem::Gone(source.clone(), pin.clone())),
     };
@@ -257,7 +259,9 @@ pub fn live_pin<O: AsRef<Object>>(source: &Source, known: &Known<O>, key: &[u8; 
     let Some(live) = known.live.as_ref().map(AsRef::as_ref) else { return Some(Pin::Absent) };
     let same = |copy: &&Object| copy.content == live.content && copy.type_ == live.type_;
     let suffix_of = |copy: &Object| copy.metadata.name.strip_prefix(&source.name)?.strip_prefix('-').map(Into::into);
-    if let Some(suffix) = known.copies.iter().map(AsRef::as_ref).filter(same).find_map(suffix_of) {
+    // Of several the one that is made first: another of a longer name changes nothing.
+    let suffixes = known.copies.iter().map(AsRef::as_ref).filter(same).filter_map(suffix_of);
+    if let Some(suffix) = suffixes.min_by_key(|suffix: &Box<str>| suffix.len()) {
         return Some(Pin::Revision(suffix));
     }
     let revision = live.revision(key);

@@ -64,7 +64,7 @@ impl Template {
     fn of(value: &Value, text: String) -> Self {
         let containers = value.pointer("/spec/containers").and_then(Value::as_array).cloned().unwrap_or_default();
         let annotation = |name| value.pointer("/metadata/annotations")?.get(name)?.as_str();
-        let config = annotation(names::CONFIG).map(Pins::parse);
+        let config = annotation(names::CONFIG).map(|text| Pins::in_template(Some(text)));
         Self {
             text: text.into_boxed_str(),
             reads: reads(value),
@@ -95,8 +95,9 @@ pub fn changes(old: &Value, new: &Value, limit: usize) -> Vec<Change> {
     let mut found = vec![];
     compare(Some(old), Some(new), String::new(), &mut found);
     found.retain(|change: &Change| !change.path.ends_with(names::POD_TEMPLATE_HASH));
-    let pins =
-        |value: &Value| Pins::of(value.pointer("/metadata/annotations").and_then(|a| a.get(names::CONFIG)?.as_str()));
+    let pins = |value: &Value| {
+        Pins::in_template(value.pointer("/metadata/annotations").and_then(|a| a.get(names::CONFIG)?.as_str()))
+    };
     let (old_pins, new_pins) = (pins(old), pins(new));
     if old_pins != new_pins {
         found.retain(|change| !change.path.starts_with("metadata.annotations") || !is_pins(change, old, new));

@@ -1,7 +1,7 @@
 //! What a snapshot means: who owns what, what is held, which revision is which. Facts only; no decision is taken here.
 
 use jiff::Timestamp;
-use trimtab_crds::{Progress, ReleasePlanStatus, names};
+use trimtab_crds::{Progress, ReleasePlanStatus, mark::Mark, names};
 use trimtab_plan::{ObjectRef, OwnerRef};
 
 use crate::{
@@ -191,17 +191,10 @@ fn owner(kind: &trimtab_plan::Kind, name: &str, uid: &str) -> OwnerRef {
 
 /// Whether a Deployment's change is held.
 pub fn held(deployment: &DeploymentView) -> Held {
-    match deployment.metadata.annotation(names::HELD) {
+    match Mark::read(deployment.metadata.annotation(names::HELD), deployment.spec.paused) {
         None => Held::No,
-        Some(names::RELEASED) => Held::Released,
-        Some(mark) => {
-            let (person_paused, who) = match mark.strip_prefix(names::HELD_WHILE_PAUSED) {
-                Some(rest) => (true, rest),
-                None => (false, mark),
-            };
-            let who: String = who.strip_prefix("by ").unwrap_or(who).chars().take(200).collect();
-            Held::By { who, person_paused }
-        }
+        Some(Mark::Released { .. }) => Held::Released,
+        Some(Mark::Held { who, person_paused }) => Held::By { who: who.chars().take(200).collect(), person_paused },
     }
 }
 

@@ -241,6 +241,112 @@ async fn copies_are_guarded_while_they_are_in_use_and_go_with_what_names_them() 
     .await;
 }
 
+/// A copy as somebody makes it again from what `kubectl get` prints, with a change.
+async fn clone_of(app: &App, copy: &ConfigMap, change: impl FnOnce(&mut serde_json::Value)) -> Result<()> {
+    let mut clone = serde_json::to_value(copy)?;
+    clone["apiVersion"] = "v1".into();
+    clone["kind"] = "ConfigMap".into();
+    if let Some(meta) = clone["metadata"].as_object_mut() {
+        ["uid", "resourceVersion", "creationTimestamp", "managedFields"]
+            .iter()
+            .for_each(|field| drop(meta.remove(*field)));
+    }
+    change(&mut clone);
+    app.kubectl_with(&["create", "-f", "-"], &clone.to_string()).await.map(drop)
+}
+
+#[tokio::test]
+async fn what_only_looks_like_a_copy_is_left_alone_and_read_by_no_pod() {
+    with_app("config-alike", shape(), |app| async move {
+        let _manager = app.manager()?;
+        let configured = adopted(&app).await?;
+        let copy = copies(&app).await?.first().context("no copy")?.clone();
+        let name = copy.name_any();
+        // What a copy is known by stays while something names it; the rest is free.
+        for change in [
+            ["label", "configmap", &name, "trimtab.dev/config-copy-"],
+            ["annotate", "configmap", &name, "trimtab.dev/copy-of-"],
+        ] {
+            let refused = app.kubectl(&change).await.err().context("the guard could be taken off")?.to_string();
+            ensure!(refused.contains("its label and what it says to be a copy of stay"), "{refused}");
+        }
+        app.kubectl(&["label", "configmap", &name, "team=a"]).await?;
+        // Made again under other names: with the label and without, and as one that can be edited.
+        clone_of(&app, &copy, |clone| clone["metadata"]["name"] = "backup".into()).await?;
+        clone_of(&app, &copy, |clone| {
+            clone["metadata"]["name"] = "backup-plain".into();
+            if let Some(meta) = clone["metadata"].as_object_mut() {
+                meta.remove("labels");
+            }
+        })
+        .await?;
+        clone_of(&app, &copy, |clone| {
+            clone["metadata"]["name"] = "web-0123456789".into();
+            clone["immutable"] = false.into();
+        })
+        .await?;
+        configured.set("b").await?;
+        app.wait_phase(Phase::Paused).await?;
+        configured.wait_counts(&[("a", 4), ("b", 4)]).await?;
+        app.request("promote").await?;
+        wait_protected(&app).await?;
+        configured.wait_counts(&[("b", 4)]).await?;
+        let deployment = app.deployment().await?;
+        let pins = serde_json::to_string(&deployment.spec)?;
+        ensure!(!pins.contains("0123456789"), "a look-alike was pinned: {pins}");
+        for name in ["backup", "backup-plain", "web-0123456789"] {
+            let kept = app.api::<ConfigMap>().get(name).await?;
+            ensure!(kept.owner_references() == copy.owner_references(), "{name} got other owners: {:?}", kept.metadata);
+        }
+        Ok(())
+    })
+    .await;
+}
+
+/// An object as a backup holds it: all of it, but for what the server sets anew.
+fn backup<K: serde::Serialize>(kind: (&str, &str), object: &K) -> Result<String> {
+    let mut object = serde_json::to_value(object)?;
+    object["apiVersion"] = kind.0.into();
+    object["kind"] = kind.1.into();
+    for (place, fields) in [("", &["status"][..]), ("/metadata", &["uid", "resourceVersion", "creationTimestamp", "managedFields"])] {
+        let map = object.pointer_mut(place).and_then(serde_json::Value::as_object_mut);
+        map.into_iter().for_each(|map| fields.iter().for_each(|field| drop(map.remove(*field))));
+    }
+    Ok(object.to_string())
+}
+
+#[tokio::test]
+async fn what_a_backup_brings_back_runs_on_its_own_configuration() {
+    with_app("config-restore", shape(), |app| async move {
+        let _manager = app.manager()?;
+        let configured = adopted(&app).await?;
+        let live = app.api::<ConfigMap>().get("web").await?;
+        let mut kept = vec![backup(("v1", "ConfigMap"), &live)?];
+        for copy in copies(&app).await? {
+            kept.push(backup(("v1", "ConfigMap"), &copy)?);
+        }
+        kept.push(backup(("apps/v1", "Deployment"), &app.deployment().await?)?);
+        kept.push(app.plan_yaml());
+        app.kubectl(&["delete", "releaseplan/web", "deployment/web", "configmap/web"]).await?;
+        eventually("the copies to go", PATIENCE, async || Ok(copies(&app).await?.is_empty().then_some(()))).await?;
+        // Owners of the copies are the ones that were: dead, so Kubernetes collects what comes back. It is made again.
+        for object in &kept {
+            app.kubectl_with(&["create", "-f", "-"], object).await?;
+        }
+        app.wait_phase(Phase::Stable).await?;
+        app.kubectl(&["rollout", "status", "deployment/web", "--timeout=90s"]).await?;
+        configured.wait_counts(&[("a", 4)]).await?;
+        eventually("copies that live as long as their pods", PATIENCE, async || {
+            let sets: Vec<String> = app.replica_sets().await?.iter().filter_map(|rs| rs.metadata.uid.clone()).collect();
+            let copies = copies(&app).await?;
+            let owned = |copy: &ConfigMap| copy.owner_references().iter().any(|owner| sets.contains(&owner.uid));
+            Ok((!copies.is_empty() && copies.iter().all(owned)).then_some(()))
+        })
+        .await
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn nothing_restarts_when_a_plan_comes_and_an_optional_object_cannot_appear_unjudged() {
     with_app("config-adopt", shape(), |app| async move {
@@ -306,6 +412,45 @@ async fn certificates_are_read_live_and_hostile_pins_harm_nothing() {
                  volumes: [{{name: e, emptyDir: {{}}}}, {{name: c, secret: {{secretName: cert}}}}]}}\n"
             );
             app.apply(&pod).await.with_context(|| format!("pins {pins:?}"))?;
+        }
+        Ok(())
+    })
+    .await;
+}
+
+/// The pod as the API server would make it, with these pins: the names that it reads.
+async fn read_with(app: &App, pins: &str) -> Result<Vec<String>> {
+    let pod = serde_json::json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "pins", "annotations": {"trimtab.dev/config": pins}},
+        "spec": {
+            "containers": [{"name": "c", "image": "trimtab.local/sample:v1", "envFrom": [{"configMapRef": {"name": "web"}}]}],
+            "volumes": [{"name": "m", "configMap": {"name": "web"}}, {"name": "s", "secret": {"secretName": "web"}}]
+        }
+    });
+    let made = app.kubectl_with(&["create", "--dry-run=server", "-o=json", "-f", "-"], &pod.to_string()).await?;
+    let made: serde_json::Value = serde_json::from_str(&made)?;
+    let name = |path: &str| made.pointer(path).and_then(|name| name.as_str()).unwrap_or_default().to_owned();
+    Ok([
+        "/spec/volumes/0/configMap/name",
+        "/spec/volumes/1/secret/secretName",
+        "/spec/containers/0/envFrom/0/configMapRef/name",
+    ]
+    .map(name)
+    .to_vec())
+}
+
+#[tokio::test]
+async fn pods_are_made_by_the_pins_that_decisions_read() {
+    with_app("config-pins", Shape { with_plan: false, ..Shape::default() }, |app| async move {
+        for (text, pins) in trimtab_crds::pins::CASES {
+            let name = |kind: &str| {
+                let pin = pins.split(',').find_map(|pin| pin.strip_prefix(&format!("{kind}/web=")));
+                pin.map_or_else(|| "web".to_owned(), |pin| format!("web-{pin}"))
+            };
+            let (map, secret) = (name("cm"), name("secret"));
+            let read = read_with(&app, text).await?;
+            ensure!(read == [map.clone(), secret, map], "{text:?}: {read:?}");
         }
         Ok(())
     })

@@ -132,6 +132,159 @@ async fn one_write_of_both_fields_releases_and_nothing_less_does() {
     .await;
 }
 
+/// How a manifest is written again.
+const WAYS: [&[&str]; 3] = [
+    &["replace", "-f", "-"],
+    &["apply", "-f", "-"],
+    &["apply", "--server-side", "--force-conflicts", "--field-manager=gitops", "-f", "-"],
+];
+
+/// The Deployment as `kubectl get -o yaml` gives it, with the sample image of this tag. `clean` takes off what belongs to one
+/// stored object, as tools that move manifests do; `change` is what a person wrote into it.
+async fn exported(app: &App, tag: &str, clean: bool, change: &serde_json::Value) -> Result<String> {
+    let mut manifest: serde_json::Value =
+        serde_json::from_str(&app.kubectl(&["get", "deployment/web", "-o=json"]).await?)?;
+    if let Some(map) = manifest.as_object_mut() {
+        map.remove("status");
+    }
+    manifest["spec"]["template"]["spec"]["containers"][0]["image"] = format!("trimtab.local/sample:{tag}").into();
+    if let Some(meta) = manifest["metadata"].as_object_mut() {
+        meta.remove("resourceVersion");
+        // Server-side apply refuses a manifest that has it.
+        meta.remove("managedFields");
+        if clean {
+            ["uid", "generation", "creationTimestamp"].iter().for_each(|field| drop(meta.remove(*field)));
+        }
+    }
+    for (path, value) in change.as_object().into_iter().flatten() {
+        let (parent, name) = path.rsplit_once(' ').unwrap_or(("", path));
+        if let Some(map) = manifest.pointer_mut(parent).and_then(serde_json::Value::as_object_mut) {
+            map.insert(name.to_owned(), value.clone());
+        }
+    }
+    Ok(manifest.to_string())
+}
+
+/// A release that a person made, so that the Deployment bears the mark of one.
+async fn release_by_hand(app: &App) -> Result<()> {
+    let both = r#"{"metadata":{"annotations":{"trimtab.dev/held":"released"}},"spec":{"paused":false}}"#;
+    app.kubectl(&["patch", "deployment/web", "-p", both]).await?;
+    ensure!(!app.is_held().await?, "an emergency release was refused: {}", mark(app).await?);
+    app.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_manifest_that_is_written_again_releases_nothing() {
+    with_guarded("hold-again", |app| async move {
+        let old = serde_json::json!({"/metadata/annotations trimtab.dev/held": "released"});
+        let meant = serde_json::json!({"/metadata/annotations trimtab.dev/held": "released", "/spec paused": false});
+        let (mut tag, mut failed) = (1, vec![]);
+        for way in WAYS {
+            for (clean, change) in
+                [(false, &serde_json::Value::Null), (true, &serde_json::Value::Null), (true, &old), (true, &meant)]
+            {
+                tag += 1;
+                let name = format!("v{tag}");
+                let manifest = exported(&app, &name, clean, change).await?;
+                // Held by somebody else's change first, every other time: then the manifest changes no template.
+                if tag % 2 == 0 {
+                    app.set_image(&name).await?;
+                }
+                for _ in 0..3 {
+                    // One that names the uid of an object that is another by now is refused, and that is right too.
+                    app.kubectl_with(way, &manifest).await?;
+                    if !app.is_held().await? {
+                        failed.push(format!("{way:?} clean={clean} {change}: {}", mark(&app).await?));
+                        break;
+                    }
+                }
+                release_by_hand(&app).await?;
+            }
+        }
+        ensure!(failed.is_empty(), "released by a manifest: {failed:#?}");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_mark_of_an_earlier_version_keeps_the_guard_and_releases_nothing() {
+    with_guarded("hold-upgrade", |app| async move {
+        // As a version before marks named a generation left it.
+        app.kubectl(&["annotate", "--overwrite", "deployment/web", "trimtab.dev/plan="]).await?;
+        app.kubectl(&["annotate", "deployment/web", "trimtab.dev/held=released"]).await?;
+        app.kubectl(&["annotate", "--overwrite", "deployment/web", "trimtab.dev/plan=web"]).await?;
+        let manifest = exported(&app, "v2", true, &serde_json::Value::Null).await?;
+        ensure!(manifest.contains(r#""trimtab.dev/held":"released""#), "{manifest}");
+        for _ in 0..3 {
+            app.kubectl_with(&["replace", "-f", "-"], &manifest).await?;
+            ensure!(app.is_held().await?, "released by {}", mark(&app).await?);
+        }
+        release_by_hand(&app).await?;
+        ensure!(mark(&app).await?.starts_with("released at generation "), "{}", mark(&app).await?);
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nobody_is_named_who_did_not_make_the_change() {
+    with_guarded("hold-author", |app| async move {
+        app.kubectl(&["annotate", "deployment/web", "trimtab.dev/held=by bob"]).await?;
+        ensure!(mark(&app).await?.is_empty(), "{}", mark(&app).await?);
+        let forged = r#"{"metadata":{"annotations":{"trimtab.dev/held":"by bob"}}}"#;
+        app.kubectl(&["patch", "deployment/web", "--subresource=status", "--type=merge", "-p", forged]).await?;
+        app.set_image("v2").await?;
+        ensure!(mark(&app).await? == "by trimtab-admin", "{}", mark(&app).await?);
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_undo_brings_no_opt_out_back() {
+    with_guarded("hold-undo", |app| async move {
+        app.kubectl(&["annotate", "--overwrite", "deployment/web", "trimtab.dev/plan="]).await?;
+        app.set_image("v2").await?;
+        app.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]).await?;
+        app.kubectl(&["annotate", "--overwrite", "deployment/web", "trimtab.dev/plan=web"]).await?;
+        app.set_image("v3").await?;
+        release_by_hand(&app).await?;
+        app.kubectl(&["rollout", "undo", "deployment/web"]).await?;
+        let guard = app.deployment().await?.annotations().get("trimtab.dev/plan").cloned();
+        ensure!(guard.as_deref() == Some("web") && app.is_held().await?, "opted out by an undo: {guard:?}");
+        // By a write of its own it is possible.
+        app.kubectl(&["annotate", "--overwrite", "deployment/web", "trimtab.dev/plan="]).await?;
+        let guard = app.deployment().await?.annotations().get("trimtab.dev/plan").cloned();
+        ensure!(guard.as_deref() == Some(""), "{guard:?}");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_write_of_a_subresource_gets_nothing_past_the_hold() {
+    with_guarded("hold-status", |app| async move {
+        app.set_image("v2").await?;
+        for body in [
+            r#"{"metadata":{"annotations":{"trimtab.dev/held":"released","trimtab.dev/plan":""}},"spec":{"paused":false}}"#,
+            r#"{"metadata":{"annotations":{"trimtab.dev/held":null,"trimtab.dev/plan":null}}}"#,
+        ] {
+            app.kubectl(&["patch", "deployment/web", "--subresource=status", "--type=merge", "-p", body]).await?;
+            let annotations = app.deployment().await?.annotations().clone();
+            let guard = annotations.get("trimtab.dev/plan").map(String::as_str);
+            ensure!(guard == Some("web") && mark(&app).await? == "by trimtab-admin", "{annotations:?}");
+        }
+        app.kubectl(&["scale", "deployment/web", "--replicas=3"]).await?;
+        let both = r#"{"metadata":{"annotations":{"trimtab.dev/held":"released"}},"spec":{"paused":false}}"#;
+        app.kubectl(&["patch", "deployment/web", "--dry-run=server", "-p", both]).await?;
+        ensure!(app.is_held().await?, "let go: {}", mark(&app).await?);
+        Ok(())
+    })
+    .await;
+}
+
 /// A mutator that runs beside ours and changes the template of labelled Deployments.
 fn mutator(name: &str) -> String {
     format!(

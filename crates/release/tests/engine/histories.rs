@@ -10,7 +10,7 @@ use crate::world::{Setup, brief, check_end, check_faults, check_pods, setups, st
 
 /// One thing that happens.
 #[derive(Clone, Debug)]
-enum Event {
+pub enum Event {
     Reconcile,
     /// A reconcile that acts on what it saw before this many other things happened, some of them between its writes.
     Stale(u8),
@@ -26,7 +26,7 @@ enum Event {
 
 /// What people and bad luck do.
 #[derive(Clone, Debug)]
-enum Person {
+pub enum Person {
     Image(u8),
     Scale(i32),
     Request(&'static str),
@@ -48,7 +48,7 @@ enum Person {
     SecondPlan,
 }
 
-fn machine() -> impl Strategy<Value = Event> {
+pub fn machine() -> impl Strategy<Value = Event> {
     prop_oneof![
         4 => Just(Event::Reconcile),
         2 => (0..4u8).prop_map(Event::Stale),
@@ -89,7 +89,7 @@ fn anything() -> impl Strategy<Value = Event> {
     prop_oneof![6 => machine(), 1 => person().prop_map(Event::Person)]
 }
 
-fn happen(cluster: &mut Cluster, event: &Event, count: usize) {
+pub fn happen(cluster: &mut Cluster, event: &Event, count: usize) {
     match event {
         Event::Reconcile => drop(cluster.reconcile()),
         Event::Stale(ticks) => stale(cluster, *ticks),

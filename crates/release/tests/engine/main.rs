@@ -11,6 +11,7 @@ mod garbage;
 mod golden;
 mod histories;
 mod interrupted;
+mod manifests;
 mod requests;
 mod rules;
 mod trust;

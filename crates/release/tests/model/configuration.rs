@@ -67,7 +67,8 @@ impl Cluster {
         if !reads(template).sources.contains_key(&source) {
             return None;
         }
-        let pins = Pins::of(template.pointer("/metadata/annotations").and_then(|a| a.get(names::CONFIG)?.as_str()));
+        let pins =
+            Pins::in_template(template.pointer("/metadata/annotations").and_then(|a| a.get(names::CONFIG)?.as_str()));
         let name = pins.get(&source).map_or_else(|| WEB.to_owned(), |pin| pin.copy_name(&source));
         let Some(object) = self.get(CONFIG_MAPS, &name) else {
             self.fault(format!("a pod is to read ConfigMap {name}, which is not there"));
@@ -103,6 +104,9 @@ impl Cluster {
             return BTreeMap::new();
         }
         let live = self.get(CONFIG_MAPS, WEB).map(view);
-        [(source, Known { live, copies, strangers: vec![] })].into()
+        let is_copy = |name: &str| copies.iter().any(|copy| copy.as_ref().metadata.name == name);
+        let maps = self.list(CONFIG_MAPS).map(|map| text(map, "/metadata/name").to_owned());
+        let strangers = maps.filter(|name| name != WEB && !is_copy(name)).collect();
+        [(source, Known { live, copies, strangers })].into()
     }
 }

@@ -3,9 +3,10 @@
 use serde_json::{Value, json};
 use trimtab_crds::names;
 
-use super::WEB;
 use super::deployment::{NOT_COPIED, without_hash};
+use super::policy::Request;
 use super::server::{Cluster, DEPLOYMENTS, PLANS, REPLICA_SETS, int, owner, text};
+use super::{WEB, patch};
 
 const ALICE: &str = "alice";
 
@@ -85,6 +86,30 @@ impl Cluster {
             d["metadata"]["annotations"][names::HELD] = json!(names::RELEASED);
             d["spec"]["paused"] = json!(false);
         });
+    }
+
+    /// `kubectl get -o yaml`: what is stored now, to be written again some day.
+    pub fn export(&self) -> Option<Value> {
+        let mut manifest = self.deployment()?.clone();
+        manifest.as_object_mut()?.remove("status");
+        Some(manifest)
+    }
+
+    /// `kubectl replace -f`, by whoever has the manifest.
+    pub fn replace_by_manifest(&mut self, manifest: &Value) {
+        let request = Request { user: "ci", keeps_releases: false, applied: false };
+        self.replace(DEPLOYMENTS, WEB, request, manifest.clone());
+    }
+
+    /// `kubectl apply -f`, on the server's side or the client's: what the manifest says, and nothing else, changes.
+    pub fn apply_manifest(&mut self, manifest: &Value) {
+        let Some(mut new) = self.deployment().cloned() else { return };
+        let mut manifest = manifest.clone();
+        let meta = json!({"annotations": manifest["metadata"]["annotations"]});
+        manifest["metadata"] = meta;
+        patch::merge(&mut new, &manifest);
+        let request = Request { user: "gitops", keeps_releases: true, applied: true };
+        self.replace(DEPLOYMENTS, WEB, request, new);
     }
 
     /// `kubectl rollout pause` and `resume`.

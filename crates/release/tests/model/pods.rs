@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use trimtab_crds::names;
+use trimtab_crds::{mark, names};
 
 use super::server::{Cluster, DEPLOYMENTS, PLANS, REPLICA_SETS, int, owner, text};
 use super::{NAMESPACE, WEB};
@@ -264,6 +264,6 @@ impl Cluster {
     }
 
     pub fn held(&self) -> bool {
-        self.annotation(names::HELD).is_some_and(|mark| mark != names::RELEASED)
+        self.paused() && self.annotation(names::HELD).is_some_and(|mark| !mark::is_released(mark))
     }
 }

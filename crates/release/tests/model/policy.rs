@@ -1,34 +1,101 @@
-//! The hold policy of `crds/src/policies.rs`, rule by rule, on JSON objects: see `policies::hold`.
+//! The hold policy of `crds/src/policies/hold.rs`, rule by rule, on JSON objects.
 
 use serde_json::{Value, json};
-use trimtab_crds::names::{HELD, HELD_WHILE_PAUSED, PLAN, RELEASED};
+use trimtab_crds::mark::{RELEASED_AT, is_released};
+use trimtab_crds::names::{CANARY_OF, DIGEST, HELD, HELD_WHILE_PAUSED, PLAN, RELEASED};
 
-/// What the policy makes of an update of a Deployment by `user`.
-pub fn hold(old: &Value, new: &mut Value, user: &str) {
-    let none = json!({});
-    let before = old.pointer("/metadata/annotations").unwrap_or(&none);
-    let Some(guard) = before[PLAN].as_str().filter(|plan| !plan.is_empty()) else { return };
-    let now = new.pointer("/metadata/annotations").cloned().unwrap_or(none.clone());
-    let plan = now.get(PLAN).and_then(Value::as_str).unwrap_or(guard).to_owned();
-    let was_held = before[HELD].as_str().filter(|mark| *mark != RELEASED);
-    let released = now[HELD].as_str() == Some(RELEASED);
-    let paused = |object: &Value| object.pointer("/spec/paused").and_then(Value::as_bool).unwrap_or(false);
-    let hold = new["spec"]["template"] != old["spec"]["template"] || (was_held.is_some() && !released);
-    let mark = match was_held {
-        Some(mark) => match mark.strip_prefix(HELD_WHILE_PAUSED) {
-            // Run again on its own result, the pause is back, and the mark tells that it was taken off.
-            Some(rest) if !paused(new) || now[HELD].as_str() == Some(rest) => rest.to_owned(),
-            _ => mark.to_owned(),
-        },
-        None if paused(old) => format!("{HELD_WHILE_PAUSED}by {user}"),
-        None => format!("by {user}"),
+/// Who writes, and how.
+#[derive(Clone, Copy)]
+pub struct Request<'r> {
+    pub user: &'r str,
+    /// Whether the user may write the status of plans.
+    pub keeps_releases: bool,
+    /// Whether the mark comes from a manifest that is applied.
+    pub applied: bool,
+}
+
+fn annotation<'a>(object: &'a Value, name: &str) -> Option<&'a str> {
+    object.pointer("/metadata/annotations")?.get(name)?.as_str()
+}
+
+fn paused(object: &Value) -> bool {
+    object.pointer("/spec/paused").and_then(Value::as_bool).unwrap_or(false)
+}
+
+/// What the policy makes of an update of a Deployment.
+pub fn hold(old: &Value, new: &mut Value, request: Request<'_>) {
+    let Some(guard) = annotation(old, PLAN).filter(|plan| !plan.is_empty()) else { return };
+    let changed = new["spec"]["template"] != old["spec"]["template"];
+    let plan = annotation(new, PLAN).filter(|_| !changed).unwrap_or(guard).to_owned();
+    let was = annotation(old, HELD).unwrap_or_default();
+    let held = !was.is_empty() && !is_released(was) && paused(old);
+    let meant = is_meant(old, new, request);
+    let released = held && !changed && meant && releases(old, new, request);
+    let hold = changed || (held && !released);
+    let mark = match hold {
+        true => held_mark(old, new, held, request.user),
+        false if released => release_mark(old, request.user),
+        false if !held && meant && stops(new, request) => annotation(new, HELD).unwrap_or_default().to_owned(),
+        false if is_released(was) => was.to_owned(),
+        false => String::new(),
     };
     if !new["metadata"]["annotations"].is_object() {
-        new["metadata"]["annotations"] = none;
+        new["metadata"]["annotations"] = json!({});
     }
-    new["metadata"]["annotations"][PLAN] = json!(plan);
+    let annotations = new["metadata"]["annotations"].as_object_mut().unwrap();
+    annotations.insert(PLAN.to_owned(), json!(plan));
+    [HELD, CANARY_OF, DIGEST].iter().for_each(|name| drop(annotations.remove(*name)));
+    if !mark.is_empty() {
+        annotations.insert(HELD.to_owned(), json!(mark));
+    }
     if hold {
-        new["metadata"]["annotations"][HELD] = json!(mark);
         new["spec"]["paused"] = json!(true);
+    }
+}
+
+/// Whether a write is made for the very object that is stored, and by nobody's manifest.
+fn is_meant(old: &Value, new: &Value, request: Request<'_>) -> bool {
+    ["uid", "generation"].iter().all(|field| new["metadata"][*field] == old["metadata"][*field]) && !request.applied
+}
+
+fn releases(old: &Value, new: &Value, request: Request<'_>) -> bool {
+    let wish = annotation(new, HELD).unwrap_or_default();
+    !paused(new) && (wish == RELEASED || wish == release_mark(old, request.user))
+}
+
+fn release_mark(old: &Value, user: &str) -> String {
+    format!("{RELEASED_AT}{} by {user}", old["metadata"]["generation"])
+}
+
+/// Whether a write stops what rolls, in the name of whoever changed it.
+fn stops(new: &Value, request: Request<'_>) -> bool {
+    request.keeps_releases && paused(new) && annotation(new, HELD).is_some_and(|mark| mark.starts_with("by "))
+}
+
+fn held_mark(old: &Value, new: &Value, held: bool, user: &str) -> String {
+    let was = annotation(old, HELD).unwrap_or_default();
+    match was.strip_prefix(HELD_WHILE_PAUSED) {
+        _ if !held && paused(old) => format!("{HELD_WHILE_PAUSED}by {user}"),
+        _ if !held => format!("by {user}"),
+        // Run again on its own result, the pause is back, and the mark tells that it was taken off.
+        Some(rest) if !paused(new) || annotation(new, HELD) == Some(rest) => rest.to_owned(),
+        _ => was.to_owned(),
+    }
+}
+
+/// What the policy makes of an update of a Deployment's status: its own annotations stay.
+pub fn keep(old: &Value, new: &mut Value) {
+    if annotation(old, PLAN).is_none_or(str::is_empty) {
+        return;
+    }
+    if !new["metadata"]["annotations"].is_object() {
+        new["metadata"]["annotations"] = json!({});
+    }
+    let annotations = new["metadata"]["annotations"].as_object_mut().unwrap();
+    for name in [PLAN, HELD] {
+        match annotation(old, name) {
+            Some(value) => drop(annotations.insert(name.to_owned(), json!(value))),
+            None => drop(annotations.remove(name)),
+        }
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use trimtab_plan::{Answers, Class, Failure, StatusWrite, Subresource, Verb, Watched, Write};
 use trimtab_release::{DeploymentView, PlanView, ReleaseView, ReplicaSetView};
 
-use super::{NAMESPACE, WEB, patch, pods::Pod, policy};
+use super::{NAMESPACE, WEB, patch, pods::Pod, policy, policy::Request};
 
 pub const DEPLOYMENTS: &str = "deployments";
 pub const REPLICA_SETS: &str = "replicasets";
@@ -20,6 +20,7 @@ pub const CONFIG_MAPS: &str = "configmaps";
 
 /// Who writes when Trimtab does.
 pub const TRIMTAB: &str = "system:serviceaccount:trimtab:trimtab";
+const OURS: Request<'static> = Request { user: TRIMTAB, keeps_releases: true, applied: false };
 
 /// The cluster.
 #[derive(Clone)]
@@ -137,17 +138,21 @@ impl Cluster {
         let Some(old) = self.get(kind, name) else { return };
         let mut new = old.clone();
         change(&mut new);
-        self.replace(kind, name, user, new);
+        self.replace(kind, name, Request { user, keeps_releases: user == TRIMTAB, applied: false }, new);
     }
 
-    fn replace(&mut self, kind: &'static str, name: &str, user: &str, mut new: Value) {
+    /// A write of a whole object, as it comes out of a patch or of a manifest: what only the server sets stays.
+    pub fn replace(&mut self, kind: &'static str, name: &str, request: Request<'_>, mut new: Value) {
         let Some(old) = self.get(kind, name).cloned() else { return };
         match old.get("status") {
             Some(status) => new["status"] = status.clone(),
             None => drop(new.as_object_mut().map(|map| map.remove("status"))),
         }
         if kind == DEPLOYMENTS && self.policy {
-            policy::hold(&old, &mut new, user);
+            policy::hold(&old, &mut new, request);
+        }
+        for field in ["uid", "name", "namespace", "generation", "resourceVersion", "creationTimestamp"] {
+            new["metadata"][field] = old["metadata"][field].clone();
         }
         if new == old {
             return;
@@ -168,6 +173,8 @@ impl Cluster {
         new["spec"] = old["spec"].clone();
         if kind != DEPLOYMENTS {
             new["metadata"] = old["metadata"].clone();
+        } else if self.policy {
+            policy::keep(&old, &mut new);
         }
         if new != old {
             self.store(kind, name, new);
@@ -253,7 +260,7 @@ impl Cluster {
                     Ok(())
                 }
                 Ok(new) => {
-                    self.replace(kind, &name, TRIMTAB, new);
+                    self.replace(kind, &name, OURS, new);
                     Ok(())
                 }
                 Err(why) => fail(Class::Transient, "Precondition", why),
@@ -265,7 +272,7 @@ impl Cluster {
                 }
                 let mut new = old;
                 patch::merge(&mut new, body);
-                self.replace(kind, &name, TRIMTAB, new);
+                self.replace(kind, &name, OURS, new);
                 Ok(())
             }
             other => panic!("the model does not know {other:?}"),

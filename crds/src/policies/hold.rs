@@ -1,0 +1,166 @@
+//! The hold, as CEL: a change of a guarded Deployment's template waits until a write releases it. Not what is done about it.
+//!
+//! The policy alone says what the two annotations are after a write; what a request brings is a wish. So nothing that was
+//! exported, stored in Git or copied to a ReplicaSet releases a change, opts out or names another author when it is written
+//! again: a release is a write that is made for the very object that is stored, and leaves a mark that is no release.
+
+use serde_json::{Value, json};
+
+use crate::mark::RELEASED_AT;
+use crate::names::{CANARY_OF, DIGEST, GROUP, HELD, HELD_WHILE_PAUSED, PLAN, RELEASED};
+
+fn on_update(resources: &[&str]) -> Value {
+    json!({"resourceRules": [{
+        "apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": resources
+    }]})
+}
+
+/// Whether a mark says that the change was let go, as [`crate::mark::is_released`] does.
+fn is_released(mark: &str) -> String {
+    format!("({mark} == '{RELEASED}' || {mark}.startsWith('{RELEASED_AT}'))")
+}
+
+/// Every changed template of a guarded Deployment is paused and marked, and stays so until it is released.
+///
+/// The comparison is inside the mutation, not in a match condition: a policy whose conditions failed on the first pass
+/// is never run again after another mutator changed the template.
+pub(super) fn hold() -> Value {
+    json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingAdmissionPolicy",
+        "metadata": {"name": "trimtab-hold", "labels": {"app.kubernetes.io/part-of": "trimtab"}},
+        "spec": {
+            "failurePolicy": "Fail",
+            "reinvocationPolicy": "IfNeeded",
+            // A write of the status changes annotations as well.
+            "matchConstraints": on_update(&["deployments", "deployments/status"]),
+            "matchConditions": [{"name": "guarded", "expression": format!(
+                "has(oldObject.metadata.annotations) && '{PLAN}' in oldObject.metadata.annotations \
+                 && oldObject.metadata.annotations['{PLAN}'] != ''"
+            )}],
+            "variables": variables(),
+            "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": patch()}}],
+        }
+    })
+}
+
+fn variables() -> Value {
+    let user = "request.userInfo.username";
+    let wish = format!("'{HELD}' in variables.now ? variables.now['{HELD}'] : ''");
+    let held = format!(
+        "!variables.status && variables.was != '' && !{} && has(oldObject.spec.paused) && oldObject.spec.paused",
+        is_released("variables.was")
+    );
+    // A manifest that is put in its place names another generation or none, whoever wrote the mark into it.
+    let meant = "has(object.metadata.uid) && object.metadata.uid == oldObject.metadata.uid && has(object.metadata.generation) \
+                 && object.metadata.generation == oldObject.metadata.generation";
+    // One that is applied is merged, so its generation is the stored one: it is known by who owns the mark. Whoever owns the
+    // selector too, which nobody changes, wrote a whole manifest.
+    let applied = format!(
+        "has(object.metadata.managedFields) && object.metadata.managedFields.exists(m, has(m.fieldsV1) \
+         && 'f:metadata' in m.fieldsV1 && 'f:annotations' in m.fieldsV1['f:metadata'] \
+         && 'f:{HELD}' in m.fieldsV1['f:metadata']['f:annotations'] \
+         && (m.operation == 'Apply' || ('f:spec' in m.fieldsV1 && 'f:selector' in m.fieldsV1['f:spec'])))"
+    );
+    // The policy may be run again on its own result, where the wish is the mark that it left.
+    let released = format!(
+        "variables.held && !variables.changed && !variables.paused && variables.wish in ['{RELEASED}', variables.mark] \
+         && variables.meant"
+    );
+    // To hold what rolls is up to those that keep releases: the author that they name is believed.
+    let stopped = format!(
+        "!variables.status && !variables.held && !variables.changed && variables.paused && variables.wish.startsWith('by ') \
+         && variables.meant && authorizer.group('{GROUP}').resource('releaseplans').subresource('status').namespace(request.namespace)\
+         .check('patch').allowed()"
+    );
+    // A person's own pause, taken off while the change is held, is forgotten; the hold stays. The policy may be run again
+    // on its own result, where the pause is back: then the mark tells that it was taken off.
+    let length = HELD_WHILE_PAUSED.len();
+    let by = format!(
+        "!variables.held ? (has(oldObject.spec.paused) && oldObject.spec.paused ? '{HELD_WHILE_PAUSED}by ' : 'by ') + {user} \
+         : variables.was.startsWith('{HELD_WHILE_PAUSED}') && (!variables.paused || variables.wish == variables.was.substring({length})) \
+         ? variables.was.substring({length}) : variables.was"
+    );
+    let result = format!(
+        "variables.status ? variables.was : variables.hold ? ({by}) : variables.released ? variables.mark \
+         : variables.stopped ? variables.wish : variables.was != '' && {} ? variables.was : ''",
+        is_released("variables.was")
+    );
+    // What changes the template does not opt out: an undo brings the annotations of its time back.
+    let plan = format!(
+        "variables.status || variables.changed || !('{PLAN}' in variables.now) ? variables.old['{PLAN}'] : variables.now['{PLAN}']"
+    );
+    json!([
+        {"name": "old", "expression": "oldObject.metadata.annotations"},
+        {"name": "now", "expression": "has(object.metadata.annotations) ? object.metadata.annotations : {}"},
+        {"name": "status", "expression": "has(request.subResource) && request.subResource == 'status'"},
+        {"name": "changed", "expression": "!variables.status && object.spec.template != oldObject.spec.template"},
+        {"name": "paused", "expression": "has(object.spec.paused) && object.spec.paused"},
+        {"name": "plan", "expression": plan},
+        {"name": "was", "expression": format!("'{HELD}' in variables.old ? variables.old['{HELD}'] : ''")},
+        {"name": "wish", "expression": wish},
+        {"name": "mark", "expression": format!(
+            "'{RELEASED_AT}' + string(has(oldObject.metadata.generation) ? oldObject.metadata.generation : 0) + ' by ' + {user}"
+        )},
+        {"name": "held", "expression": held},
+        {"name": "meant", "expression": format!("({meant}) && !({applied})")},
+        {"name": "released", "expression": released},
+        {"name": "stopped", "expression": stopped},
+        {"name": "hold", "expression": "variables.changed || (variables.held && !variables.released)"},
+        {"name": "result", "expression": result},
+    ])
+}
+
+/// The patches that make the annotations and the pause what they are to be.
+fn patch() -> String {
+    let path = |name: &str| format!("'/metadata/annotations/{}'", name.replace('~', "~0").replace('/', "~1"));
+    let remove =
+        |name: &str| format!("('{name}' in variables.now ? [JSONPatch{{op: 'remove', path: {}}}] : [])", path(name));
+    let set = |name: &str, value: &str| {
+        format!(
+            "('{name}' in variables.now && variables.now['{name}'] == {value} ? [] \
+             : [JSONPatch{{op: 'add', path: {}, value: {value}}}])",
+            path(name)
+        )
+    };
+    let parts = [
+        "(has(object.metadata.annotations) ? [] : [JSONPatch{op: 'add', path: '/metadata/annotations', value: {}}])"
+            .to_owned(),
+        set(PLAN, "variables.plan"),
+        format!("(variables.result == '' ? {} : {})", remove(HELD), set(HELD, "variables.result")),
+        // Marks of a canary's ReplicaSet, which an undo copies.
+        remove(CANARY_OF),
+        remove(DIGEST),
+        "(variables.hold && !variables.paused ? [JSONPatch{op: 'add', path: '/spec/paused', value: true}] : [])"
+            .to_owned(),
+    ];
+    parts.join(" + ")
+}
+
+/// Tells whoever touches a held Deployment what it waits for.
+pub(super) fn warning() -> Value {
+    let mark = format!("object.metadata.annotations['{HELD}']");
+    let held = format!(
+        "has(object.metadata.annotations) && '{HELD}' in object.metadata.annotations && {mark} != '' && !{} \
+         && '{PLAN}' in object.metadata.annotations && object.metadata.annotations['{PLAN}'] != ''",
+        is_released(&mark)
+    );
+    let plan = format!("object.metadata.annotations['{PLAN}']");
+    json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": "trimtab-held-warning", "labels": {"app.kubernetes.io/part-of": "trimtab"}},
+        "spec": {
+            "failurePolicy": "Ignore",
+            "matchConstraints": on_update(&["deployments"]),
+            // Kubernetes' own controllers write to held Deployments all the time and read no warnings.
+            "matchConditions": [{"name": "somebody", "expression":
+                "!request.userInfo.username.startsWith('system:kube-') \
+                 && !request.userInfo.username.startsWith('system:serviceaccount:kube-system:')"}],
+            "variables": [{"name": "held", "expression": held}, {"name": "plan", "expression": format!("variables.held ? ({plan}) : ''")}],
+            "validations": [{
+                "expression": "!variables.held",
+                "messageExpression": "'held by Trimtab: this change waits for a release under ReleasePlan ' + variables.plan + \
+                 '; see: kubectl trimtab why ' + variables.plan + ' -n ' + object.metadata.namespace",
+            }],
+        }
+    })
+}
