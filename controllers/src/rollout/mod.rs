@@ -19,6 +19,9 @@ pub use key::Workload;
 
 use crate::sources::{self, Sources};
 
+/// How long the API server's word on whether it holds changes is believed: with a thousand workloads, three requests a second.
+const PROOF_PERIOD: Duration = Duration::from_secs(300);
+
 /// The release controller.
 #[derive(Debug)]
 pub struct Rollout {
@@ -249,6 +252,7 @@ impl Controller for Rollout {
             sources: sources.unwrap_or_default(),
             canary_load: self.autoscalers.by_index("deployment", &id).iter().find_map(|one| load_of(one)).cloned(),
             quiet_period: self.options.quiet_period,
+            proof_period: Some(PROOF_PERIOD),
             digest_key: self.options.digest_key.clone(),
             answers: answers.clone(),
         })

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::ObjectRef;
+use crate::{ObjectRef, Write};
 
 /// A question. Asking the same id again while it is under way, or once it is answered, does nothing.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -24,6 +24,14 @@ pub struct Ask {
 pub enum Question {
     /// The whole object, as the API server has it now.
     Get(ObjectRef),
+    /// What the API server would make of a write, its admission included. Nothing is stored. The answer is of the places that
+    /// are named, by JSON pointer, and of nothing else of the object: it may be large, or hold what is secret.
+    Rehearse {
+        /// The write.
+        write: Box<Write>,
+        /// What is kept of the object that would be stored.
+        keep: Vec<&'static str>,
+    },
     /// Something that the controller's own answerer knows to find out. Both parts are kept while the question is asked,
     /// and may be logged: they hold nothing secret.
     Custom {

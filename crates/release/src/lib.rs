@@ -16,6 +16,7 @@ mod configuration;
 mod decide;
 mod digest;
 mod draft;
+mod guard;
 mod idle;
 mod promoting;
 mod record;

@@ -9,14 +9,15 @@ use crate::{
     arithmetic::share,
     configuration,
     draft::Draft,
-    record,
+    guard, record,
     steps::{Asks, asks},
     views::PlanView,
     world::World,
 };
 
 /// Completes the status of a draft.
-pub(crate) fn finish(draft: Draft<'_>) -> Plan<Option<ReleasePlanStatus>> {
+pub(crate) fn finish(mut draft: Draft<'_>) -> Plan<Option<ReleasePlanStatus>> {
+    let guarded = guard::judge(&mut draft);
     let (protection, looked_at) = (configuration::protection(&draft), draft.config.is_some());
     let Draft { world, mut status, mut plan, reason, .. } = draft;
     columns(&world, &mut status);
@@ -24,12 +25,7 @@ pub(crate) fn finish(draft: Draft<'_>) -> Plan<Option<ReleasePlanStatus>> {
         record::follow(world.seen, progress, &status.message, &mut plan);
     }
     summarise(world.now, world.plan, &mut status, reason);
-    let guarded = world.deployment.metadata.annotation(trimtab_crds::names::PLAN) == Some(&world.plan.metadata.name);
-    let (why, text) = match guarded {
-        true => ("Guarded", "changes of the Deployment are held until they are released"),
-        false => ("NotGuarded", "changes of the Deployment roll at once"),
-    };
-    set_condition(&mut status.conditions, condition(world.now, world.plan, "Guarded", guarded, why, text));
+    set_condition(&mut status.conditions, guarded);
     if let Some((value, why, text)) = protection {
         set_condition(&mut status.conditions, condition(world.now, world.plan, "ConfigProtected", value, why, &text));
     } else if looked_at || world.plan.spec.config.track == Track::None {

@@ -48,6 +48,9 @@ pub struct Snapshot {
     /// How long nothing must have changed before a release with configuration begins.
     #[serde(skip)]
     pub quiet_period: Duration,
+    /// How long the API server's word on the hold is believed. `None`: it is not asked, and the hold is taken to be in force.
+    #[serde(skip)]
+    pub proof_period: Option<Duration>,
     /// The key under which digests of Secrets are made.
     #[serde(skip)]
     pub digest_key: DigestKey,

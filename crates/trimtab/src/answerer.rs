@@ -1,5 +1,6 @@
 //! Answers to questions that the framework has none to: a controller's own, given beside its reconciles. They may read the
-//! API server and run programs in containers (see `exec`); they write nothing to the API server.
+//! API server, run programs in containers (see `exec`), and ask what a write would come to; they write nothing to the API
+//! server.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,8 +10,9 @@ use http::Request;
 use kube::Client;
 use kube::client::Body;
 use serde_json::Value;
-use trimtab_plan::{Answer, ObjectRef};
+use trimtab_plan::{Answer, ObjectRef, Write};
 
+use crate::apply::rehearsal;
 use crate::metrics::Metrics;
 use crate::path;
 
@@ -57,16 +59,38 @@ impl Reader {
         why.contains(": 403 Forbidden: ")
     }
 
-    async fn read(&self, what: &str, path: String) -> Answer {
-        let failed = |error: String| Answer::Failed(format!("{what} could not be read: {error}"));
-        if !path::is_plain(&path) {
-            return failed("a name in it is empty, \".\" or \"..\", or holds \"/\" or \"%\"".to_owned());
-        }
-        let request = match Request::get(path).body(Body::empty()) {
-            Ok(request) => request,
-            Err(error) => return failed(error.to_string()),
+    /// What the API server would make of a write, as far as `keep` names it. It stores nothing.
+    pub(crate) async fn rehearse(&self, write: &Write, keep: &[&'static str]) -> Answer {
+        let what = format!("what would become of {}", write.target);
+        let request = match rehearsal(write, "trimtab") {
+            Ok(request) => request.map(Body::from),
+            Err(error) => return Answer::Failed(format!("{what} could not be read: {error}")),
         };
-        let counted = self.metrics.request_started("GET");
+        let kept = |object: Value| {
+            let places = keep.iter().filter_map(|place| Some(((*place).to_owned(), object.pointer(place)?.clone())));
+            Answer::Object(Value::Object(places.collect()))
+        };
+        let method = if request.method() == http::Method::PATCH { "PATCH" } else { "POST" };
+        match self.answered(&what, method, request).await {
+            Answer::Object(object) => kept(object),
+            other => other,
+        }
+    }
+
+    async fn read(&self, what: &str, path: String) -> Answer {
+        if !path::is_plain(&path) {
+            let why = "a name in it is empty, \".\" or \"..\", or holds \"/\" or \"%\"";
+            return Answer::Failed(format!("{what} could not be read: {why}"));
+        }
+        match Request::get(path).body(Body::empty()) {
+            Ok(request) => self.answered(what, "GET", request).await,
+            Err(error) => Answer::Failed(format!("{what} could not be read: {error}")),
+        }
+    }
+
+    async fn answered(&self, what: &str, method: &'static str, request: Request<Body>) -> Answer {
+        let failed = |error: String| Answer::Failed(format!("{what} could not be read: {error}"));
+        let counted = self.metrics.request_started(method);
         let response = match self.client.send(request).await {
             Ok(response) => {
                 counted.answered(response.status().as_u16());

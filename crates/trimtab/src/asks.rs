@@ -89,6 +89,7 @@ impl<K: Key> Asks<K> {
     async fn answer(&self, question: &Question) -> Answer {
         match (question, &self.answerer) {
             (Question::Get(object), _) => self.reader.get(object).await,
+            (Question::Rehearse { write, keep }, _) => self.reader.rehearse(write, keep).await,
             (Question::Custom { name, input }, Some(answerer)) => {
                 answerer.answer(self.reader.clone(), name, input.clone()).await
             }

@@ -12,6 +12,7 @@ mod golden;
 mod histories;
 mod interrupted;
 mod manifests;
+mod proof;
 mod requests;
 mod rules;
 mod trust;

@@ -79,6 +79,7 @@ impl Cluster {
             sources: self.sources(),
             policies: self.policies.clone(),
             quiet_period: QUIET_PERIOD,
+            proof_period: self.proof_period,
             answers: self.answers.clone(),
             ..Snapshot::default()
         }
@@ -153,6 +154,7 @@ impl Cluster {
                     found.map_or(Answer::NotFound, Answer::Object)
                 }
                 Question::Custom { input, .. } => self.judge(input),
+                Question::Rehearse { write, keep } => self.rehearse(write, keep),
             };
             self.answers.insert(ask.id.clone(), answer);
         }

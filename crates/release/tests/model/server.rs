@@ -3,11 +3,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use trimtab_plan::{Answers, Class, Failure, StatusWrite, Subresource, Verb, Watched, Write};
+use trimtab_plan::{Answer, Answers, Class, Failure, StatusWrite, Subresource, Verb, Watched, Write};
 use trimtab_release::{DeploymentView, PlanView, ReleaseView, ReplicaSetView};
 
 use super::{NAMESPACE, WEB, patch, pods::Pod, policy, policy::Request};
@@ -33,6 +34,8 @@ pub struct Cluster {
     pub policies: Vec<Arc<trimtab_release::ConfigPolicyView>>,
     /// Whether the hold policy is installed.
     pub policy: bool,
+    /// How long the API server's word on the hold is believed, where it is asked.
+    pub proof_period: Option<Duration>,
     /// Pods ever made, by image.
     pub made: BTreeMap<String, usize>,
     /// What tests watch over.
@@ -84,6 +87,7 @@ impl Cluster {
             answers: BTreeMap::new(),
             policies: vec![],
             policy: true,
+            proof_period: None,
             made: BTreeMap::new(),
             watch: super::pods::Watch::default(),
             counter: 0,
@@ -277,6 +281,18 @@ impl Cluster {
             }
             other => panic!("the model does not know {other:?}"),
         }
+    }
+
+    /// What would become of a write of the Deployment, as far as `keep` names it.
+    pub fn rehearse(&self, write: &Write, keep: &[&'static str]) -> Answer {
+        let (Verb::Merge { body, .. }, Some(old)) = (&write.verb, self.deployment()) else { return Answer::NotFound };
+        let mut new = old.clone();
+        patch::merge(&mut new, body);
+        if self.policy {
+            policy::hold(old, &mut new, OURS);
+        }
+        let kept = keep.iter().filter_map(|place| Some(((*place).to_owned(), new.pointer(place)?.clone())));
+        Answer::Object(Value::Object(kept.collect()))
     }
 
     fn kind(&self, plural: &str) -> &'static str {

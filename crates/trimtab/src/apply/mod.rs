@@ -26,6 +26,7 @@ use crate::gate::{Effect, Watching, Written};
 use crate::lease::Fence;
 use crate::metrics::Metrics;
 pub(crate) use pruned::Told;
+pub(crate) use request::rehearsal;
 pub use writer::Writer;
 
 /// The longest that one request may take.

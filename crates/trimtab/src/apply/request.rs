@@ -51,6 +51,17 @@ pub(super) fn request(write: &Write, manager: &str) -> Result<Request<Vec<u8>>, 
     request.body(body.to_string().into_bytes()).map_err(|error| error.to_string())
 }
 
+/// The request that asks what would become of a write. One that deletes is not asked about.
+pub(crate) fn rehearsal(write: &Write, manager: &str) -> Result<Request<Vec<u8>>, String> {
+    if matches!(write.verb, Verb::Delete { .. } | Verb::Evict | Verb::CopyFrom { .. }) {
+        return Err("only a write whose whole body is known can be rehearsed".to_owned());
+    }
+    let mut request = request(write, manager)?;
+    let uri = format!("{}&dryRun=All", request.uri());
+    *request.uri_mut() = uri.parse().map_err(|error: http::uri::InvalidUri| error.to_string())?;
+    Ok(request)
+}
+
 fn subresource_name(subresource: Option<Subresource>) -> &'static str {
     match subresource {
         None => "",
@@ -114,6 +125,17 @@ mod tests {
             "apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": { "name": "web", "namespace": "shop" }, "spec": {},
         });
         assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn a_rehearsal_stores_nothing() {
+        let target = Kind::namespaced("apps", "v1", "Deployment", "deployments").object("shop", "web");
+        let verb = Verb::Merge { body: json!({ "spec": { "paused": false } }), subresource: None };
+        let write = Write { target: target.clone(), verb, why: "why".to_owned() };
+        let asked = rehearsal(&write, "trimtab").unwrap();
+        let uri = "/apis/apps/v1/namespaces/shop/deployments/web?fieldManager=trimtab&dryRun=All";
+        assert_eq!((asked.method(), asked.uri().to_string().as_str()), (&Method::PATCH, uri));
+        assert!(rehearsal(&Write::delete(target, "u", "why"), "trimtab").is_err());
     }
 
     #[test]
