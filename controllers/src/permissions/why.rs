@@ -20,7 +20,11 @@ const WHY: &[(&str, &str, &str)] = &[
     ("always", "events.events.k8s.io", "Tells what happened; what is said again is counted in the same event."),
     ("release", "configmaps", MAPS),
     ("release", "secrets", SECRETS),
-    ("release", "pods", "Seen, to tell that a canary fails, and why."),
+    (
+        "release",
+        "pods",
+        "Seen, to tell that a canary fails, and why. What would become of one is asked (a dry run), to tell whether its configuration would be frozen; none is made.",
+    ),
     (
         "release",
         "deployments.apps",

@@ -195,6 +195,8 @@ impl Controller for Rollout {
         let mut needed = vec![
             Permission { group: "apps", resource: "deployments", verbs: &["patch"] },
             Permission { group: "apps", resource: "replicasets", verbs: &["create", "patch", "delete"] },
+            // Never more than asked about: what would become of a pod tells whether configuration is frozen.
+            Permission { group: "", resource: "pods", verbs: &["create"] },
             // An undo asks for the template that a record keeps.
             Permission { group: names::GROUP, resource: "releases", verbs: &["get", "create", "delete"] },
             Permission { group: names::GROUP, resource: "releases/status", verbs: &["patch"] },

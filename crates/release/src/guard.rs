@@ -1,40 +1,61 @@
-//! Whether changes are held: no object says so, since a policy may be missing, bound to less, or unknown to the API server.
-//! So the API server is asked what would become of a change, and believed for a while. Not the hold itself.
+//! Whether the policies are in force: no object says so, since a policy may be missing, bound to less, or unknown to the API
+//! server. So the API server is asked what would become of a change and of a pod, and believed for a while. Not the
+//! policies themselves.
+//!
+//! One question for each workload, not for each process: a binding can leave out a namespace or what bears a label, and rights
+//! to read policies, which belong to no namespace, are then not needed.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
+use trimtab_config::{Pin, Source, SourceKind};
 use trimtab_crds::{mark::Mark, names};
 use trimtab_plan::{Answer, Ask, Condition, Question, Severity, Verb, Write};
 
 use crate::{draft::Draft, report::condition};
 
-/// The type of the condition.
+/// The type of the condition about the hold.
 const GUARDED: &str = "Guarded";
+/// The type of the condition about configuration.
+const PROTECTED: &str = "ConfigProtected";
 /// How long an answer may take, in seconds.
 const TIMEOUT: u32 = 20;
-/// When a question that could not be answered is asked again.
+/// When a question is asked again that could not be answered, or whose answer was bad.
 const AGAIN: Duration = Duration::from_secs(30);
 /// What of the Deployment the answer is read from.
 const PAUSED: &str = "/spec/paused";
 const MARK: &str = "/metadata/annotations/trimtab.dev~1held";
+/// What of the pod the answer is read from.
+const MAP: &str = "/spec/volumes/0/configMap/name";
+const SECRET: &str = "/spec/volumes/0/secret/secretName";
 
-/// What is known of the hold.
+/// A condition's value, reason and message.
 type Said = (bool, &'static str, String);
 
+/// What the API server says, as far as it is known.
+enum Word {
+    InForce,
+    NotInForce,
+    /// Not answered yet, or why it could not be.
+    Silent(Option<String>),
+}
+
 /// The condition that says whether changes are held, and the question that it rests on.
-///
-/// One question for each workload, not for each process: a binding can leave out a namespace or what bears a label, and
-/// the rights to read policies, which belong to no namespace, are then not needed.
-pub(crate) fn judge(draft: &mut Draft<'_>) -> Condition {
+pub(crate) fn hold(draft: &mut Draft<'_>) -> Condition {
     let world = draft.world;
-    let plan = &world.plan.metadata.name;
-    let named = world.deployment.metadata.annotation(names::PLAN) == Some(plan.as_str());
-    let (value, reason, message) = match (named, world.seen.proof_period) {
-        (false, _) => (false, "NotGuarded", "changes of the Deployment roll at once".to_owned()),
-        (true, None) => held(),
-        (true, Some(period)) => ask(draft, period),
+    let named = world.deployment.metadata.annotation(names::PLAN) == Some(world.plan.metadata.name.as_str());
+    let (value, reason, message) = if named {
+        let known = before(draft, GUARDED, "Guarded", "HoldNotInForce");
+        let question = change(draft);
+        let word = ask(draft, "hold", known, question, is_held);
+        said(
+            word,
+            known,
+            [("Guarded", IS_HELD), ("HoldNotInForce", IS_NOT_HELD), ("HoldNotProven", "changes are held")],
+        )
+    } else {
+        (false, "NotGuarded", "changes of the Deployment roll at once".to_owned())
     };
     if reason == "HoldNotInForce" {
         draft.tell(Severity::Warning, "HoldNotInForce", "Check", message.clone());
@@ -42,47 +63,88 @@ pub(crate) fn judge(draft: &mut Draft<'_>) -> Condition {
     condition(world.now, world.plan, GUARDED, value, reason, &message)
 }
 
-fn held() -> Said {
-    (true, "Guarded", "changes of the Deployment are held until they are released".to_owned())
+const IS_HELD: &str = "changes of the Deployment are held until they are released";
+const IS_NOT_HELD: &str = "the API server lets changes of the Deployment roll at once: the policy trimtab-hold or its binding is missing or leaves the \
+     Deployment out, or the API server is older than 1.36: kubectl apply -f crds/policy-hold.yaml";
+const IS_NOT_FROZEN: &str = "the API server lets pods read the live objects although their template names copies: the policy trimtab-freeze or its \
+     binding is missing or leaves the pods out, or the API server is older than 1.36: kubectl apply -f \
+     crds/policy-freeze.yaml";
+
+/// What is said of the configuration of stable pods, where they would read their copies: the API server's word on it.
+pub(crate) fn freeze(draft: &mut Draft<'_>, protected: Said) -> Said {
+    if !protected.0 {
+        return protected;
+    }
+    let Some((question, source, copy)) = pod(draft) else { return protected };
+    let known = before(draft, PROTECTED, "Frozen", "FreezeNotInForce");
+    let place = if source.kind == SourceKind::ConfigMap { MAP } else { SECRET };
+    let read = move |answer: &Answer| match answer {
+        Answer::Object(kept) if kept[place] == json!(copy) => Some(true),
+        Answer::Object(kept) if kept[place] == json!(source.name) => Some(false),
+        _ => None,
+    };
+    let word = ask(draft, "freeze", known, question, read);
+    let said = said(
+        word,
+        known,
+        [("Frozen", &protected.2), ("FreezeNotInForce", IS_NOT_FROZEN), ("FreezeNotProven", "pods read their copies")],
+    );
+    if said.1 == "FreezeNotInForce" {
+        draft.tell(Severity::Warning, "FreezeNotInForce", "Check", said.2.clone());
+    }
+    said
 }
 
-fn ask(draft: &mut Draft<'_>, period: Duration) -> Said {
-    let world = draft.world;
-    let (turn, end) = turn(world.now, period, &world.deployment.metadata.uid);
-    let id = format!("hold/{}/{turn}", world.deployment.metadata.uid);
-    let ask = Ask { id: id.clone(), question: question(draft), timeout_seconds: TIMEOUT };
-    let answer = world.seen.answers.get(&id);
-    if let Some(Answer::Failed(why)) = answer {
-        // An answer that is not asked for is dropped, and asked for anew the next time.
-        draft.plan.wake_by(world.now.checked_add(AGAIN).unwrap_or(world.now));
-        return before(draft).unwrap_or_else(|| {
-            (false, "HoldNotProven", format!("whether changes are held could not be found out: {why}"))
-        });
+fn said(word: Word, known: Option<bool>, words: [(&'static str, &str); 3]) -> Said {
+    let [good, bad, unknown] = words;
+    match (word, known) {
+        (Word::InForce, _) | (Word::Silent(_), Some(true)) => (true, good.0, good.1.to_owned()),
+        (Word::NotInForce, _) | (Word::Silent(_), Some(false)) => (false, bad.0, bad.1.to_owned()),
+        (Word::Silent(None), None) => (false, unknown.0, format!("whether {} is being found out", unknown.1)),
+        (Word::Silent(Some(why)), None) => {
+            (false, unknown.0, format!("whether {} could not be found out: {why}", unknown.1))
+        }
     }
-    draft.plan.asks.push(ask);
-    draft.plan.wake_by(end);
-    match answer {
-        None => before(draft)
-            .unwrap_or_else(|| (false, "HoldNotProven", "whether changes are held is being found out".to_owned())),
-        Some(answer) if is_held(answer) => held(),
-        Some(_) => not_in_force(),
-    }
-}
-
-fn not_in_force() -> Said {
-    let message = "the API server lets changes of the Deployment roll at once: the policy trimtab-hold or its binding is missing or \
-                   leaves the Deployment out, or the API server is older than 1.36: kubectl apply -f crds/policy-hold.yaml";
-    (false, "HoldNotInForce", message.to_owned())
 }
 
 /// What was said before, while nothing newer is known.
-fn before(draft: &Draft<'_>) -> Option<Said> {
-    let known = draft.status.conditions.iter().find(|known| known.type_ == GUARDED)?;
-    match known.reason.as_str() {
-        "Guarded" => Some(held()),
-        "HoldNotInForce" => Some(not_in_force()),
-        _ => None,
+fn before(draft: &Draft<'_>, type_: &str, good: &str, bad: &str) -> Option<bool> {
+    let known = draft.status.conditions.iter().find(|known| known.type_ == type_)?;
+    [(good, true), (bad, false)].into_iter().find_map(|(reason, value)| (known.reason == reason).then_some(value))
+}
+
+/// Asks, unless the answer is here and not too old.
+fn ask(
+    draft: &mut Draft<'_>,
+    about: &str,
+    known: Option<bool>,
+    question: Question,
+    read: impl Fn(&Answer) -> Option<bool>,
+) -> Word {
+    let world = draft.world;
+    let Some(period) = world.seen.proof_period else { return Word::InForce };
+    // Whoever installs the policy does not wait for long to read that it works.
+    let period = if known == Some(false) { period.min(AGAIN) } else { period };
+    let uid = &world.deployment.metadata.uid;
+    let (turn, end) = turn(world.now, period, uid);
+    let id = format!("{about}/{uid}/{turn}");
+    let word = match world.seen.answers.get(&id) {
+        None => Word::Silent(None),
+        Some(answer) => match (read(answer), answer) {
+            (Some(true), _) => Word::InForce,
+            (Some(false), _) => Word::NotInForce,
+            (None, Answer::Failed(why)) => Word::Silent(Some(why.clone())),
+            (None, _) => Word::Silent(Some("the answer names nothing of what was asked".to_owned())),
+        },
+    };
+    if matches!(word, Word::Silent(Some(_))) {
+        // An answer that is not asked for is dropped, and asked for anew the next time.
+        draft.plan.wake_by(world.now.checked_add(AGAIN).unwrap_or(world.now));
+    } else {
+        draft.plan.asks.push(Ask { id, question, timeout_seconds: TIMEOUT });
+        draft.plan.wake_by(end);
     }
+    word
 }
 
 /// Which turn it is to ask, and when it ends. Not the same moment for all workloads.
@@ -95,7 +157,7 @@ fn turn(now: Timestamp, period: Duration, uid: &str) -> (i64, Timestamp) {
 }
 
 /// What would become of another template that is to roll at once, whatever the Deployment is like now.
-fn question(draft: &Draft<'_>) -> Question {
+fn change(draft: &Draft<'_>) -> Question {
     let meta = &draft.world.deployment.metadata;
     let template = json!({"metadata": {"annotations": {names::RESTARTED: "rehearsal"}}});
     let body = json!({
@@ -104,26 +166,44 @@ fn question(draft: &Draft<'_>) -> Question {
     });
     let verb = Verb::Merge { body, subresource: None };
     let why = "ask whether a change would be held".to_owned();
-    Question::Rehearse {
-        write: Box::new(Write { target: draft.world.deployment_ref(), verb, why }),
-        keep: vec![PAUSED, MARK],
-    }
+    let write = Write { target: draft.world.deployment_ref(), verb, why };
+    Question::Rehearse { write: Box::new(write), keep: vec![PAUSED, MARK] }
 }
 
-fn is_held(answer: &Answer) -> bool {
-    let Answer::Object(object) = answer else { return false };
+fn is_held(answer: &Answer) -> Option<bool> {
+    let Answer::Object(object) = answer else { return None };
     let paused = object[PAUSED] == json!(true);
-    matches!(Mark::read(object[MARK].as_str(), paused), Some(Mark::Held { .. }))
+    Some(matches!(Mark::read(object[MARK].as_str(), paused), Some(Mark::Held { .. })))
+}
+
+/// What would become of a pod of the stable revision, with a further volume that reads one of its sources: the question, that
+/// source, and the copy which the pod is to read. It has all that its namespace asks of pods.
+fn pod(draft: &Draft<'_>) -> Option<(Question, Source, String)> {
+    let world = draft.world;
+    let stable = world.stable_set(&draft.status).filter(|rs| rs.spec.template.has_text())?;
+    let (source, pin) = stable.spec.template.config.0.iter().find(|(_, pin)| **pin != Pin::Absent)?;
+    let mut body = stable.spec.template.value();
+    let volume = match source.kind {
+        SourceKind::ConfigMap => json!({"configMap": {"name": source.name, "optional": true}}),
+        SourceKind::Secret => json!({"secret": {"secretName": source.name, "optional": true}}),
+    };
+    let mut volume = volume;
+    volume["name"] = json!("trimtab-rehearsal");
+    let volumes = body.pointer("/spec/volumes").and_then(Value::as_array).cloned().unwrap_or_default();
+    body.pointer_mut("/spec")?.as_object_mut()?.insert("volumes".to_owned(), [vec![volume], volumes].concat().into());
+    let stem: String = world.deployment.metadata.name.chars().take(200).collect();
+    let target = names::POD.object(&world.deployment.metadata.namespace, &format!("{stem}-rehearsal"));
+    let write = Write::create(target, body, "ask whether a pod would read its copies");
+    let question = Question::Rehearse { write: Box::new(write), keep: vec![MAP, SECRET] };
+    Some((question, source.clone(), pin.copy_name(source)))
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
-
     use super::*;
 
     fn check(object: Value, expected: bool) {
-        assert_eq!(is_held(&Answer::Object(object.clone())), expected, "{object}");
+        assert_eq!(is_held(&Answer::Object(object.clone())), Some(expected), "{object}");
     }
 
     #[test]
@@ -134,7 +214,7 @@ mod tests {
         check(json!({PAUSED: true, MARK: "released at generation 1 by alice"}), false);
         check(json!({PAUSED: true}), false);
         check(json!({}), false);
-        assert!(!is_held(&Answer::NotFound));
+        assert_eq!(is_held(&Answer::NotFound), None);
     }
 
     #[test]

@@ -17,8 +17,9 @@ use crate::{
 
 /// Completes the status of a draft.
 pub(crate) fn finish(mut draft: Draft<'_>) -> Plan<Option<ReleasePlanStatus>> {
-    let guarded = guard::judge(&mut draft);
-    let (protection, looked_at) = (configuration::protection(&draft), draft.config.is_some());
+    let guarded = guard::hold(&mut draft);
+    let protection = configuration::protection(&draft).map(|protected| guard::freeze(&mut draft, protected));
+    let looked_at = draft.config.is_some();
     let Draft { world, mut status, mut plan, reason, .. } = draft;
     columns(&world, &mut status);
     if let Some(progress) = &status.release {

@@ -7,7 +7,7 @@ use crate::model::{CONFIG_MAPS, Cluster, RELEASES, WEB};
 use crate::world::{check_end, check_faults, four_with};
 
 /// Four pods that read `a`, pinned and stable; the plan asks a person at half.
-fn configured() -> Cluster {
+pub fn configured() -> Cluster {
     let mut cluster = four_with(json!([])).stable();
     cluster.configure("a");
     check(&mut cluster, Phase::Stable, &[("a", 4)]);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use trimtab_plan::{Answer, Wake};
 
+use crate::configuration::configured;
 use crate::model::Cluster;
 use crate::world::four_with;
 
@@ -26,9 +27,13 @@ fn check(cluster: &mut Cluster, expected: (&str, &str)) {
     assert_eq!(said(cluster), (expected.0.to_owned(), expected.1.to_owned()));
 }
 
-fn said(cluster: &Cluster) -> (String, String) {
+fn said(cluster: &mut Cluster) -> (String, String) {
+    says(cluster, "Guarded")
+}
+
+fn says(cluster: &mut Cluster, type_: &str) -> (String, String) {
     let status = cluster.status().unwrap();
-    let guarded = status.conditions.iter().find(|condition| condition.type_ == "Guarded").unwrap();
+    let guarded = status.conditions.iter().find(|condition| condition.type_ == type_).unwrap();
     (guarded.status.clone(), guarded.reason.clone())
 }
 
@@ -49,8 +54,12 @@ fn a_policy_that_goes_or_comes_is_noticed_when_its_time_comes() {
     cluster.policy = true;
     check(&mut cluster, ("False", "HoldNotInForce"));
     let Wake::At(_) = cluster.reconcile().wake else { panic!("nothing would ask again") };
-    cluster.advance(300);
+    cluster.advance(30);
     check(&mut cluster, ("True", "Guarded"));
+    cluster.policy = false;
+    check(&mut cluster, ("True", "Guarded"));
+    cluster.advance(300);
+    check(&mut cluster, ("False", "HoldNotInForce"));
 }
 
 #[test]
@@ -59,13 +68,13 @@ fn what_cannot_be_asked_changes_no_word_and_claims_nothing() {
     check(&mut cluster, ("True", "Guarded"));
     cluster.advance(300);
     fail(&mut cluster);
-    assert_eq!(said(&cluster), ("True".to_owned(), "Guarded".to_owned()));
+    assert_eq!(said(&mut cluster), ("True".to_owned(), "Guarded".to_owned()));
     // One of which nothing was known before.
     let mut fresh = asked();
     let plan = fresh.plan_name().unwrap();
     fresh.update_status(crate::model::PLANS, &plan, |plan| plan["status"]["conditions"] = json!([]));
     fail(&mut fresh);
-    assert_eq!(said(&fresh), ("False".to_owned(), "HoldNotProven".to_owned()));
+    assert_eq!(said(&mut fresh), ("False".to_owned(), "HoldNotProven".to_owned()));
 }
 
 /// The question is asked, and cannot be answered.
@@ -75,4 +84,20 @@ fn fail(cluster: &mut Cluster) {
         *answer = Answer::Failed("refused".to_owned());
     }
     assert!(matches!(cluster.reconcile().wake, Wake::At(_)), "nothing would ask again");
+}
+
+#[test]
+fn configuration_is_called_frozen_where_pods_would_read_their_copies() {
+    let mut cluster = configured();
+    cluster.proof_period = Some(PERIOD);
+    check(&mut cluster, ("True", "Guarded"));
+    assert_eq!(says(&mut cluster, "ConfigProtected"), ("True".to_owned(), "Frozen".to_owned()));
+    cluster.policy = false;
+    cluster.advance(300);
+    check(&mut cluster, ("False", "HoldNotInForce"));
+    assert_eq!(says(&mut cluster, "ConfigProtected"), ("False".to_owned(), "FreezeNotInForce".to_owned()));
+    cluster.policy = true;
+    cluster.advance(30);
+    check(&mut cluster, ("True", "Guarded"));
+    assert_eq!(says(&mut cluster, "ConfigProtected"), ("True".to_owned(), "Frozen".to_owned()));
 }

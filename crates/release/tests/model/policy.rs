@@ -1,8 +1,9 @@
 //! The hold policy of `crds/src/policies/hold.rs`, rule by rule, on JSON objects.
 
 use serde_json::{Value, json};
+use trimtab_config::{Pins, Source};
 use trimtab_crds::mark::{RELEASED_AT, is_released};
-use trimtab_crds::names::{CANARY_OF, DIGEST, HELD, HELD_WHILE_PAUSED, PLAN, RELEASED};
+use trimtab_crds::names::{CANARY_OF, CONFIG, DIGEST, HELD, HELD_WHILE_PAUSED, PLAN, RELEASED};
 
 /// Who writes, and how.
 #[derive(Clone, Copy)]
@@ -98,4 +99,14 @@ pub fn keep(old: &Value, new: &mut Value) {
             None => drop(annotations.remove(name)),
         }
     }
+}
+
+/// What the policy that freezes configuration makes of a pod that reads a ConfigMap by its first volume.
+pub fn freeze(mut pod: Value) -> Value {
+    let pins = Pins::in_template(annotation(&pod, CONFIG));
+    let name = pod.pointer("/spec/volumes/0/configMap/name").and_then(Value::as_str).map(Source::config_map);
+    if let Some((source, pin)) = name.and_then(|source| Some((source.clone(), pins.get(&source)?.clone()))) {
+        pod["spec"]["volumes"][0]["configMap"]["name"] = json!(pin.copy_name(&source));
+    }
+    pod
 }

@@ -148,6 +148,10 @@ impl Cluster {
     fn answer(&mut self, plan: &Plan<Option<ReleasePlanStatus>>) {
         self.answers.retain(|id, _| plan.asks.iter().any(|ask| ask.id == *id));
         for ask in &plan.asks {
+            // What was said stays said for as long as it is asked.
+            if matches!(ask.question, Question::Rehearse { .. }) && self.answers.contains_key(&ask.id) {
+                continue;
+            }
             let answer = match &ask.question {
                 Question::Get(target) => {
                     let found = self.objects.get(&(super::RELEASES, target.name.clone())).cloned();

@@ -283,14 +283,21 @@ impl Cluster {
         }
     }
 
-    /// What would become of a write of the Deployment, as far as `keep` names it.
+    /// What would become of a write of the Deployment or of a pod, as far as `keep` names it.
     pub fn rehearse(&self, write: &Write, keep: &[&'static str]) -> Answer {
-        let (Verb::Merge { body, .. }, Some(old)) = (&write.verb, self.deployment()) else { return Answer::NotFound };
-        let mut new = old.clone();
-        patch::merge(&mut new, body);
-        if self.policy {
-            policy::hold(old, &mut new, OURS);
-        }
+        let new = match (&write.verb, self.deployment()) {
+            (Verb::Merge { body, .. }, Some(old)) => {
+                let mut new = old.clone();
+                patch::merge(&mut new, body);
+                if self.policy {
+                    policy::hold(old, &mut new, OURS);
+                }
+                new
+            }
+            (Verb::Create { body }, _) if self.policy => policy::freeze(body.clone()),
+            (Verb::Create { body }, _) => body.clone(),
+            _ => return Answer::NotFound,
+        };
         let kept = keep.iter().filter_map(|place| Some(((*place).to_owned(), new.pointer(place)?.clone())));
         Answer::Object(Value::Object(kept.collect()))
     }
