@@ -344,6 +344,46 @@ mod tests {
         }
     }
 
+    /// A copy of `web` as it is made, changed by one thing.
+    fn copy(change: impl FnOnce(&mut Value)) -> Option<Source> {
+        let data = json!({"a": "1"});
+        let digest = revision(json!({"metadata": {}, "data": data}));
+        let suffix: String = digest.chars().skip(3).take(10).collect();
+        let mut copy = json!({
+            "metadata": {"name": format!("web-{suffix}"), "labels": {names::COPY_LABEL: "true"},
+                         "annotations": {names::COPY_OF: "cm/web", names::DIGEST: digest}},
+            "immutable": true, "data": data,
+        });
+        change(&mut copy);
+        map(copy).copy_of()
+    }
+
+    #[test]
+    fn a_copy_is_known_by_all_that_makes_it_one() {
+        let meta = |path: &'static str, value: Value| {
+            copy(move |copy| {
+                let (parent, name) = path.rsplit_once(' ').unwrap_or(("", path));
+                copy.pointer_mut(&format!("/metadata{parent}")).unwrap()[name] = value;
+            })
+        };
+        assert_eq!(copy(|_| {}), Some(Source::config_map("web")));
+        assert_eq!(copy(|copy| copy["immutable"] = json!(false)), None, "somebody could edit it");
+        assert_eq!(copy(|copy| copy["data"]["a"] = json!("2")), None, "it holds something else");
+        for (path, value) in [
+            ("name", json!("backup")),
+            ("name", json!("web-0123456789")),
+            ("name", json!("web-a")),
+            ("labels", json!({})),
+            ("/labels trimtab.dev/config-copy", json!("false")),
+            ("/annotations trimtab.dev/copy-of", json!("cm/other")),
+            ("/annotations trimtab.dev/copy-of", json!("secret/web")),
+            ("/annotations trimtab.dev/digest", json!("v1:00")),
+            ("/annotations trimtab.dev/digest", json!(format!("k1:{}", "0".repeat(64)))),
+        ] {
+            assert_eq!(meta(path, value.clone()), None, "{path} {value}");
+        }
+    }
+
     #[test]
     fn reloader_s_digest_is_recognised() {
         // printf 'a=1;b=2;c=AAE=' | sha1sum, and printf 'p=hunter2' | sha1sum

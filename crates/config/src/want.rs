@@ -498,6 +498,35 @@ mod tests {
     }
 
     #[test]
+    fn a_longer_name_of_the_same_copy_steers_nothing() {
+        let short = copy("a");
+        let mut long = map("web", "a");
+        long.metadata.name = format!("{}0123456789", short.0.metadata.name);
+        let known = Known { live: Some(Any(map("web", "a"))), copies: vec![Any(long), short], strangers: vec![] };
+        assert_eq!(live_pin(&web(), &known, &KEY).unwrap().to_string(), suffix("a"));
+    }
+
+    #[test]
+    fn what_only_looks_like_a_pinned_copy_is_not_read() {
+        let reads = reads(&json!({"spec": {"volumes": [{"configMap": {"name": "web"}}]}}));
+        let strangers = vec![format!("web-{}", suffix("a")), format!("web-{}", suffix("b"))];
+        for pinned in ["a", "b"] {
+            let known = Known { live: Some(Any(map("web", "a"))), copies: vec![], strangers: strangers.clone() };
+            let seen = Situation {
+                reads: &reads,
+                known: &[(web(), known)].into(),
+                template: &pins(Some(pinned)),
+                stable: &pins(Some(pinned)),
+                considered: &pins(Some("a")).0,
+                overrides: &pins(Some(pinned)),
+                joins: false,
+                key: &KEY,
+            };
+            assert_eq!(want(&seen, |_| None).problems[0].reason(), "ConfigCopyChanged", "{pinned}");
+        }
+    }
+
+    #[test]
     fn a_copy_that_was_made_anew_is_not_trusted() {
         let reads = reads(&json!({"spec": {"volumes": [{"configMap": {"name": "web"}}]}}));
         let forged = Any(map(&format!("web-{}", suffix("b")), "forged"));
