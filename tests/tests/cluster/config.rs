@@ -308,7 +308,9 @@ fn backup<K: serde::Serialize>(kind: (&str, &str), object: &K) -> Result<String>
     let mut object = serde_json::to_value(object)?;
     object["apiVersion"] = kind.0.into();
     object["kind"] = kind.1.into();
-    for (place, fields) in [("", &["status"][..]), ("/metadata", &["uid", "resourceVersion", "creationTimestamp", "managedFields"])] {
+    for (place, fields) in
+        [("", &["status"][..]), ("/metadata", &["uid", "resourceVersion", "creationTimestamp", "managedFields"])]
+    {
         let map = object.pointer_mut(place).and_then(serde_json::Value::as_object_mut);
         map.into_iter().for_each(|map| fields.iter().for_each(|field| drop(map.remove(*field))));
     }

@@ -31,3 +31,4 @@ mod roads;
 mod skew;
 mod smoke;
 mod uninstall;
+mod user_roles;
