@@ -19,8 +19,8 @@ pub use key::Workload;
 
 use crate::sources::{self, Sources};
 
-/// How long the API server's word on whether it holds changes is believed: with a thousand workloads, three requests a second.
-const PROOF_PERIOD: Duration = Duration::from_secs(300);
+/// How long the API server's word on whether it holds changes is believed: with a thousand workloads, four requests a second.
+const PROOF_PERIOD: Duration = Duration::from_secs(600);
 
 /// The release controller.
 #[derive(Debug)]

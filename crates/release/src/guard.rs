@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use trimtab_config::{Pin, Source, SourceKind};
 use trimtab_crds::{mark::Mark, names};
-use trimtab_plan::{Answer, Ask, Condition, Question, Severity, Verb, Write};
+use trimtab_plan::{Answer, Answers, Ask, Condition, Question, Severity, Verb, Write};
 
 use crate::{draft::Draft, report::condition};
 
@@ -125,9 +125,8 @@ fn ask(
     let Some(period) = world.seen.proof_period else { return Word::InForce };
     // Whoever installs the policy does not wait for long to read that it works.
     let period = if known == Some(false) { period.min(AGAIN) } else { period };
-    let uid = &world.deployment.metadata.uid;
-    let (turn, end) = turn(world.now, period, uid);
-    let id = format!("{about}/{uid}/{turn}");
+    let (id, end) =
+        turn(world.now, period, &format!("{about}/{}/", world.deployment.metadata.uid), &world.seen.answers);
     let word = match world.seen.answers.get(&id) {
         None => Word::Silent(None),
         Some(answer) => match (read(answer), answer) {
@@ -147,13 +146,14 @@ fn ask(
     word
 }
 
-/// Which turn it is to ask, and when it ends. Not the same moment for all workloads.
-fn turn(now: Timestamp, period: Duration, uid: &str) -> (i64, Timestamp) {
-    let period = i64::try_from(period.as_secs()).unwrap_or(i64::MAX).max(1);
-    let offset = uid.bytes().fold(0_i64, |sum, byte| (sum * 31 + i64::from(byte)) % period);
-    let turn = (now.as_second() + offset).div_euclid(period);
-    let end = (turn + 1).saturating_mul(period).saturating_sub(offset);
-    (turn, Timestamp::from_second(end).unwrap_or(Timestamp::MAX))
+/// The question whose answer still counts, or a new one, and when it no longer does: its name says when it was asked.
+fn turn(now: Timestamp, period: Duration, about: &str, answers: &Answers) -> (String, Timestamp) {
+    let now = now.as_second();
+    let period = i64::try_from(period.as_secs()).unwrap_or(i64::MAX);
+    let asked = answers.keys().filter_map(|id| id.strip_prefix(about)?.parse::<i64>().ok());
+    let asked = asked.filter(|at| (0..period).contains(&now.saturating_sub(*at))).max().unwrap_or(now);
+    let end = Timestamp::from_second(asked.saturating_add(period)).unwrap_or(Timestamp::MAX);
+    (format!("{about}{asked}"), end)
 }
 
 /// What would become of another template that is to roll at once, whatever the Deployment is like now.
@@ -218,13 +218,14 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_ends_when_the_next_begins() {
+    fn an_answer_counts_for_a_period_from_when_it_was_asked() {
         let period = Duration::from_secs(600);
-        for uid in ["a", "0f1c", "a-uid"] {
-            let now = Timestamp::from_second(1_800_000_123).unwrap();
-            let (first, end) = turn(now, period, uid);
-            assert!(end > now && end.as_second() - now.as_second() <= 600, "{end}");
-            assert_eq!(turn(end, period, uid).0, first + 1);
+        let at = |second: i64| Timestamp::from_second(second).unwrap();
+        let known: Answers = [("hold/u/1000".to_owned(), Answer::NotFound)].into();
+        for (now, asked) in [(1000, 1000), (1599, 1000), (1600, 1600), (999, 999)] {
+            let expected = (format!("hold/u/{asked}"), at(asked + 600));
+            assert_eq!(turn(at(now), period, "hold/u/", &known), expected, "{now}");
         }
+        assert_eq!(turn(at(1001), period, "hold/other/", &known).0, "hold/other/1001");
     }
 }

@@ -44,50 +44,18 @@ pub(super) fn hold() -> Value {
 }
 
 fn variables() -> Value {
-    let user = "request.userInfo.username";
     let wish = format!("'{HELD}' in variables.now ? variables.now['{HELD}'] : ''");
     let held = format!(
         "!variables.status && variables.was != '' && !{} && has(oldObject.spec.paused) && oldObject.spec.paused",
         is_released("variables.was")
     );
-    // A manifest that is put in its place names another generation or none, whoever wrote the mark into it.
-    let meant = "has(object.metadata.uid) && object.metadata.uid == oldObject.metadata.uid && has(object.metadata.generation) \
-                 && object.metadata.generation == oldObject.metadata.generation";
-    // One that is applied is merged, so its generation is the stored one: it is known by who owns the mark. Whoever owns the
-    // selector too, which nobody changes, wrote a whole manifest.
-    let applied = format!(
-        "has(object.metadata.managedFields) && object.metadata.managedFields.exists(m, has(m.fieldsV1) \
-         && 'f:metadata' in m.fieldsV1 && 'f:annotations' in m.fieldsV1['f:metadata'] \
-         && 'f:{HELD}' in m.fieldsV1['f:metadata']['f:annotations'] \
-         && (m.operation == 'Apply' || ('f:spec' in m.fieldsV1 && 'f:selector' in m.fieldsV1['f:spec'])))"
-    );
-    // The policy may be run again on its own result, where the wish is the mark that it left.
-    let released = format!(
-        "variables.held && !variables.changed && !variables.paused && variables.wish in ['{RELEASED}', variables.mark] \
-         && variables.meant"
-    );
-    // To hold what rolls is up to those that keep releases: the author that they name is believed.
-    let stopped = format!(
-        "!variables.status && !variables.held && !variables.changed && variables.paused && variables.wish.startsWith('by ') \
-         && variables.meant && authorizer.group('{GROUP}').resource('releaseplans').subresource('status').namespace(request.namespace)\
-         .check('patch').allowed()"
-    );
-    // A person's own pause, taken off while the change is held, is forgotten; the hold stays. The policy may be run again
-    // on its own result, where the pause is back: then the mark tells that it was taken off.
-    let length = HELD_WHILE_PAUSED.len();
-    let by = format!(
-        "!variables.held ? (has(oldObject.spec.paused) && oldObject.spec.paused ? '{HELD_WHILE_PAUSED}by ' : 'by ') + {user} \
-         : variables.was.startsWith('{HELD_WHILE_PAUSED}') && (!variables.paused || variables.wish == variables.was.substring({length})) \
-         ? variables.was.substring({length}) : variables.was"
-    );
-    let result = format!(
-        "variables.status ? variables.was : variables.hold ? ({by}) : variables.released ? variables.mark \
-         : variables.stopped ? variables.wish : variables.was != '' && {} ? variables.was : ''",
-        is_released("variables.was")
-    );
     // What changes the template does not opt out: an undo brings the annotations of its time back.
     let plan = format!(
         "variables.status || variables.changed || !('{PLAN}' in variables.now) ? variables.old['{PLAN}'] : variables.now['{PLAN}']"
+    );
+    let mark = format!(
+        "'{RELEASED_AT}' + string(has(oldObject.metadata.generation) ? oldObject.metadata.generation : 0) \
+         + ' by ' + request.userInfo.username"
     );
     json!([
         {"name": "old", "expression": "oldObject.metadata.annotations"},
@@ -98,16 +66,65 @@ fn variables() -> Value {
         {"name": "plan", "expression": plan},
         {"name": "was", "expression": format!("'{HELD}' in variables.old ? variables.old['{HELD}'] : ''")},
         {"name": "wish", "expression": wish},
-        {"name": "mark", "expression": format!(
-            "'{RELEASED_AT}' + string(has(oldObject.metadata.generation) ? oldObject.metadata.generation : 0) + ' by ' + {user}"
-        )},
+        {"name": "mark", "expression": mark},
         {"name": "held", "expression": held},
-        {"name": "meant", "expression": format!("({meant}) && !({applied})")},
-        {"name": "released", "expression": released},
-        {"name": "stopped", "expression": stopped},
+        {"name": "meant", "expression": meant()},
+        {"name": "released", "expression": released()},
+        {"name": "stopped", "expression": stopped()},
         {"name": "hold", "expression": "variables.changed || (variables.held && !variables.released)"},
-        {"name": "result", "expression": result},
+        {"name": "result", "expression": result()},
     ])
+}
+
+/// Whether a write is made for the object that is stored, and the mark in it by nobody's manifest.
+fn meant() -> String {
+    // A manifest that is put in its place names another generation or none, whoever wrote the mark into it.
+    let stored = "has(object.metadata.uid) && object.metadata.uid == oldObject.metadata.uid && has(object.metadata.generation) \
+                  && object.metadata.generation == oldObject.metadata.generation";
+    // One that is applied is merged, so its generation is the stored one: it is known by who owns the mark. Whoever owns the
+    // selector too, which nobody changes, wrote a whole manifest.
+    let applied = format!(
+        "has(object.metadata.managedFields) && object.metadata.managedFields.exists(m, has(m.fieldsV1) \
+         && 'f:metadata' in m.fieldsV1 && 'f:annotations' in m.fieldsV1['f:metadata'] \
+         && 'f:{HELD}' in m.fieldsV1['f:metadata']['f:annotations'] \
+         && (m.operation == 'Apply' || ('f:spec' in m.fieldsV1 && 'f:selector' in m.fieldsV1['f:spec'])))"
+    );
+    format!("({stored}) && !({applied})")
+}
+
+/// Whether a write lets the held change go. The policy may be run again on its own result, where the wish is the mark that
+/// it left.
+fn released() -> String {
+    format!(
+        "variables.held && !variables.changed && !variables.paused && variables.wish in ['{RELEASED}', variables.mark] \
+         && variables.meant"
+    )
+}
+
+/// Whether a write holds what rolls. That is up to those that keep releases: the author that they name is believed.
+fn stopped() -> String {
+    format!(
+        "!variables.status && !variables.held && !variables.changed && variables.paused && variables.wish.startsWith('by ') \
+         && variables.meant && authorizer.group('{GROUP}').resource('releaseplans').subresource('status').namespace(request.namespace)\
+         .check('patch').allowed()"
+    )
+}
+
+/// The mark after the write; empty where there is to be none.
+fn result() -> String {
+    // A person's own pause, taken off while the change is held, is forgotten; the hold stays. The policy may be run again
+    // on its own result, where the pause is back: then the mark tells that it was taken off.
+    let length = HELD_WHILE_PAUSED.len();
+    let by = format!(
+        "!variables.held ? (has(oldObject.spec.paused) && oldObject.spec.paused ? '{HELD_WHILE_PAUSED}by ' : 'by ') + request.userInfo.username \
+         : variables.was.startsWith('{HELD_WHILE_PAUSED}') && (!variables.paused || variables.wish == variables.was.substring({length})) \
+         ? variables.was.substring({length}) : variables.was"
+    );
+    format!(
+        "variables.status ? variables.was : variables.hold ? ({by}) : variables.released ? variables.mark \
+         : variables.stopped ? variables.wish : variables.was != '' && {} ? variables.was : ''",
+        is_released("variables.was")
+    )
 }
 
 /// The patches that make the annotations and the pause what they are to be.

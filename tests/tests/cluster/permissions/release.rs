@@ -59,15 +59,22 @@ pub async fn leave_a_copy(app: &App, kind: &str, api_version: &str, owner: &str,
     let uid = app.kubectl(&["get", &object, "-o", "jsonpath={.metadata.uid}"]).await?;
     let (source, of) = if kind == "configmap" { ("web", "cm/web") } else { ("db", "secret/db") };
     let kind = if kind == "configmap" { "ConfigMap" } else { "Secret" };
+    // Of no data; of a Secret the digest is under a key that nobody has any more.
+    let digits = if kind == "ConfigMap" {
+        "3f3ed342fc0d9381fcacb75863b513c53a460c8be0c9d6664251c98d11e06797".to_owned()
+    } else {
+        "0123456789".repeat(7).chars().take(64).collect()
+    };
+    let (algorithm, suffix) = (if kind == "ConfigMap" { "v1" } else { "k1" }, &digits[..10]);
     app.apply(&format!(
-        "apiVersion: v1\nkind: {kind}\nmetadata:\n  name: {source}-0123456789\n  labels: {{trimtab.dev/config-copy: \"true\"}}\n  \
-         annotations: {{trimtab.dev/copy-of: {of}}}\n  ownerReferences:\n  - {{apiVersion: {api_version}, kind: {owner}, name: \
+        "apiVersion: v1\nkind: {kind}\nmetadata:\n  name: {source}-{suffix}\n  labels: {{trimtab.dev/config-copy: \"true\"}}\n  \
+         annotations: {{trimtab.dev/copy-of: {of}, trimtab.dev/digest: \"{algorithm}:{digits}\"}}\n  ownerReferences:\n  - {{apiVersion: {api_version}, kind: {owner}, name: \
          {name}, uid: {uid}}}\nimmutable: true\n"
     ))
     .await?;
     eventually("the copy that nothing names to go", PATIENCE, async || {
         let left = app.kubectl(&["get", kind, "-o", "name"]).await?;
-        Ok((!left.contains("-0123456789")).then_some(()))
+        Ok((!left.contains(&format!("{source}-{suffix}"))).then_some(()))
     })
     .await
 }
