@@ -264,8 +264,8 @@ async fn what_only_looks_like_a_copy_is_left_alone_and_read_by_no_pod() {
         let name = copy.name_any();
         // What a copy is known by stays while something names it; the rest is free.
         for change in [
-            ["label", "configmap", &name, "trimtab.dev/config-copy-"],
-            ["annotate", "configmap", &name, "trimtab.dev/copy-of-"],
+            ["label", "configmap", name.as_str(), "trimtab.dev/config-copy-"],
+            ["annotate", "configmap", name.as_str(), "trimtab.dev/copy-of-"],
         ] {
             let refused = app.kubectl(&change).await.err().context("the guard could be taken off")?.to_string();
             ensure!(refused.contains("its label and what it says to be a copy of stay"), "{refused}");
@@ -309,7 +309,7 @@ fn backup<K: serde::Serialize>(kind: (&str, &str), object: &K) -> Result<String>
     object["apiVersion"] = kind.0.into();
     object["kind"] = kind.1.into();
     for (place, fields) in
-        [("", &["status"][..]), ("/metadata", &["uid", "resourceVersion", "creationTimestamp", "managedFields"])]
+        [("", &["status"][..]), ("/metadata", &["uid", "resourceVersion", "creationTimestamp", "managedFields"][..])]
     {
         let map = object.pointer_mut(place).and_then(serde_json::Value::as_object_mut);
         map.into_iter().for_each(|map| fields.iter().for_each(|field| drop(map.remove(*field))));

@@ -1,10 +1,15 @@
 //! What people with each role can do to a workload with a plan, and what they cannot, each tried as such a person: the rows of
 //! `docs/reference/security.md` that are about releases. What the roles are is the chart's, see `chart/roles.rs`.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use kube::ResourceExt;
 use serde_json::{Value, json};
+use trimtab_testkit::eventually;
 use trimtab_tests::{App, Shape, rights, with_app};
+
+const PATIENCE: Duration = Duration::from_secs(30);
 
 const RELEASE: &str = r#"{"metadata":{"annotations":{"trimtab.dev/held":"released"}},"spec":{"paused":false}}"#;
 const FORGED: &str = r#"{"metadata":{"annotations":{"trimtab.dev/held":"by bob"}},"spec":{"paused":true}}"#;
@@ -14,13 +19,25 @@ const STATUS: &str = r#"{"metadata":{"annotations":{"trimtab.dev/held":"released
 async fn person(app: &App, name: &str, rules: Value) -> Result<()> {
     let (api, namespace) = ("rbac.authorization.k8s.io", app.namespace());
     let metadata = json!({"name": name, "namespace": namespace});
-    let role = json!({"apiVersion": format!("{api}/v1"), "kind": "Role", "metadata": metadata, "rules": rules});
+    let role = json!({"apiVersion": format!("{api}/v1"), "kind": "Role", "metadata": metadata, "rules": &rules});
     let binding = json!({
         "apiVersion": format!("{api}/v1"), "kind": "RoleBinding", "metadata": metadata,
         "roleRef": {"apiGroup": api, "kind": "Role", "name": name},
         "subjects": [{"apiGroup": api, "kind": "User", "name": format!("{name}-{namespace}")}],
     });
-    rights::apply(&app.cluster_client().await?, namespace, &[role, binding]).await
+    let (last, text) = (&rules[rules.as_array().map_or(0, |all| all.len().saturating_sub(1))], |value: &Value| {
+        value.as_array().and_then(|all| all.last()?.as_str()).unwrap_or_default().to_owned()
+    });
+    let (verb, resource, group) = (text(&last["verbs"]), text(&last["resources"]), text(&last["apiGroups"]));
+    let (resource, subresource) = resource.split_once('/').unwrap_or((&resource, ""));
+    let (resource, subresource) = (format!("{resource}.{group}"), format!("--subresource={subresource}"));
+    rights::apply(&app.cluster_client().await?, namespace, &[role, binding]).await?;
+    // The API server's own view of roles is a moment late.
+    eventually("the role to be in force", PATIENCE, async || {
+        let asked = as_person(app, name, &["auth", "can-i", &verb, &resource, &subresource]).await;
+        Ok(asked.is_ok_and(|said| said.contains("yes")).then_some(()))
+    })
+    .await
 }
 
 /// A workload with a change that is held.
@@ -34,7 +51,7 @@ async fn held(app: &App) -> Result<()> {
 /// kubectl as a person.
 async fn as_person(app: &App, name: &str, arguments: &[&str]) -> Result<String> {
     let who = format!("--as={name}-{}", app.namespace());
-    app.kubectl(&[arguments, &[who.as_str()]].concat()).await
+    app.kubectl(&[arguments, &[who.as_str()][..]].concat()).await
 }
 
 async fn mark(app: &App) -> Result<String> {
