@@ -1,7 +1,7 @@
 //! A Deployment without replicas: its changes stay held until it wakes, and then stable comes up first, so that the canary
 //! has something to be compared with.
 
-use trimtab_crds::{Phase, WhileScaledToZero, names};
+use trimtab_crds::{Phase, WhileScaledToZero, mark, names};
 
 use crate::{
     canary,
@@ -41,7 +41,7 @@ pub(crate) fn is_waking(draft: &Draft<'_>) -> bool {
 /// the Deployment was paused carries the mark of the hold, copied with the Deployment's annotations.
 fn rolled_since(draft: &Draft<'_>, stable: &ReplicaSetView) -> bool {
     let revision = |rs: &ReplicaSetView| rs.metadata.annotation(names::REVISION).and_then(|r| r.parse::<i64>().ok());
-    let held = |rs: &ReplicaSetView| rs.metadata.annotation(names::HELD).is_some_and(|mark| mark != names::RELEASED);
+    let held = |rs: &ReplicaSetView| rs.metadata.annotation(names::HELD).is_some_and(|mark| !mark::is_released(mark));
     draft.world.owned().any(|rs| rs.spec.replicas > 0 && revision(rs) > revision(stable) && !held(rs))
 }
 
