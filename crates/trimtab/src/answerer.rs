@@ -62,15 +62,14 @@ impl Reader {
     /// What the API server would make of a write, as far as `keep` names it. It stores nothing.
     pub(crate) async fn rehearse(&self, write: &Write, keep: &[&'static str]) -> Answer {
         let what = format!("what would become of {}", write.target);
-        let request = match rehearsal(write, "trimtab") {
-            Ok(request) => request.map(Body::from),
+        let (method, request) = match rehearsal(write, "trimtab") {
+            Ok((method, request)) => (method, request.map(Body::from)),
             Err(error) => return Answer::Failed(format!("{what} could not be read: {error}")),
         };
         let kept = |object: Value| {
             let places = keep.iter().filter_map(|place| Some(((*place).to_owned(), object.pointer(place)?.clone())));
             Answer::Object(Value::Object(places.collect()))
         };
-        let method = if request.method() == http::Method::PATCH { "PATCH" } else { "POST" };
         match self.answered(&what, method, request).await {
             Answer::Object(object) => kept(object),
             other => other,

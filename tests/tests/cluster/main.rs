@@ -22,6 +22,7 @@ mod local_metrics;
 mod manager;
 mod midair;
 mod permissions;
+mod pins;
 mod release;
 mod reload;
 mod reload_killed;

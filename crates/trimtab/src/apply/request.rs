@@ -51,15 +51,16 @@ pub(super) fn request(write: &Write, manager: &str) -> Result<Request<Vec<u8>>, 
     request.body(body.to_string().into_bytes()).map_err(|error| error.to_string())
 }
 
-/// The request that asks what would become of a write. One that deletes is not asked about.
-pub(crate) fn rehearsal(write: &Write, manager: &str) -> Result<Request<Vec<u8>>, String> {
+/// The request that asks what would become of a write, with its method. One that deletes is not asked about.
+pub(crate) fn rehearsal(write: &Write, manager: &str) -> Result<(&'static str, Request<Vec<u8>>), String> {
     if matches!(write.verb, Verb::Delete { .. } | Verb::Evict | Verb::CopyFrom { .. }) {
         return Err("only a write whose whole body is known can be rehearsed".to_owned());
     }
     let mut request = request(write, manager)?;
     let uri = format!("{}&dryRun=All", request.uri());
     *request.uri_mut() = uri.parse().map_err(|error: http::uri::InvalidUri| error.to_string())?;
-    Ok(request)
+    let method = if request.method() == Method::POST { "POST" } else { "PATCH" };
+    Ok((method, request))
 }
 
 fn subresource_name(subresource: Option<Subresource>) -> &'static str {
@@ -132,9 +133,9 @@ mod tests {
         let target = Kind::namespaced("apps", "v1", "Deployment", "deployments").object("shop", "web");
         let verb = Verb::Merge { body: json!({ "spec": { "paused": false } }), subresource: None };
         let write = Write { target: target.clone(), verb, why: "why".to_owned() };
-        let asked = rehearsal(&write, "trimtab").unwrap();
+        let (method, asked) = rehearsal(&write, "trimtab").unwrap();
         let uri = "/apis/apps/v1/namespaces/shop/deployments/web?fieldManager=trimtab&dryRun=All";
-        assert_eq!((asked.method(), asked.uri().to_string().as_str()), (&Method::PATCH, uri));
+        assert_eq!((method, asked.uri().to_string().as_str()), ("PATCH", uri));
         assert!(rehearsal(&Write::delete(target, "u", "why"), "trimtab").is_err());
     }
 
