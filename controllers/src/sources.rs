@@ -52,16 +52,17 @@ impl Sources {
         Self { config_maps, secrets }
     }
 
-    /// What is known of all that a template reads, and of what pins name; of what is left alone, nothing.
+    /// What is known of all that templates read, and of what pins name; of what is left alone, nothing.
     pub fn gather<'p>(
         &self,
         namespace: &str,
-        reads: &Reads,
+        reads: impl IntoIterator<Item = &'p Reads>,
         pins: impl Iterator<Item = &'p Pins>,
         key: &DigestKey,
     ) -> BTreeMap<Source, Known<SourceView>> {
-        let named = pins.flat_map(|pins| pins.0.keys().cloned());
-        let sources: BTreeSet<Source> = reads.sources.keys().cloned().chain(named).collect();
+        let named = pins.flat_map(|pins| pins.0.keys());
+        let read = reads.into_iter().flat_map(|reads| reads.sources.keys());
+        let sources: BTreeSet<Source> = read.chain(named).cloned().collect();
         let looked_at = |source: &Source| source.kind != SourceKind::Secret || self.secrets.is_some();
         let sources = sources.into_iter().filter(looked_at);
         sources.map(|source| (source.clone(), self.known(namespace, &source, key))).collect()

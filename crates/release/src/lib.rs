@@ -22,6 +22,7 @@ mod record;
 mod report;
 mod request;
 mod snapshot;
+mod stall;
 mod stepping;
 mod steps;
 mod taking_back;

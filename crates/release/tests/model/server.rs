@@ -34,6 +34,8 @@ pub struct Cluster {
     pub policy: bool,
     /// Pods ever made, by image.
     pub made: BTreeMap<String, usize>,
+    /// What stands in the way.
+    pub adversity: super::adversity::Adversity,
     /// What tests watch over.
     pub watch: super::pods::Watch,
     counter: u64,
@@ -84,6 +86,7 @@ impl Cluster {
             policies: vec![],
             policy: true,
             made: BTreeMap::new(),
+            adversity: super::adversity::Adversity::default(),
             watch: super::pods::Watch::default(),
             counter: 0,
             views: Views::default(),
@@ -147,6 +150,7 @@ impl Cluster {
             None => drop(new.as_object_mut().map(|map| map.remove("status"))),
         }
         if kind == DEPLOYMENTS && self.policy {
+            self.admit_deployment(&mut new);
             policy::hold(&old, &mut new, user);
         }
         if new == old {
@@ -209,10 +213,17 @@ impl Cluster {
         let kind = self.kind(write.target.kind.plural);
         let name = write.target.name.clone();
         assert_eq!(write.target.namespace, NAMESPACE, "writes stay in their namespace");
+        if let Some(failure) = self.refusal(index, write) {
+            return Err(failure);
+        }
         let Some(old) = self.get(kind, &name).cloned() else {
             return match &write.verb {
                 Verb::Create { body } => {
-                    self.create(kind, &name, body.clone());
+                    let mut body = body.clone();
+                    if kind == REPLICA_SETS {
+                        self.admit_canary(&mut body);
+                    }
+                    self.create(kind, &name, body);
                     Ok(())
                 }
                 Verb::CopyFrom { source, uid, resource_version, fields, body } => {
