@@ -48,6 +48,10 @@ fn text(seen: &Situation) -> String {
         lines.push(format!("  {}. {} {} — {}", n + 1, verb(write), write.target, write.why));
         lines.extend(details(write).into_iter().map(|detail| paint(DIM, format!("       {detail}"))));
     }
+    for chore in &seen.decided.housekeeping {
+        let write = &chore.write;
+        lines.push(format!("  tidies up: {} {} — {}", verb(write), write.target, write.why));
+    }
     if let trimtab_plan::Wake::At(at) = seen.decided.wake {
         lines.push(format!("  then again at {}, or when anything changes", times::ahead(seen.now, at)));
     }

@@ -193,7 +193,7 @@ fn next(s: &Situation, facts: &Facts, page: &mut Page) {
     if decided != facts.message {
         page.say("next", decided);
     }
-    for write in &s.decided.writes {
+    for write in s.decided.writes.iter().chain(s.decided.housekeeping.iter().map(|chore| &chore.write)) {
         page.say("next", &format!("{}: {}", write.target, write.why));
     }
     match facts.wake {

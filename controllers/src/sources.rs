@@ -52,16 +52,17 @@ impl Sources {
         Self { config_maps, secrets }
     }
 
-    /// What is known of all that a template reads, and of what pins name; of what is left alone, nothing.
+    /// What is known of all that templates read, and of what pins name; of what is left alone, nothing.
     pub fn gather<'p>(
         &self,
         namespace: &str,
-        reads: &Reads,
+        reads: impl IntoIterator<Item = &'p Reads>,
         pins: impl Iterator<Item = &'p Pins>,
         key: &DigestKey,
     ) -> BTreeMap<Source, Known<SourceView>> {
+        let read = reads.into_iter().flat_map(|reads| reads.sources.keys());
         let mut sources: BTreeMap<Source, BTreeSet<String>> =
-            reads.sources.keys().map(|source| (source.clone(), BTreeSet::new())).collect();
+            read.map(|source| (source.clone(), BTreeSet::new())).collect();
         for (source, pin) in pins.flat_map(|pins| &pins.0) {
             sources.entry(source.clone()).or_default().insert(pin.copy_name(source));
         }

@@ -107,7 +107,7 @@ impl Controller for Tracking {
         let revisions = self.revisions.by_index("owner", &workload.metadata.uid);
         let unpinned = workload.unpinned();
         let pins = revisions.iter().map(|revision| &revision.pins).chain([&workload.pins]).chain(unpinned.pins());
-        let sources = self.sources.gather(&key.namespace, &workload.reads, pins, &self.options.digest_key);
+        let sources = self.sources.gather(&key.namespace, [&workload.reads], pins, &self.options.digest_key);
         Some(TrackedSnapshot {
             kind: key.kind,
             workload,

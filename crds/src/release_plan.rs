@@ -289,6 +289,9 @@ pub struct Progress {
     /// A person paused it.
     #[serde(default)]
     pub paused: bool,
+    /// A person went on with it although stable pods were lacking: a lack of pods does not take it back again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub kept: bool,
     /// Steps are skipped, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skips_steps: Option<String>,
@@ -347,12 +350,18 @@ pub struct Rejected {
     pub at: Timestamp,
 }
 
-/// An undo that is under way: the template to bring back, and the request that asked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// An undo that is under way: the template to bring back, and the one that it takes the place of.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Undo {
     /// Digest of the template to bring back.
     pub digest: String,
     /// The Release whose `stableTemplate` it is.
     pub release: String,
+    /// Digest of the template that the Deployment had when it was asked: another one is not overwritten.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub from: String,
+    /// It was written: what is stored since is looked at, and the undo is over.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub written: bool,
 }

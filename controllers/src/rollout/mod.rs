@@ -136,6 +136,13 @@ fn workloads(rs: &ReplicaSetView) -> Vec<Workload> {
     found
 }
 
+/// Name of the stable ReplicaSet, while a release is under way.
+fn stable_set_while_released(plan: &PlanView) -> Option<&str> {
+    let status = plan.status.as_ref()?;
+    status.release.as_ref()?;
+    status.stable.as_ref().map(|stable| stable.replica_set.as_str())
+}
+
 /// A pod matters where it is a canary's, or in trouble: availability is read from the ReplicaSets.
 fn workloads_of_pod(sets: &Store<ReplicaSetView>, pod: &PodView) -> Vec<Workload> {
     let Some(owner) = pod.metadata.controller().filter(|owner| owner.is(&names::REPLICA_SET)) else { return vec![] };
@@ -225,12 +232,16 @@ impl Controller for Rollout {
         }
         let running = plans.iter().any(|plan| plan.status.as_ref().is_some_and(|status| status.release.is_some()));
         let wanted = deployment.as_ref().map(|d| d.spec.template.digest.as_str());
+        // What keeps stable pods from coming back is looked for in what they read, and in themselves.
+        let returning = plans.iter().find_map(|plan| stable_set_while_released(plan));
+        let stable = replica_sets.iter().find(|rs| Some(rs.metadata.name.as_str()) == returning);
         let canary_pods = replica_sets
             .iter()
             .filter(|rs| {
                 running
                     && (rs.metadata.annotations.contains_key(names::CANARY_OF)
-                        || Some(rs.spec.template.digest.as_str()) == wanted)
+                        || Some(rs.spec.template.digest.as_str()) == wanted
+                        || Some(rs.metadata.name.as_str()) == returning)
             })
             .flat_map(|rs| self.pods.by_index("owner", &rs.metadata.uid))
             .collect();
@@ -238,7 +249,8 @@ impl Controller for Rollout {
         let sources = deployment.as_ref().filter(|_| tracked).map(|deployment| {
             let template = &deployment.spec.template;
             let pins = replica_sets.iter().map(|rs| &rs.spec.template.config).chain([&template.config]);
-            self.sources.gather(&key.namespace, &template.reads, pins, &self.options.digest_key)
+            let reads = [&template.reads].into_iter().chain(stable.map(|rs| &rs.spec.template.reads));
+            self.sources.gather(&key.namespace, reads, pins, &self.options.digest_key)
         });
         Some(Snapshot {
             namespace: key.namespace.clone(),

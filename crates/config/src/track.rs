@@ -378,7 +378,9 @@ fn keep_owners(seen: &TrackedSnapshot, want: &Want, unpinned: &Unpinned, plan: &
             let own = own.then(|| owner(&seen.kind, &workload.metadata));
             let revisions = seen.revisions.iter().filter(|revision| named(&revision.pins, &revision.template));
             let owners = own.into_iter().chain(revisions.map(|r| owner(&names::CONTROLLER_REVISION, &r.metadata)));
-            plan.writes.extend(crate::own(copy, source, owners.collect(), &ours));
+            if let Some(write) = crate::own(copy, source, owners.collect(), &ours) {
+                plan.tidy(write, workload.metadata.object(seen.kind), &workload.metadata.uid);
+            }
         }
     }
 }

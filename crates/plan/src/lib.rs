@@ -18,7 +18,7 @@ pub use ask::{Answer, Answers, Ask, Question};
 pub use identity::{Kind, ObjectRef, OwnerRef};
 pub use newer::{Newer, read_with_rest};
 pub use outcome::{Applied, Class, Failure, Outcome};
-pub use plan::{Because, Notice, Plan, Severity, Wake};
+pub use plan::{Because, Chore, Notice, Plan, Severity, Wake};
 pub use status::{Condition, StatusWrite, set_condition};
 pub use text_map::TextMap;
 pub use watched::{Meta, Watched, deserialize_annotations};

@@ -3,13 +3,16 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::{Ask, ObjectRef, Write};
+use crate::{Ask, Class, Failure, ObjectRef, Write};
 
 /// What a controller decided about one key.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Plan<S> {
     /// What is written, in order.
     pub writes: Vec<Write>,
+    /// What is tidied up once the status is written, each on its own. Nothing waits for it: what the server refuses of it
+    /// is told to people, and tried again later.
+    pub housekeeping: Vec<Chore>,
     /// What must be known before the next decision.
     pub asks: Vec<Ask>,
     /// The status that follows if all writes succeed.
@@ -25,7 +28,20 @@ pub struct Plan<S> {
 impl<S> Plan<S> {
     /// A plan that writes nothing but its status.
     pub fn new(status: S) -> Self {
-        Self { writes: vec![], asks: vec![], status, wake: Wake::OnChange, because: vec![], notices: vec![] }
+        Self {
+            writes: vec![],
+            housekeeping: vec![],
+            asks: vec![],
+            status,
+            wake: Wake::OnChange,
+            because: vec![],
+            notices: vec![],
+        }
+    }
+
+    /// Adds something to tidy up; `about` is the object whose people are told where it is refused.
+    pub fn tidy(&mut self, write: Write, about: ObjectRef, uid: &str) {
+        self.housekeeping.push(Chore { write, about, uid: uid.to_owned() });
     }
 
     /// Adds a reason.
@@ -49,6 +65,35 @@ pub enum Wake {
     OnChange,
     /// At this time at the latest.
     At(Timestamp),
+}
+
+/// A write that no progress rests on: owners of copies, records, limits of histories.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Chore {
+    /// The write.
+    pub write: Write,
+    /// The object whose people are told where the write is refused.
+    pub about: ObjectRef,
+    /// Its uid.
+    pub uid: String,
+}
+
+impl Chore {
+    /// What people are told of a failure; nothing of one that passes by itself.
+    pub fn refused(&self, failure: &Failure) -> Option<Notice> {
+        let note = format!(
+            "not done: {} ({}): {}. Nothing waits for it, and it is tried again: allow it, or do it by hand",
+            self.write.why, self.write.target, failure.message
+        );
+        (failure.class == Class::Blocked).then(|| Notice {
+            about: self.about.clone(),
+            uid: self.uid.clone(),
+            severity: Severity::Warning,
+            reason: "HousekeepingRefused",
+            action: "TidyUp",
+            note,
+        })
+    }
 }
 
 /// One reason.

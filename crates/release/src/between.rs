@@ -65,9 +65,7 @@ fn undo(draft: &mut Draft<'_>, text: &str, gate: Gate) -> bool {
     }
     let target = match stable {
         Some(digest) if !at_stable => Some(stable_undo(draft, digest)),
-        Some(_) => {
-            draft.status.history.first().map(|past| Undo { digest: past.digest.clone(), release: past.release.clone() })
-        }
+        Some(_) => draft.status.history.first().map(|past| undo_of(past.digest.clone(), past.release.clone())),
         // Nothing is stable: what was stable once is not what this change was made from.
         None => None,
     };
@@ -76,13 +74,12 @@ fn undo(draft: &mut Draft<'_>, text: &str, gate: Gate) -> bool {
         draft.refuse(text, why);
         return false;
     };
-    // Recorded before it is done: what is undone to must not change while it is being done.
     draft.consume(text);
     let message = match at_stable {
         true => format!("going one revision back, to {}, by request", words_of(draft, &undo)),
         false => format!("bringing the stable template ({}) back, by request", words_of(draft, &undo)),
     };
-    draft.status.undo = Some(undo);
+    draft.undo_to(undo.digest, undo.release);
     draft.say(draft.status.phase, "Undoing", message);
     true
 }
@@ -94,7 +91,12 @@ fn stable_undo(draft: &Draft<'_>, digest: String) -> Undo {
         let records = draft.world.seen.releases.iter().filter(|record| record.spec.stable_digest == digest);
         records.max_by_key(|record| record.spec.sequence).map(|record| record.metadata.name.clone())
     };
-    Undo { release: rejected.or_else(recorded).unwrap_or_default(), digest }
+    let release = rejected.or_else(recorded).unwrap_or_default();
+    undo_of(digest, release)
+}
+
+fn undo_of(digest: String, release: String) -> Undo {
+    Undo { digest, release, ..Undo::default() }
 }
 
 /// What an undo brings back, in a person's words.

@@ -156,6 +156,13 @@ pub fn delete(rs: &ReplicaSetView) -> Write {
     Write::delete(target(rs), &rs.metadata.uid, "delete the canary's ReplicaSet, which nobody needs any more")
 }
 
+/// What is waited for while a ReplicaSet is being deleted.
+pub(crate) fn waiting_to_go(name: &str) -> String {
+    format!(
+        "waiting for the old ReplicaSet {name} to go; if it stays, a finalizer holds it: kubectl get replicaset {name} -o yaml"
+    )
+}
+
 /// Whether the Deployment has had this ReplicaSet: only it numbers revisions.
 pub fn was_the_deployments(rs: &ReplicaSetView) -> bool {
     rs.metadata.annotations.contains_key(names::REVISION)

@@ -2,9 +2,14 @@
 
 use jiff::Timestamp;
 use trimtab_crds::{Phase, ReleasePlanStatus, names};
-use trimtab_plan::{Class, Outcome, Plan, StatusWrite, Write};
+use trimtab_plan::{Class, Condition, Outcome, Plan, StatusWrite, Write};
 
-use crate::{Snapshot, report, views::PlanView};
+use crate::{
+    Snapshot,
+    record::is_record,
+    report::{self, SUMMARY},
+    views::PlanView,
+};
 
 /// The one status write of a reconcile; `None` where nothing changes.
 pub fn conclude(
@@ -17,6 +22,10 @@ pub fn conclude(
     let first = *seen.plans_by_age().first()?;
     let status = match &outcome.failed {
         None => decided.clone(),
+        // All that the decision rests on is done: a record is the last thing that is written.
+        Some(failure) if failure.class == Class::Blocked && plan.writes.get(failure.index).is_some_and(is_record) => {
+            decided.clone()
+        }
         Some(failure) => after_failure(now, first, decided, failure, plan.writes.get(failure.index))?,
     };
     if first.status.as_ref() == Some(&status) {
@@ -55,6 +64,22 @@ fn what_counts(status: &ReleasePlanStatus) -> ReleasePlanStatus {
     status
 }
 
+/// Since when pods are lacking is seen, and rests on no write: deadlines count also while writes are refused.
+fn observe(status: &mut ReleasePlanStatus, decided: &ReleasePlanStatus) {
+    let (Some(old), Some(new)) = (&mut status.release, &decided.release) else { return };
+    if (&old.name, old.stage, old.step) == (&new.name, new.stage, new.step) {
+        (old.unavailable_since, old.most_available) = (new.unavailable_since, new.most_available);
+        old.short_since = new.short_since;
+    }
+}
+
+/// The conditions as they were decided, but for those that say how it went: they change only where that changes, or each
+/// try would be news.
+fn other_conditions(old: &[Condition], decided: &[Condition]) -> Vec<Condition> {
+    let kept = |one: &Condition| old.iter().find(|old| old.type_ == one.type_ && SUMMARY.contains(&&*old.type_));
+    decided.iter().map(|one| kept(one).unwrap_or(one).clone()).collect()
+}
+
 /// Progress rests on writes that succeeded: after a failure the old progress stays, and people read what failed. A
 /// conflict with somebody else's write is no news: the next decision sees it.
 fn after_failure(
@@ -69,7 +94,8 @@ fn after_failure(
         return None;
     }
     let mut status = plan.status.clone().unwrap_or_default();
-    status.conditions.clone_from(&decided.conditions);
+    observe(&mut status, decided);
+    status.conditions = other_conditions(&status.conditions, &decided.conditions);
     status.message = failure.message.clone();
     // What we make bears names of our own: something else is there, or it was made a moment ago and is not seen yet.
     let taken = failure.reason == "AlreadyExists";
@@ -81,6 +107,10 @@ fn after_failure(
     }
     if failure.class == Class::Blocked || taken {
         status.phase = Phase::Blocked;
+        if let Some(Write { target, why, .. }) = write.filter(|_| !taken) {
+            status.message =
+                format!("refused: {why} ({target}): {}; whoever refuses it has to allow it", failure.message);
+        }
     }
     let reason = match failure.class {
         _ if taken => "NameTaken",

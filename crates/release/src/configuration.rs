@@ -9,7 +9,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use trimtab_config::{
-    LiveReason, Mode, Pin, Pins, Problem, SECRETS_NOT_READ, Situation, Source, SourceKind, Want, unread_words, want,
+    LiveReason, Mode, Pin, Pins, Problem, SECRETS_NOT_READ, Situation, Source, SourceKind, Want, live_by_nature,
+    unread_words, want,
 };
 use trimtab_crds::{Adopt, ConfigKind, ConfigMode, ConfigStatus, PendingChange, Phase, SourceStatus, Track, names};
 use trimtab_plan::Severity;
@@ -281,7 +282,7 @@ pub(crate) fn keep_owners(draft: &mut Draft<'_>) {
             writes.extend(trimtab_config::own(copy, source, owners, &ours));
         }
     }
-    writes.into_iter().for_each(|write| draft.write(write));
+    writes.into_iter().for_each(|write| draft.tidy(write));
 }
 
 /// The objects of this workload that name a copy.
@@ -311,11 +312,21 @@ pub(crate) fn protection(draft: &Draft<'_>) -> Option<(bool, &'static str, Strin
         return None;
     }
     let unfreezable = world.deployment.spec.template.reads.unfreezable.clone();
-    let stable = world.stable_set(&draft.status).map(|rs| &rs.spec.template.config);
-    let frozen: Vec<&Source> = want.live.keys().chain(want.pins.0.keys()).collect();
+    // What stable pods read may be other objects than the template names by now.
+    let stable = world.stable_set(&draft.status).map(|rs| &rs.spec.template);
+    let own = stable.filter(|template| template.has_text() && template.digest != world.digest);
+    let read = |source: &Source| own.is_none_or(|template| template.reads.sources.contains_key(source));
+    let others = own.into_iter().flat_map(|template| template.reads.sources.keys());
+    let others = others.filter(|source| {
+        let live = world.seen.sources.get(source).map(|known| known.live.as_ref().map(AsRef::as_ref));
+        let natural = live.is_some_and(|live| live.and_then(live_by_nature).is_none());
+        natural && world.plan.spec.config.track == Track::Referenced && !want.unfrozen.contains_key(source)
+    });
+    let frozen = want.live.keys().chain(want.pins.0.keys()).filter(|source| read(source)).chain(others);
+    let frozen: Vec<&Source> = frozen.collect();
     let open: Vec<String> = frozen
         .into_iter()
-        .filter(|source| stable.is_none_or(|pins| pins.get(source).is_none()))
+        .filter(|source| stable.is_none_or(|template| template.config.get(source).is_none()))
         .map(ToString::to_string)
         .collect::<std::collections::BTreeSet<_>>()
         .into_iter()

@@ -64,7 +64,9 @@ fn with_target(world: World<'_>) -> Plan<Option<ReleasePlanStatus>> {
     tell_load(&mut draft);
     remove_strays(&mut draft, another);
     configuration::keep_owners(&mut draft);
-    record::prune(&draft.world, &draft.status, &mut draft.plan);
+    let mut records = record::close_forgotten(&draft.world, &draft.status, &draft.plan.writes);
+    records.extend(record::prune(&draft.world, &draft.status));
+    records.into_iter().for_each(|write| draft.tidy(write));
     report::finish(draft)
 }
 
@@ -105,27 +107,37 @@ fn remove_strays(draft: &mut Draft<'_>, another_deployment: bool) {
     };
     for rs in world.replica_sets_of_plan().filter(|rs| rs.metadata.deletion_timestamp.is_none() && !needed(rs)) {
         let needed = asleep::still_needed(draft, rs);
-        if another_deployment || !canary::was_the_deployments(rs) {
-            draft.write(canary::delete(rs));
+        let earlier = rs.metadata.creation_timestamp < world.deployment.metadata.creation_timestamp;
+        if another_deployment || earlier || !canary::was_the_deployments(rs) {
+            draft.tidy(canary::delete(rs));
         } else if rs.spec.replicas > needed {
-            draft.write(canary::scale(rs, needed, "no release needs this ReplicaSet"));
+            draft.tidy(canary::scale(rs, needed, "no release needs this ReplicaSet"));
         } else if rs.spec.replicas == 0 && rs.status.replicas == 0 && !asleep::keeps_aside(draft) {
-            draft.write(canary::return_to_history(world.deployment, rs));
+            draft.tidy(canary::return_to_history(world.deployment, rs));
         }
     }
 }
 
 fn advance(draft: &mut Draft<'_>) {
+    let stage = draft.progress().map(|progress| progress.stage);
     if !draft.world.plan.newer.spec.is_empty() {
-        return half_known(draft);
+        return match taken_back_by_person(draft) {
+            true if stage == Some(Stage::TakingBack) => taking_back::decide(draft),
+            true => {}
+            false => half_known(draft),
+        };
     }
-    if let Some(fault) = steps::fault(&draft.world.plan.spec.strategy.canary.steps) {
+    let steps_count = matches!(stage, None | Some(Stage::Steps));
+    if let Some(fault) = steps::fault(&draft.world.plan.spec.strategy.canary.steps).filter(|_| steps_count) {
+        if taken_back_by_person(draft) {
+            return;
+        }
         draft.say(Phase::Blocked, "InvalidPlan", format!("{fault}; edit the plan"));
         draft.tell(Severity::Warning, "InvalidPlan", "Check", draft.status.message.clone());
         return;
     }
-    if draft.world.deployment.spec.strategy.type_ == "Recreate" {
-        return unsupported(draft);
+    if draft.world.deployment.spec.strategy.type_ == "Recreate" && end_for_recreate(draft) {
+        return;
     }
     if !guarded(draft) {
         return;
@@ -139,6 +151,42 @@ fn advance(draft: &mut Draft<'_>) {
     }
 }
 
+/// Whether a person has the release taken back: what stands in the way of its going on does not stand in the way of that.
+fn taken_back_by_person(draft: &mut Draft<'_>) -> bool {
+    let aborted = |progress: &Progress| progress.verdict.as_ref().is_some_and(|verdict| verdict.reason == "Aborted");
+    match (draft.progress().cloned(), draft.request()) {
+        (Some(progress), _) if progress.stage == Stage::TakingBack => aborted(&progress),
+        (Some(_), Some((text, Some(request::Verb::Abort)))) => {
+            draft.consume(&text);
+            draft.take_back("Aborted", "aborted by request");
+            true
+        }
+        _ => false,
+    }
+}
+
+/// The Deployment has strategy Recreate. A canary at its side goes first; what it is rolling already, it rolls to the end.
+/// True if that is all for now.
+fn end_for_recreate(draft: &mut Draft<'_>) -> bool {
+    let Some(progress) = draft.progress().cloned() else {
+        unsupported(draft);
+        return true;
+    };
+    let aside = draft.world.new_set(&progress).is_none_or(|rs| draft.world.owned_by_plan(rs));
+    let ends = match progress.stage {
+        Stage::Steps => true,
+        Stage::Promoting => aside && draft.world.deployment.spec.paused,
+        Stage::TakingBack | Stage::Bypassed => false,
+    };
+    if ends && !taken_back_by_person(draft) {
+        let name = &draft.world.deployment.metadata.name;
+        let message =
+            format!("Deployment {name} has strategy Recreate now, which leaves no stable pods beside new ones");
+        draft.take_back("UnsupportedStrategy", message);
+    }
+    ends
+}
+
 /// A plan that asks for more than this version knows: its changes are held, and nothing is released by half of it.
 fn half_known(draft: &mut Draft<'_>) {
     if draft.world.deployment.spec.strategy.type_ == "Recreate" {
@@ -149,8 +197,8 @@ fn half_known(draft: &mut Draft<'_>) {
     }
     let paths: Vec<&str> = draft.world.plan.newer.spec.iter().map(String::as_str).collect();
     let message = format!(
-        "this version of Trimtab does not know {}: changes are held, and nothing is released or taken back, until a \
-         version runs that does, or the plan does without",
+        "this version of Trimtab does not know {}: changes are held, and nothing is released, or taken back but by abort, \
+         until a version runs that does, or the plan does without",
         paths.join(", ")
     );
     draft.say(Phase::Blocked, "NewerPlan", message.clone());
@@ -211,11 +259,16 @@ fn guarded(draft: &mut Draft<'_>) -> bool {
             false
         }
         _ => {
-            draft.write(annotate(
-                deployment,
-                json!({names::PLAN: plan}),
-                "guard the Deployment: from now on its changes are held",
-            ));
+            let why = "guard the Deployment: from now on its changes are held";
+            let guard = annotate(deployment, json!({names::PLAN: plan}), why);
+            if draft.progress().is_some_and(|progress| progress.stage == Stage::TakingBack) {
+                draft.tidy(guard);
+                return true;
+            }
+            if taken_back_by_person(draft) {
+                return false;
+            }
+            draft.write(guard);
             draft.say(
                 Phase::Waiting,
                 "NotGuardedYet",
@@ -262,7 +315,7 @@ fn without_target(now: Timestamp, seen: &Snapshot, plan: &PlanView) -> Plan<Opti
     // A canary goes when its Deployment goes.
     for rs in seen.replica_sets.iter().filter(|rs| rs.metadata.deletion_timestamp.is_none()) {
         if rs.metadata.controller().is_some_and(|owner| owner.uid == plan.metadata.uid) {
-            decided.writes.push(canary::delete(rs));
+            decided.tidy(canary::delete(rs), plan.metadata.object(names::RELEASE_PLAN), &plan.metadata.uid);
         }
     }
     if let Some(progress) = status.release.take() {
@@ -382,5 +435,6 @@ fn refuse_second_plan(now: Timestamp, first: &PlanView, other: &PlanView, plan: 
         note: message,
     });
     let verb = Verb::Patch { ops, subresource: Some(Subresource::Status) };
-    plan.writes.push(Write { target, verb, why: "tell the second plan of this Deployment".to_owned() });
+    let write = Write { target: target.clone(), verb, why: "tell the second plan of this Deployment".to_owned() };
+    plan.tidy(write, target, &other.metadata.uid);
 }

@@ -1,6 +1,6 @@
 //! A decision in the making: the world it is about, the status it began from, and the plan so far.
 
-use trimtab_crds::{Phase, Progress, ReleasePlanStatus, Stage, Verdict};
+use trimtab_crds::{Phase, Progress, ReleasePlanStatus, Stage, Undo, Verdict};
 use trimtab_plan::{Notice, Plan, Severity, Write};
 
 use crate::{request, world::World};
@@ -36,6 +36,18 @@ impl<'a> Draft<'a> {
         self.plan.writes.push(write);
     }
 
+    /// Adds something to tidy up: no progress waits for it.
+    pub(crate) fn tidy(&mut self, write: Write) {
+        let plan = &self.world.plan.metadata;
+        self.plan.tidy(write, self.world.plan_ref(), &plan.uid);
+    }
+
+    /// Takes back what was to be written so far. A turn for the worse is recorded by itself: a write that is refused for ever
+    /// must not keep it from being known.
+    pub(crate) fn write_nothing(&mut self) {
+        self.plan.writes.clear();
+    }
+
     /// Tells people, by an event on the plan. It names the release, so that one does not count as a repetition of another's.
     pub(crate) fn tell(
         &mut self,
@@ -67,6 +79,12 @@ impl<'a> Draft<'a> {
         self.status.handled_request = Some(text.to_owned());
     }
 
+    /// Lets a template be brought back. It is recorded before it is done: what is undone to, and what is to be undone, must not
+    /// change while it is being done.
+    pub(crate) fn undo_to(&mut self, digest: String, release: String) {
+        self.status.undo = Some(Undo { digest, release, from: self.world.digest.to_owned(), written: false });
+    }
+
     /// Answers a request by doing nothing, and says why.
     pub(crate) fn refuse(&mut self, text: &str, why: &str) {
         self.consume(text);
@@ -77,6 +95,10 @@ impl<'a> Draft<'a> {
     /// The release goes on to another stage.
     pub(crate) fn enter(&mut self, stage: Stage) {
         let now = self.world.now;
+        if matches!(stage, Stage::Promoting | Stage::Bypassed) {
+            // Whoever goes on does not want the old template back any more.
+            self.status.undo = None;
+        }
         if let Some(progress) = &mut self.status.release {
             progress.stage = stage;
             progress.stage_started_at = now;
@@ -91,6 +113,7 @@ impl<'a> Draft<'a> {
     pub(crate) fn take_back(&mut self, reason: &'static str, message: impl Into<String>) {
         let verdict = Verdict { reason: reason.to_owned(), message: message.into() };
         let note = verdict.message.clone();
+        self.write_nothing();
         if let Some(progress) = &mut self.status.release {
             progress.verdict = Some(verdict);
         }

@@ -22,10 +22,18 @@ use crate::{
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 /// How many numbers of Releases are looked at for one that is free.
 pub(crate) const RECORDS_AHEAD: i64 = 50;
+const UNDONE_OTHERWISE: &str = "the earlier template was written, and another one is stored: an admission policy or webhook, \
+                                or new defaults, change it; it is judged as any change";
+/// When a template that could not be read is asked for again.
+const READ_AGAIN: Duration = Duration::from_secs(10);
 
 pub(crate) fn decide(draft: &mut Draft<'_>) {
     if draft.status.rejected.as_ref().is_some_and(|rejected| rejected.digest != draft.world.digest) {
         draft.status.rejected = None;
+    }
+    if draft.request().is_some() {
+        // The later word counts.
+        draft.status.undo = None;
     }
     if draft.status.undo.is_some() && carry_out_undo(draft) {
         return;
@@ -54,15 +62,7 @@ fn held(draft: &mut Draft<'_>, who: &str, person_paused: bool) {
     let digest = draft.world.digest;
     let name = draft.world.deployment.metadata.name.clone();
     if draft.world.stable_digest(&draft.status) == Some(digest) {
-        if person_paused {
-            return person_paused_it(draft, &name);
-        }
-        draft.write(canary::release(
-            &draft.world,
-            "the change was changed back to what is stable: nothing is to be held",
-        ));
-        draft.say(Phase::Stable, "Stable", "the change was changed back to what is stable");
-        return;
+        return hold_nothing(draft, person_paused, &name);
     }
     if let Some(rejected) = draft.status.rejected.clone() {
         let message = format!(
@@ -93,6 +93,10 @@ fn held(draft: &mut Draft<'_>, who: &str, person_paused: bool) {
     if draft.status.stable.is_none() && !find_stable(draft) {
         return;
     }
+    if draft.world.stable_digest(&draft.status) == Some(digest) {
+        // What runs is learned only now. A release of it would take it away from itself when it is taken back.
+        return hold_nothing(draft, person_paused, &name);
+    }
     if asleep::holds(&draft.world) {
         return asleep::wait(draft);
     }
@@ -109,6 +113,16 @@ fn held(draft: &mut Draft<'_>, who: &str, person_paused: bool) {
         return mid_rollout(draft);
     }
     start(draft, &author(draft, who));
+}
+
+/// The Deployment asks for what is stable.
+fn hold_nothing(draft: &mut Draft<'_>, person_paused: bool, name: &str) {
+    if person_paused {
+        return person_paused_it(draft, name);
+    }
+    let why = "the change was changed back to what is stable: nothing is to be held";
+    draft.write(canary::release(&draft.world, why));
+    draft.say(Phase::Stable, "Stable", "the change was changed back to what is stable");
 }
 
 /// Who made the change. Where pins were written, it was us who changed the template; who changed the configuration was
@@ -210,7 +224,8 @@ fn not_held(draft: &mut Draft<'_>) {
             draft.say(Phase::Waiting, "PausedByPerson", message);
         } else {
             let message = format!(
-                "waiting for the rollout that was under way to end: {} of {} pods are available",
+                "waiting for the rollout that was under way to end: {} of {} pods are available; where that does not come, \
+                 change the Deployment",
                 world.deployment.status.available_replicas, world.replicas
             );
             draft.say(Phase::Waiting, "FirstRollout", message);
@@ -256,11 +271,7 @@ fn start(draft: &mut Draft<'_>, who: &str) {
     };
     let existing = world.replica_set(&name);
     if existing.is_some_and(|rs| rs.metadata.deletion_timestamp.is_some()) {
-        draft.say(
-            Phase::Releasing,
-            "CleaningUp",
-            format!("waiting for the old ReplicaSet {name} of this revision to go"),
-        );
+        draft.say(Phase::Releasing, "CleaningUp", canary::waiting_to_go(&name));
         return;
     }
     let write = match (from_history, existing) {
@@ -359,6 +370,7 @@ fn begin(draft: &mut Draft<'_>, by: String, canary: Option<CanaryProgress>, skip
         weight: steps::weight_at(steps, 0),
         canary,
         paused: false,
+        kept: false,
         skips_steps,
         verdict: None,
     };
@@ -372,24 +384,32 @@ pub(crate) fn millis(now: Timestamp) -> Timestamp {
     Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
 }
 
-/// Writes the template of an undo into the Deployment. False once it is there.
+/// Writes the template of an undo into the Deployment, once: what comes back is what the Deployment asks for, whatever an
+/// admission made of it. False once it is written, or cannot be.
 pub(crate) fn carry_out_undo(draft: &mut Draft<'_>) -> bool {
     let Some(undo) = draft.status.undo.clone() else { return false };
-    if draft.world.digest == undo.digest {
+    let untouched = undo.from.is_empty() || undo.from == draft.world.digest;
+    if undo.written || draft.world.digest == undo.digest || !untouched {
         draft.status.undo = None;
+        if draft.world.digest != undo.digest {
+            let note =
+                if undo.written { UNDONE_OTHERWISE } else { "the template was changed before it could be undone" };
+            draft.tell(Severity::Warning, "UndoFailed", "Undo", note);
+        }
         return false;
     }
     let why = format!("bring the template of before {} back", undo.release);
-    let template = match template_of(draft, &undo) {
-        Ok(template) => template,
+    match template_of(draft, &undo) {
+        Ok(Some(template)) => {
+            draft.write(canary::write_template(draft.world.deployment, template, &why));
+            draft.status.undo = Some(Undo { written: true, ..undo });
+        }
+        Ok(None) => {}
         Err(problem) => {
             draft.status.undo = None;
             draft.tell(Severity::Warning, "UndoFailed", "Undo", problem);
             return false;
         }
-    };
-    if let Some(template) = template {
-        draft.write(canary::write_template(draft.world.deployment, template, &why));
     }
     draft.say(draft.status.phase, "Undoing", why);
     true
@@ -419,7 +439,13 @@ pub(crate) fn template_of(draft: &mut Draft<'_>, undo: &Undo) -> Result<Option<V
         Some(Answer::NotFound) => {
             Err(format!("Release {} is gone, and with it the template to bring back", undo.release))
         }
-        Some(Answer::Failed(why)) => Err(why.clone()),
+        // One read that fails is no answer: it is asked anew. A person's other request, or another change, ends that.
+        Some(Answer::Failed(why)) => {
+            let why = format!("Release {} could not be read, and is read again: {why}", undo.release);
+            draft.plan.because("UndoFailed", why);
+            draft.plan.wake_by(draft.world.now.checked_add(READ_AGAIN).unwrap_or(draft.world.now));
+            Ok(None)
+        }
         None => Ok(None),
     }
 }

@@ -23,6 +23,7 @@ mod record;
 mod report;
 mod request;
 mod snapshot;
+mod stall;
 mod stepping;
 mod steps;
 mod taking_back;

@@ -216,7 +216,9 @@ fn overdue(draft: &mut Draft<'_>, new_set: Option<&ReplicaSetView>) -> bool {
         draft.take_back("DeadlineExceeded", message);
         return true;
     }
-    draft.plan.wake_by(end);
+    if world.now < end {
+        draft.plan.wake_by(end);
+    }
     false
 }
 
@@ -231,7 +233,7 @@ fn short(draft: &mut Draft<'_>, new_set: Option<&ReplicaSetView>) -> bool {
     let handed_over = new_set.is_some_and(|rs| world.owned_by_deployment(rs));
     let needed = world.replicas - world.max_unavailable;
     let Some(progress) = draft.status.release.as_mut() else { return false };
-    if !handed_over || available >= needed {
+    if !handed_over || available >= needed || progress.kept {
         progress.short_since = None;
         return false;
     }
@@ -260,8 +262,15 @@ pub(crate) fn follow_bypass(draft: &mut Draft<'_>) {
     if changed_meanwhile(draft) {
         return;
     }
-    if let Some((text, _)) = draft.request() {
-        draft.refuse(&text, "the change was released past the plan and is rolling");
+    match draft.request() {
+        Some((text, Some(Verb::Abort))) => {
+            draft.consume(&text);
+            return draft.take_back("Aborted", "aborted by request after it was released past the plan");
+        }
+        Some((text, _)) => {
+            draft.refuse(&text, "the change was released past the plan and is rolling; abort takes it back")
+        }
+        None => {}
     }
     if matches!(world.held(), Held::By { .. }) && world.deployment.spec.paused {
         // Held again with the same template: whoever did it wants it judged after all.
@@ -275,8 +284,9 @@ pub(crate) fn follow_bypass(draft: &mut Draft<'_>) {
     let own = world.owned_with(world.digest);
     let Some(own) = own.filter(|_| world.complete()) else {
         let message = format!(
-            "released past the plan; {} of {} pods are new",
-            world.deployment.status.updated_replicas, world.replicas
+            "released past the plan; {} of {} pods are new; where that does not end, change the Deployment, or: kubectl \
+             trimtab abort {}",
+            world.deployment.status.updated_replicas, world.replicas, world.plan.metadata.name
         );
         return draft.say(Phase::Promoting, "Bypassed", message);
     };

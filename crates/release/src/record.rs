@@ -59,8 +59,14 @@ pub(crate) fn create(world: &World<'_>, sequence: i64, by: &str, stable: Option<
     Write::create(target, body, "record what changed and what was stable")
 }
 
+/// Whether a write keeps a record in step: nothing rests on those.
+pub(crate) fn is_record(write: &Write) -> bool {
+    let status = matches!(&write.verb, Verb::Patch { subresource: Some(Subresource::Status), .. });
+    write.target.kind == names::RELEASE && status
+}
+
 /// Keeps the record of the release under way in step with its progress.
-pub(crate) fn follow<S>(seen: &Snapshot, progress: &Progress, message: &str, plan: &mut Plan<S>) {
+pub(crate) fn follow(world: &World<'_>, progress: &Progress, message: &str) -> Option<Write> {
     let status = ReleaseStatus {
         result: ReleaseResult::Running,
         message: message.to_owned(),
@@ -72,7 +78,46 @@ pub(crate) fn follow<S>(seen: &Snapshot, progress: &Progress, message: &str, pla
     };
     // The plan's status has the steps as they go on: the record is written when it is begun and when it is over.
     let same = |old: &ReleaseStatus| old.result == status.result && old.verdict == status.verdict;
-    write_status(seen, progress, &status, same, plan);
+    write_status(world.seen, &progress.name, &status, same)
+}
+
+/// Closes records of this plan whose end was not written when it came: that was refused, or the process died in between.
+pub(crate) fn close_forgotten(world: &World<'_>, status: &ReleasePlanStatus, now_written: &[Write]) -> Vec<Write> {
+    let running = status.release.as_ref().map(|progress| progress.name.as_str());
+    let closes = |name: &str| now_written.iter().any(|write| is_record(write) && write.target.name == name);
+    let left = world.seen.releases.iter().filter(|release| {
+        let meta = &release.metadata;
+        let ours = meta.controller().is_some_and(|owner| owner.uid == world.plan.metadata.uid);
+        let open = release.status.as_ref().is_none_or(|status| status.finished_at.is_none());
+        let over = Some(meta.name.as_str()) != running && !closes(&meta.name);
+        ours && open && over && meta.deletion_timestamp.is_none()
+    });
+    left.filter_map(|release| {
+        let rejected = status.rejected.as_ref().filter(|rejected| rejected.release == release.metadata.name);
+        let promoted = status.stable.as_ref().is_some_and(|stable| stable.digest == release.spec.digest);
+        let result = match (rejected, promoted) {
+            (Some(_), _) => ReleaseResult::TakenBack,
+            (None, true) => ReleaseResult::Promoted,
+            (None, false) => ReleaseResult::Cancelled,
+        };
+        let before = release.status.as_ref();
+        let closed = ReleaseStatus {
+            result,
+            skipped_steps: before.and_then(|old| old.skipped_steps.clone()),
+            message: "over; its end could not be recorded when it came".to_owned(),
+            started_at: before.map(|old| old.started_at).or(release.metadata.creation_timestamp).unwrap_or(world.now),
+            finished_at: Some(world.now),
+            steps: before.map(|old| old.steps.clone()).unwrap_or_default(),
+            verdict: rejected.map(|rejected| rejected.verdict.clone()),
+        };
+        let mut write = write_status(world.seen, &release.metadata.name, &closed, |_| false)?;
+        if let Verb::Patch { ops, .. } = &mut write.verb {
+            // Only what is still as it was seen: its true end may have been written meanwhile.
+            ops.insert(0, PatchOp::test("/metadata/resourceVersion", release.metadata.resource_version.clone()));
+        }
+        Some(write)
+    })
+    .collect()
 }
 
 /// Closes the record of a release.
@@ -108,33 +153,32 @@ pub(crate) fn close<S>(
         skipped_steps: progress.skips_steps.clone(),
         verdict,
     };
-    write_status(seen, progress, &status, |old| *old == status, plan);
+    plan.writes.extend(write_status(seen, &progress.name, &status, |old| *old == status));
 }
 
-fn write_status<S>(
+fn write_status(
     seen: &Snapshot,
-    progress: &Progress,
+    name: &str,
     status: &ReleaseStatus,
     same: impl Fn(&ReleaseStatus) -> bool,
-    plan: &mut Plan<S>,
-) {
-    let Some(release) = seen.releases.iter().find(|r| r.metadata.name == progress.name) else { return };
+) -> Option<Write> {
+    let release = seen.releases.iter().find(|r| r.metadata.name == name)?;
     if release.status.as_ref().is_some_and(same) {
-        return;
+        return None;
     }
     let ops = vec![
         PatchOp::test("/metadata/uid", release.metadata.uid.clone()),
         PatchOp::add("/status", serde_json::to_value(status).unwrap_or_default()),
     ];
-    plan.writes.push(Write {
+    Some(Write {
         target: release.metadata.object(names::RELEASE),
         verb: Verb::Patch { ops, subresource: Some(Subresource::Status) },
         why: "keep the Release's record in step".to_owned(),
-    });
+    })
 }
 
 /// Deletes finished records above the history limit, the oldest first.
-pub(crate) fn prune<S>(world: &World<'_>, status: &ReleasePlanStatus, plan: &mut Plan<S>) {
+pub(crate) fn prune(world: &World<'_>, status: &ReleasePlanStatus) -> Vec<Write> {
     const AT_ONCE: usize = 5;
     let running = status.release.as_ref().map(|p| p.name.as_str());
     let needed = status.undo.as_ref().map(|u| u.release.as_str());
@@ -151,8 +195,9 @@ pub(crate) fn prune<S>(world: &World<'_>, status: &ReleasePlanStatus, plan: &mut
     finished.sort_by_key(|r| r.spec.sequence);
     let limit = usize::try_from(world.plan.spec.history_limit.max(1)).unwrap_or(1);
     let surplus = finished.len().saturating_sub(limit).min(AT_ONCE);
-    for release in &finished[..surplus] {
+    let delete = |release: &&ReleaseView| {
         let target = release.metadata.object(names::RELEASE);
-        plan.writes.push(Write::delete(target, &release.metadata.uid, "keep the history within its limit"));
-    }
+        Write::delete(target, &release.metadata.uid, "keep the history within its limit")
+    };
+    finished[..surplus].iter().map(delete).collect()
 }

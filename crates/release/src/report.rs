@@ -22,9 +22,11 @@ pub(crate) fn finish(mut draft: Draft<'_>) -> Plan<Option<ReleasePlanStatus>> {
     let looked_at = draft.config.is_some();
     let Draft { world, mut status, mut plan, reason, .. } = draft;
     columns(&world, &mut status);
-    if let Some(progress) = &status.release {
-        record::follow(world.seen, progress, &status.message, &mut plan);
+    if let Some(write) = status.release.as_ref().and_then(|now| record::follow(&world, now, &status.message)) {
+        plan.tidy(write, world.plan_ref(), &world.plan.metadata.uid);
     }
+    // Nothing rests on the records: they come last, so that one that is refused keeps nothing from being done.
+    plan.writes.sort_by_key(record::is_record);
     summarise(world.now, world.plan, &mut status, reason);
     set_condition(&mut status.conditions, guarded);
     if let Some((value, why, text)) = protection {
@@ -34,8 +36,8 @@ pub(crate) fn finish(mut draft: Draft<'_>) -> Plan<Option<ReleasePlanStatus>> {
     }
     set_condition(&mut status.conditions, drains(&world));
     set_condition(&mut status.conditions, weights_exact(&world));
-    let Plan { writes, asks, wake, because, notices, .. } = plan;
-    Plan { writes, asks, status: Some(status), wake, because, notices }
+    let Plan { writes, housekeeping, asks, wake, because, notices, .. } = plan;
+    Plan { writes, housekeeping, asks, status: Some(status), wake, because, notices }
 }
 
 fn drains(world: &World<'_>) -> Condition {
@@ -71,6 +73,9 @@ pub(crate) fn lasts(phase: Phase, reason: &str) -> bool {
     phase == Phase::Waiting && ["OptedOut", "TargetNotFound", "PausedByPerson", "ScaledToZero"].contains(&reason)
 }
 
+/// The conditions that say how it goes as a whole.
+pub(crate) const SUMMARY: [&str; 3] = ["Ready", "Reconciling", "Stalled"];
+
 /// Ready, Reconciling and Stalled, from phase, reason and message.
 pub(crate) fn summarise(now: Timestamp, plan: &PlanView, status: &mut ReleasePlanStatus, reason: &str) {
     status.observed_generation = Some(plan.metadata.generation);
@@ -86,7 +91,7 @@ pub(crate) fn summarise(now: Timestamp, plan: &PlanView, status: &mut ReleasePla
         }
     };
     let message = status.message.clone();
-    for (type_, value) in [("Ready", ready), ("Reconciling", reconciling), ("Stalled", stalled)] {
+    for (type_, value) in SUMMARY.into_iter().zip([ready, reconciling, stalled]) {
         set_condition(&mut status.conditions, condition(now, plan, type_, value, reason, &message));
     }
 }

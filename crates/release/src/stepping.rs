@@ -1,7 +1,7 @@
 //! The steps of a release, on a canary at the side. The Deployment is held and knows nothing of it.
 
 use jiff::Timestamp;
-use trimtab_crds::{OnFailure, Phase, Stage, StepRecord, Undo, Verdict};
+use trimtab_crds::{OnFailure, Phase, Stage, StepRecord, Verdict};
 use trimtab_plan::Severity;
 
 use crate::{
@@ -15,13 +15,21 @@ use crate::{
 };
 
 pub(crate) fn decide(draft: &mut Draft<'_>) {
-    if draft.status.undo.is_some() && carry_out_undo(draft) {
-        return;
+    if draft.request().is_some() {
+        // The later word counts.
+        draft.status.undo = None;
     }
     if ends_by_itself(draft) || handle_request(draft) || steps_were_edited(draft) {
         return;
     }
-    configuration::decide(draft);
+    // While the old template is being brought back, the canary is still judged, and nothing else changes the template.
+    let undoing = draft.status.undo.is_some() && carry_out_undo(draft);
+    if undoing && !draft.plan.writes.is_empty() {
+        return;
+    }
+    if !undoing {
+        configuration::decide(draft);
+    }
     asleep::keep_stable_first(draft);
     let Some(rs) = canary_in_hand(draft) else { return };
     let Some(progress) = draft.progress().cloned() else { return };
@@ -51,6 +59,9 @@ pub(crate) fn decide(draft: &mut Draft<'_>) {
         rs.spec.replicas == size && rs.status.observed_generation >= rs.metadata.generation && available >= size;
     if !keeps_up(draft, rs, settled, available, size) {
         return;
+    }
+    if undoing {
+        return draft.say(Phase::Releasing, "Undoing", "the stable template is being read, to bring it back");
     }
     if draft.progress().is_some_and(|p| p.paused) {
         let (reason, message) = match draft.progress().and_then(|p| p.verdict.clone()) {
@@ -154,7 +165,7 @@ fn handle_request(draft: &mut Draft<'_>) -> bool {
         Some(Verb::Undo) => {
             draft.consume(&text);
             let digest = draft.world.stable_digest(&draft.status).unwrap_or_default().to_owned();
-            draft.status.undo = Some(Undo { digest, release: progress.name });
+            draft.undo_to(digest, progress.name);
             draft.say(Phase::Releasing, "Undoing", "bringing the stable template back, by request");
         }
         Some(Verb::Pause) => {
@@ -187,7 +198,7 @@ fn handle_request(draft: &mut Draft<'_>) -> bool {
 }
 
 /// A person has decided to go on: what failed before no longer counts, and deadlines begin anew.
-fn forgive(draft: &mut Draft<'_>) {
+pub(crate) fn forgive(draft: &mut Draft<'_>) {
     let now = millis(draft.world.now);
     if let Some(progress) = &mut draft.status.release {
         progress.paused = false;
@@ -227,7 +238,7 @@ fn canary_in_hand<'a>(draft: &mut Draft<'a>) -> Option<&'a ReplicaSetView> {
         return None;
     };
     if rs.metadata.deletion_timestamp.is_some() {
-        draft.say(Phase::Releasing, "CleaningUp", format!("waiting for the old ReplicaSet {} to go", rs.metadata.name));
+        draft.say(Phase::Releasing, "CleaningUp", canary::waiting_to_go(&rs.metadata.name));
         return None;
     }
     if !world.owned_by_plan(rs) {
@@ -296,6 +307,7 @@ fn fail(draft: &mut Draft<'_>, reason: &'static str, message: String) -> bool {
         OnFailure::Rollback => draft.take_back(reason, message),
         OnFailure::Pause => {
             let verdict = Verdict { reason: reason.to_owned(), message: message.clone() };
+            draft.write_nothing();
             if let Some(progress) = &mut draft.status.release {
                 progress.paused = true;
                 progress.verdict = Some(verdict);

@@ -8,13 +8,23 @@ use crate::{
     canary,
     draft::Draft,
     idle::{millis, template_of},
-    record, request,
+    record, request, stall,
     views::ReplicaSetView,
 };
 
 pub(crate) fn decide(draft: &mut Draft<'_>) {
+    let stalled = stall::is_stalled(draft);
+    if answer_request(draft, stalled) {
+        return;
+    }
+    go_on(draft);
+    if stalled {
+        stall::tell(draft);
+    }
+}
+
+fn go_on(draft: &mut Draft<'_>) {
     let Some(progress) = draft.progress().cloned() else { return };
-    answer_request(draft);
     let why = progress.verdict.as_ref().map(|v| v.message.clone()).unwrap_or_default();
     let world = draft.world;
     let Some(rs) = world.new_set(&progress) else { return without_set(draft, progress, &why) };
@@ -35,17 +45,22 @@ pub(crate) fn decide(draft: &mut Draft<'_>) {
     shrink(draft, &progress, rs, &why);
 }
 
-fn answer_request(draft: &mut Draft<'_>) {
-    let Some((text, verb)) = draft.request() else { return };
+/// True if the release goes on instead of being taken back.
+fn answer_request(draft: &mut Draft<'_>, stalled: bool) -> bool {
+    let Some((text, verb)) = draft.request() else { return false };
     // What replaced this change is what is meant: the request waits for its release.
-    if draft.progress().and_then(|p| p.verdict.as_ref()).is_some_and(|verdict| verdict.reason == "Superseded") {
-        return;
+    let replaced =
+        draft.progress().and_then(|p| p.verdict.as_ref()).is_some_and(|verdict| verdict.reason == "Superseded");
+    if replaced && !stalled {
+        return false;
     }
     match verb {
         Some(request::Verb::Abort) => draft.consume(&text),
+        Some(verb) if stalled => return stall::answer(draft, &text, verb),
         Some(_) => draft.refuse(&text, "the release is being taken back; ask again afterwards"),
         None => draft.refuse(&text, &format!("it is none of {}", request::REQUESTS.join(", "))),
     }
+    false
 }
 
 /// Whether a person has released another change past the plan meanwhile: the Deployment rolls it, and is not stopped.
@@ -120,7 +135,7 @@ fn out_of_the_deployment(draft: &mut Draft<'_>, progress: &Progress, rs: &Replic
 fn write_stable_back(draft: &mut Draft<'_>, progress: &Progress) {
     let digest = draft.world.stable_digest(&draft.status).unwrap_or_default().to_owned();
     let why = "no stable pod is left: let the Deployment roll back by its own rules";
-    match template_of(draft, &Undo { digest, release: progress.name.clone() }) {
+    match template_of(draft, &Undo { digest, release: progress.name.clone(), ..Undo::default() }) {
         Ok(template) => {
             draft
                 .plan
@@ -171,7 +186,7 @@ fn revive_stable(draft: &mut Draft<'_>) -> bool {
 
 /// Pods of a ReplicaSet that are available and stay: the Deployment may have taken some away a moment ago, and brought
 /// them back again, before the status could tell.
-fn surely_available(rs: &ReplicaSetView) -> i32 {
+pub(crate) fn surely_available(rs: &ReplicaSetView) -> i32 {
     let seen = rs.status.observed_generation >= rs.metadata.generation;
     if seen { rs.status.available_replicas.min(rs.spec.replicas) } else { 0 }
 }

@@ -47,7 +47,9 @@ pub(crate) fn tell<S>(now: Timestamp, seen: &Snapshot, plan: &mut Plan<S>) {
             action: "Check",
             note: message.clone(),
         });
-        plan.writes.extend(condition(now, unreadable, &message));
+        if let Some(write) = condition(now, unreadable, &message) {
+            plan.tidy(write, unreadable.metadata.object(names::RELEASE_PLAN), &unreadable.metadata.uid);
+        }
     }
 }
 
@@ -73,6 +75,8 @@ fn condition(now: Timestamp, unreadable: &UnreadablePlan, message: &str) -> Opti
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+
+    use trimtab_plan::Chore;
 
     use super::*;
     use crate::decide;
@@ -112,7 +116,8 @@ mod tests {
         let now = Timestamp::from_second(100).unwrap();
         for deployment in [true, false] {
             let plan = decide(now, &seen(deployment, vec![]));
-            let [write] = &plan.writes[..] else { panic!("only the plan is written: {:?}", plan.writes) };
+            assert_eq!(plan.writes, [], "only the plan is written");
+            let [Chore { write, .. }] = &plan.housekeeping[..] else { panic!("{:?}", plan.housekeeping) };
             let Verb::Merge { body, subresource: Some(Subresource::Status) } = &write.verb else { panic!("{write:?}") };
             assert_eq!(write.target, names::RELEASE_PLAN.object("shop", "web"));
             let ready = &body["status"]["conditions"][0];
@@ -125,7 +130,8 @@ mod tests {
             // What was written is what is seen next: nothing more is written.
             let conditions = serde_json::from_value(body["status"]["conditions"].clone()).unwrap();
             let later = Timestamp::from_second(200).unwrap();
-            assert_eq!(decide(later, &seen(deployment, conditions)).writes, []);
+            let again = decide(later, &seen(deployment, conditions));
+            assert_eq!((again.writes, again.housekeeping), (vec![], vec![]));
         }
     }
 }

@@ -20,6 +20,7 @@ mod exec;
 pub mod faults;
 mod gate;
 mod hot;
+mod housekeeping;
 mod informer;
 pub mod journal;
 mod lazy;

@@ -9,7 +9,9 @@ use std::time::Duration;
 use futures::FutureExt;
 use jiff::Timestamp;
 use tokio::time::Instant;
-use trimtab_plan::{Class, Failure, ObjectRef, Outcome, Plan, StatusWrite, Subresource, Verb, Wake, Write};
+use trimtab_plan::{
+    Applied, Chore, Class, Failure, ObjectRef, Outcome, Plan, StatusWrite, Subresource, Verb, Wake, Write,
+};
 
 use crate::apply::{Applier, Trail};
 use crate::asks::Asks;
@@ -17,6 +19,7 @@ use crate::clock;
 use crate::events::Recorder;
 use crate::gate::{Effect, Gate, Written};
 use crate::hot::{self, Heat, Hot};
+use crate::housekeeping;
 use crate::journal::{Decision, Journal, Reason, WriteRecord, short};
 use crate::lazy::Lazy;
 use crate::metrics::{Metrics, ReconcileResult};
@@ -108,6 +111,10 @@ impl Report {
         self.decision.error.get_or_insert_with(|| short(error));
     }
 
+    fn wake_by(&mut self, at: Timestamp) {
+        self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
+    }
+
     fn failure(&mut self, failure: &Failure) {
         self.timed_out |= failure.reason == "Timeout";
         self.fail(failure.class, &format!("{}: {}", failure.reason, failure.message));
@@ -164,10 +171,7 @@ impl<C: Controller> Worker<C> {
         note_outcome(&plan.writes, &outcome, report);
         let status = guard("conclude", || C::conclude(now, &seen, &plan, &outcome))?;
         let status = self.unless_it_can_wait(key, now, status, report);
-        if status.is_some() || !plan.writes.is_empty() {
-            report.print = Some(hot::print(&(&plan.writes, &status)));
-        }
-        self.say(status, deadline + STATUS_GRACE, report).await;
+        self.say(&status, deadline + STATUS_GRACE, report).await;
         self.asks.submit(key, &plan.asks);
         if report.failed.is_none() {
             plan.notices.into_iter().for_each(|notice| self.recorder.notice(C::NAME, notice));
@@ -177,7 +181,29 @@ impl<C: Controller> Worker<C> {
             let told = guard("refused", || write.map(|write| C::refused(&seen, write, failure)).unwrap_or_default())?;
             told.into_iter().for_each(|notice| self.recorder.notice(C::NAME, notice));
         }
+        let tidied = self.tidy(now, plan.housekeeping, deadline, report).await;
+        if status.is_some() || !plan.writes.is_empty() || !tidied.is_empty() {
+            report.print = Some(hot::print(&(&plan.writes, &status, &tidied)));
+        }
         Ok(true)
+    }
+
+    /// Tidies up, unless this process must not write any more. Says what that changed.
+    async fn tidy(&self, now: Timestamp, chores: Vec<Chore>, deadline: Instant, report: &mut Report) -> Vec<Write> {
+        if chores.is_empty() || report.failed == Some(Class::Fatal) {
+            return vec![];
+        }
+        let tidied = housekeeping::tidy(&self.applier, chores, deadline, &mut report.trail).await;
+        let done: Vec<Write> = tidied.done().into_iter().cloned().collect();
+        report.changed |= !done.is_empty();
+        for (write, outcome) in &tidied.outcomes {
+            note_write(write, outcome.applied.first(), outcome.failed.as_ref(), report);
+        }
+        tidied.notices.into_iter().for_each(|notice| self.recorder.notice(C::NAME, notice));
+        if let Some(again) = tidied.again {
+            report.wake_by(now.checked_add(again).unwrap_or(now));
+        }
+        done
     }
 
     /// The status, if it is to be written now. One that can wait brings the key back in time.
@@ -190,14 +216,13 @@ impl<C: Controller> Worker<C> {
     ) -> Option<StatusWrite> {
         let lazy = status.as_ref().is_some_and(|status| status.lazy) && report.failed.is_none();
         let Some(left) = self.lazy.wait(key, lazy, Instant::now()) else { return status };
-        let by = now.checked_add(left).unwrap_or(now);
-        report.wake = Some(report.wake.map_or(by, |wake| wake.min(by)));
+        report.wake_by(now.checked_add(left).unwrap_or(now));
         None
     }
 
-    async fn say(&self, status: Option<StatusWrite>, deadline: Instant, report: &mut Report) {
-        let Some(status) = status.filter(|_| report.failed != Some(Class::Fatal)) else { return };
-        let said = self.applier.status(&status, deadline, &mut report.trail).await;
+    async fn say(&self, status: &Option<StatusWrite>, deadline: Instant, report: &mut Report) {
+        let Some(status) = status.as_ref().filter(|_| report.failed != Some(Class::Fatal)) else { return };
+        let said = self.applier.status(status, deadline, &mut report.trail).await;
         let result = match &said {
             Ok((_, Some(dropped))) => short(&format!("done, but {dropped}")),
             Ok((applied, None)) => short(if applied.changed { "done" } else { "no change" }),
@@ -297,26 +322,31 @@ fn note_plan<S>(plan: &Plan<S>, report: &mut Report) {
         }
         _ => false,
     };
-    report.concerns.extend(plan.writes.iter().filter(status).map(|write| write.target.clone()));
+    let writes = plan.writes.iter().chain(plan.housekeeping.iter().map(|chore| &chore.write));
+    report.concerns.extend(writes.filter(status).map(|write| write.target.clone()));
     report.concerns.extend(plan.notices.iter().map(|notice| notice.about.clone()));
 }
 
 fn note_outcome(writes: &[Write], outcome: &Outcome, report: &mut Report) {
     for (index, write) in writes.iter().enumerate() {
         let failed = outcome.failed.as_ref().filter(|failure| failure.index == index);
-        let result = match (outcome.applied.get(index), failed) {
-            (Some(applied), _) if applied.changed => "done".into(),
-            (Some(_), _) => "no change".into(),
-            (None, Some(failure)) => short(&format!("{}: {}", failure.reason, failure.message)),
-            (None, None) => "not tried".into(),
-        };
-        let what = format!("{} {}", verb(&write.verb), write.target).into();
-        report.decision.writes.push(WriteRecord { what, why: short(&write.why), result });
+        note_write(write, outcome.applied.get(index), failed, report);
     }
     report.changed |= outcome.applied.iter().any(|applied| applied.changed);
     if let Some(failure) = &outcome.failed {
         report.failure(failure);
     }
+}
+
+fn note_write(write: &Write, applied: Option<&Applied>, failed: Option<&Failure>, report: &mut Report) {
+    let result = match (applied, failed) {
+        (Some(applied), _) if applied.changed => "done".into(),
+        (Some(_), _) => "no change".into(),
+        (None, Some(failure)) => short(&format!("{}: {}", failure.reason, failure.message)),
+        (None, None) => "not tried".into(),
+    };
+    let what = format!("{} {}", verb(&write.verb), write.target).into();
+    report.decision.writes.push(WriteRecord { what, why: short(&write.why), result });
 }
 
 fn verb(verb: &Verb) -> &'static str {

@@ -236,7 +236,7 @@ proptest! {
             let read: trimtab_crds::ReleasePlanStatus = serde_json::from_value(said.status).unwrap();
             prop_assert_eq!(&read, status, "a status survives the way to the server and back");
         }
-        for write in &plan.writes {
+        for write in plan.writes.iter().chain(plan.housekeeping.iter().map(|chore| &chore.write)) {
             prop_assert_eq!(&write.target.namespace, "shop");
             prop_assert!(!write.why.is_empty() && !write.target.name.is_empty());
         }

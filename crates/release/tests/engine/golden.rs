@@ -274,12 +274,16 @@ fn outcome(seen: &Snapshot) -> Value {
     let mut shown = json!({
         "because": plan.because.iter().map(|b| format!("{}: {}", b.reason, b.message)).collect::<Vec<_>>(),
         "writes": plan.writes.iter().map(write).collect::<Vec<_>>(),
+        "housekeeping": plan.housekeeping.iter().map(|chore| write(&chore.write)).collect::<Vec<_>>(),
         "asks": plan.asks.iter().map(|ask| ask.id.clone()).collect::<Vec<_>>(),
         "notices": plan.notices.iter().map(|n| format!("{:?} {}: {}", n.severity, n.reason, n.note)).collect::<Vec<_>>(),
         "wake": wake,
         "statusWritten": said.is_some(),
         "status": status,
     });
+    if plan.housekeeping.is_empty() {
+        shown.as_object_mut().unwrap().remove("housekeeping");
+    }
     relative(&mut shown);
     shown
 }

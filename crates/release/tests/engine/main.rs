@@ -7,6 +7,7 @@ mod model;
 
 mod asleep;
 mod configuration;
+mod dead_ends;
 mod garbage;
 mod golden;
 mod histories;

@@ -129,7 +129,7 @@ pub fn check_rest(cluster: &mut Cluster) -> Result<(), String> {
         let seen = cluster.snapshot();
         let mut copy = cluster.clone();
         let again = copy.act(now, &seen, Cut::No, |_, _| {});
-        if !again.quiet() {
+        if again.moved() {
             return Err(format!("{seconds} s later it does something: {again:#?}"));
         }
     }
@@ -175,7 +175,11 @@ fn check_status(cluster: &mut Cluster, status: &ReleasePlanStatus) -> Result<(),
     let broken = image.contains("crash") || image.contains("hang");
     let resting = match status.phase {
         Phase::Stable | Phase::TakenBack => stage.is_none(),
-        Phase::Blocked => stage.is_none() || status.message.contains("template that works"),
+        Phase::Blocked => {
+            stage.is_none()
+                || status.message.contains("template that works")
+                || (status.message.contains("taking back gets nowhere") && !stable_works(cluster, status))
+        }
         Phase::Waiting => stage.is_none() || (cluster.paused() && !cluster.held()),
         Phase::Paused => stage == Some(Stage::Steps),
         Phase::Promoting => stage == Some(Stage::Bypassed) && broken,
@@ -205,6 +209,14 @@ fn check_status(cluster: &mut Cluster, status: &ReleasePlanStatus) -> Result<(),
         return Err("taken back but not held".to_owned());
     }
     Ok(())
+}
+
+/// Whether pods of the stable revision can become available.
+fn stable_works(cluster: &Cluster, status: &ReleasePlanStatus) -> bool {
+    let name = status.stable.as_ref().map(|stable| stable.replica_set.as_str()).unwrap_or_default();
+    let Some(rs) = cluster.get(REPLICA_SETS, name) else { return false };
+    let image = rs["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap_or_default();
+    !image.contains("crash") && !image.contains("hang")
 }
 
 /// The Deployment runs nothing but pods of this image, all of them available.

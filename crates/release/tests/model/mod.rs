@@ -4,6 +4,7 @@
 //! The algorithms follow Kubernetes 1.36.3 (`pkg/controller/deployment`, `pkg/controller/replicaset`,
 //! `pkg/registry/apps`). It is not a simulation of time or of networks.
 
+mod adversity;
 mod configuration;
 mod deployment;
 mod patch;

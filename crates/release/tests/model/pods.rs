@@ -210,7 +210,8 @@ impl Cluster {
         self.count();
         // What rolls without a plan, or past it, is Kubernetes' own.
         let guarded = self.plan_name().is_some() && self.annotation(names::PLAN).is_some_and(|plan| !plan.is_empty());
-        let Some(promise) = self.promise().filter(|_| guarded) else {
+        let recreates = self.deployment().is_some_and(|d| text(d, "/spec/strategy/type") == "Recreate");
+        let Some(promise) = self.promise().filter(|_| guarded && !recreates) else {
             self.watch.floor = 0;
             return;
         };

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use trimtab_crds::{ReleasePlanStatus, names};
-use trimtab_plan::{Answer, Applied, Outcome, Plan, Question, Wake};
+use trimtab_plan::{Answer, Applied, Failure, Outcome, Plan, Question, Wake, Write};
 use trimtab_release::{ReplicaSetView, Snapshot, conclude, decide, names_to_make};
 
 use super::server::Cluster;
@@ -28,7 +28,10 @@ pub enum Cut {
 /// What a reconcile did.
 #[derive(Debug)]
 pub struct Reconciled {
+    /// Writes that the server accepted, or that came too late or too early.
     pub writes: usize,
+    /// Writes that it refused, and will refuse again.
+    pub refused: usize,
     pub status: bool,
     /// Questions that had no answer yet.
     pub unanswered: usize,
@@ -38,7 +41,12 @@ pub struct Reconciled {
 
 impl Reconciled {
     pub fn quiet(&self) -> bool {
-        self.writes == 0 && !self.status && self.unanswered == 0
+        !self.moved() && self.refused == 0
+    }
+
+    /// Whether anything was written or asked.
+    pub fn moved(&self) -> bool {
+        self.writes > 0 || self.status || self.unanswered > 0
     }
 }
 
@@ -111,9 +119,11 @@ impl Cluster {
         self.answer(&plan);
         let mut outcome = Outcome::default();
         let total = plan.writes.len();
+        let mut done =
+            Reconciled { writes: 0, refused: 0, status: false, unanswered, wake: plan.wake, plan: plan.clone() };
         for (index, write) in plan.writes.iter().enumerate() {
             if cut == Cut::After(index) {
-                return Reconciled { writes: index, status: false, unanswered, wake: plan.wake, plan };
+                return done;
             }
             between(self, index);
             if cut == Cut::Fails(index) {
@@ -125,23 +135,41 @@ impl Cluster {
                 });
                 break;
             }
-            match self.write(index, write) {
+            match self.perform(index, write, &mut done) {
                 Ok(()) => outcome.applied.push(Applied { resource_version: String::new(), changed: true }),
                 Err(failure) => {
-                    self.watch.trace.push(format!("{} failed: {}", write.why, failure.message));
                     outcome.failed = Some(failure);
                     break;
                 }
             }
         }
         if cut == Cut::After(total) {
-            return Reconciled { writes: total, status: false, unanswered, wake: plan.wake, plan };
+            return done;
         }
-        let status = conclude(now, seen, &plan, &outcome);
-        if let Some(status) = &status {
-            self.write_status(status);
+        if let Some(status) = conclude(now, seen, &plan, &outcome) {
+            self.write_status(&status);
+            done.status = true;
         }
-        Reconciled { writes: total, status: status.is_some(), unanswered, wake: plan.wake, plan }
+        if cut == Cut::After(total + 1) {
+            return done;
+        }
+        for chore in &plan.housekeeping {
+            _ = self.perform(0, &chore.write, &mut done);
+        }
+        done
+    }
+
+    /// Performs one write, and counts what came of it.
+    fn perform(&mut self, index: usize, write: &Write, done: &mut Reconciled) -> Result<(), Failure> {
+        let result = self.write(index, write);
+        match &result {
+            Err(failure) if ["Forbidden", "InternalError"].contains(&failure.reason.as_str()) => done.refused += 1,
+            _ => done.writes += 1,
+        }
+        if let Err(failure) = &result {
+            self.watch.trace.push(format!("{} failed: {}", write.why, failure.message));
+        }
+        result
     }
 
     /// The pool answers what was asked; answers that nobody asks for any more are dropped.
@@ -153,6 +181,7 @@ impl Cluster {
                 continue;
             }
             let answer = match &ask.question {
+                Question::Get(_) if self.read_fails() => Answer::Failed("the server failed".to_owned()),
                 Question::Get(target) => {
                     let found = self.objects.get(&(super::RELEASES, target.name.clone())).cloned();
                     found.map_or(Answer::NotFound, Answer::Object)
@@ -189,8 +218,8 @@ impl Cluster {
 
     /// The same, with a process that dies now and then.
     pub fn settle_with(&mut self, mut cut: impl FnMut(usize) -> Cut) -> Result<Reconciled, String> {
-        let mut reconciles = 0;
-        for _ in 0..600 {
+        let (mut reconciles, mut refused) = (0, 0);
+        for _ in 0..1_000 {
             self.advance(1);
             let (now, seen) = (self.now, self.snapshot());
             reconciles += 1;
@@ -198,11 +227,18 @@ impl Cluster {
             let done = self.act(now, &seen, cut, |_, _| {});
             let changed = self.rest_of_round();
             // A process that died starts again, and decides anew.
-            if changed || !done.quiet() || cut != Cut::No {
+            if changed || done.moved() || cut != Cut::No {
+                continue;
+            }
+            // What is refused is tried again, slowly.
+            refused += usize::from(done.refused > 0);
+            if done.refused > 0 && refused < 20 {
+                self.advance(120);
                 continue;
             }
             match done.wake {
                 Wake::OnChange => return Ok(done),
+                Wake::At(at) if done.refused > 0 && (at <= self.now || refused > 60) => return Ok(done),
                 Wake::At(at) if at <= self.now => {
                     return Err(format!("wakes at {at} without end: {:?}", done.plan.because));
                 }

@@ -38,6 +38,8 @@ pub struct Cluster {
     pub proof_period: Option<Duration>,
     /// Pods ever made, by image.
     pub made: BTreeMap<String, usize>,
+    /// What stands in the way.
+    pub adversity: super::adversity::Adversity,
     /// What tests watch over.
     pub watch: super::pods::Watch,
     counter: u64,
@@ -89,6 +91,7 @@ impl Cluster {
             policy: true,
             proof_period: None,
             made: BTreeMap::new(),
+            adversity: super::adversity::Adversity::default(),
             watch: super::pods::Watch::default(),
             counter: 0,
             views: Views::default(),
@@ -153,6 +156,7 @@ impl Cluster {
             None => drop(new.as_object_mut().map(|map| map.remove("status"))),
         }
         if kind == DEPLOYMENTS && self.policy {
+            self.admit_deployment(&mut new);
             policy::hold(&old, &mut new, request);
         }
         for field in ["uid", "name", "namespace", "generation", "resourceVersion", "creationTimestamp"] {
@@ -220,10 +224,17 @@ impl Cluster {
         let kind = self.kind(write.target.kind.plural);
         let name = write.target.name.clone();
         assert_eq!(write.target.namespace, NAMESPACE, "writes stay in their namespace");
+        if let Some(failure) = self.refusal(index, write) {
+            return Err(failure);
+        }
         let Some(old) = self.get(kind, &name).cloned() else {
             return match &write.verb {
                 Verb::Create { body } => {
-                    self.create(kind, &name, body.clone());
+                    let mut body = body.clone();
+                    if kind == REPLICA_SETS {
+                        self.admit_canary(&mut body);
+                    }
+                    self.create(kind, &name, body);
                     Ok(())
                 }
                 Verb::CopyFrom { source, uid, resource_version, fields, body } => {

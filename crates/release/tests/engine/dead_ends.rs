@@ -1,0 +1,485 @@
+//! No dead end: in every state that a history reaches, whatever was refused, failed, or changed by an admission, something
+//! leads on by itself, or people read what they can do; and an abort is always heard.
+
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+use serde_json::{Value, json};
+use trimtab_crds::{Phase, ReleasePlanStatus, Stage, names};
+use trimtab_plan::{Class, Wake};
+
+use crate::histories::{Event, anything, config, happen};
+use crate::model::{CONFIG_MAPS, Cluster, Cut, DEPLOYMENTS, RELEASES, REPLICA_SETS, WEB};
+use crate::world::{Setup, brief, check_end, check_faults, four_with, setups};
+
+/// What stands in the way from now on.
+#[derive(Clone, Copy, Debug)]
+pub enum Obstacle {
+    /// Writes of a kind are refused, so often, or for ever; some as if the server failed.
+    Refuse(usize, bool, Option<u32>),
+    AllowAll,
+    MarkDeployments,
+    MarkCanaries,
+    ForceImage,
+    FailReads(u32),
+    TakeCanaryName,
+    CloneCopy,
+    Strategy(&'static str),
+    Config(&'static str),
+}
+
+/// Every kind of write that the engine makes.
+const WRITES: [(&str, &str); 9] = [
+    (DEPLOYMENTS, "patch"),
+    (REPLICA_SETS, "create"),
+    (REPLICA_SETS, "patch"),
+    (REPLICA_SETS, "delete"),
+    (RELEASES, "create"),
+    (RELEASES, "status"),
+    (RELEASES, "delete"),
+    (CONFIG_MAPS, "create"),
+    (CONFIG_MAPS, "patch"),
+];
+
+/// Writes that nothing waits for: with all of them refused for ever, every release goes as without.
+const AUXILIARY: [(&str, &str); 4] =
+    [(RELEASES, "status"), (RELEASES, "delete"), (CONFIG_MAPS, "patch"), (CONFIG_MAPS, "delete")];
+
+pub fn obstacle() -> impl Strategy<Value = Obstacle> {
+    prop_oneof![
+        8 => (0..WRITES.len(), any::<bool>(), prop::option::of(1..6u32))
+            .prop_map(|(which, passing, times)| Obstacle::Refuse(which, passing, times)),
+        3 => Just(Obstacle::AllowAll),
+        1 => Just(Obstacle::MarkDeployments),
+        1 => Just(Obstacle::MarkCanaries),
+        1 => Just(Obstacle::ForceImage),
+        2 => (1..4u32).prop_map(Obstacle::FailReads),
+        1 => Just(Obstacle::TakeCanaryName),
+        1 => Just(Obstacle::CloneCopy),
+        2 => prop::sample::select(vec!["Recreate", "RollingUpdate"]).prop_map(Obstacle::Strategy),
+        2 => prop::sample::select(vec!["a", "b", "crash"]).prop_map(Obstacle::Config),
+    ]
+}
+
+pub fn arise(cluster: &mut Cluster, obstacle: Obstacle) {
+    match obstacle {
+        Obstacle::Refuse(which, passing, times) => {
+            let (kind, verb) = WRITES[which];
+            let class = if passing { Class::Transient } else { Class::Blocked };
+            cluster.refuse_writes(kind, verb, class, times);
+        }
+        Obstacle::AllowAll => cluster.allow_all(),
+        Obstacle::MarkDeployments => cluster.adversity.marks_deployments = true,
+        Obstacle::MarkCanaries => cluster.adversity.marks_canaries = true,
+        Obstacle::ForceImage => cluster.adversity.forces_image = Some("app:2"),
+        Obstacle::FailReads(times) => cluster.adversity.failing_reads = times,
+        Obstacle::TakeCanaryName => cluster.take_canary_name(),
+        Obstacle::CloneCopy => {
+            cluster.clone_copy();
+            cluster.refuse_writes(CONFIG_MAPS, "delete", Class::Blocked, None);
+        }
+        Obstacle::Strategy(strategy) => set_strategy(cluster, strategy),
+        Obstacle::Config(value) if cluster.get(CONFIG_MAPS, WEB).is_none() => cluster.configure(value),
+        Obstacle::Config(value) => cluster.set_config(value),
+    }
+}
+
+fn set_strategy(cluster: &mut Cluster, strategy: &str) {
+    // What recreates its pods promises nothing of them, nor does what it left half way.
+    cluster.watch.floor = 0;
+    cluster.edit(|d| d["spec"]["strategy"]["type"] = json!(strategy));
+}
+
+/// What tells people that they have to act, and how.
+const ACT: [&str; 13] = [
+    "promote, retry or abort",
+    "kubectl ",
+    "change the Deployment",
+    "change it back",
+    "edit the plan",
+    "create it",
+    "delete ",
+    "set its strategy",
+    "correct",
+    "take the reference out",
+    "has to allow it",
+    "until a version runs",
+    "make it change Deployments too",
+];
+
+/// In this state something leads on: a write, a question, a time, an event of the cluster, or a person who is told.
+pub fn check_leads_on(cluster: &Cluster) -> Result<(), String> {
+    let mut copy = cluster.clone();
+    let (now, seen) = (copy.now, copy.snapshot());
+    let done = copy.act(now, &seen, Cut::No, |_, _| {});
+    if done.moved() || done.wake != Wake::OnChange || copy.rest_of_round() {
+        return Ok(());
+    }
+    let Some(status) = copy.status() else { return Ok(()) };
+    // What failed on the server's side is tried again by itself, with growing pauses.
+    let tried_again = status.conditions.iter().any(|condition| condition.reason == "WriteFailed");
+    if done.refused > 0 && tried_again {
+        return Ok(());
+    }
+    let told = status.phase == Phase::Stable || ACT.iter().any(|words| status.message.contains(words));
+    if told { Ok(()) } else { Err(format!("a dead end: {}", brief(&status))) }
+}
+
+fn stage(status: Option<&ReleasePlanStatus>) -> Option<(String, Stage)> {
+    let release = status?.release.as_ref()?;
+    Some((release.name.clone(), release.stage))
+}
+
+/// A person's abort is heard here: the release is being taken back, or over.
+pub fn check_abort_is_heard(cluster: &Cluster) -> Result<(), String> {
+    let mut copy = cluster.clone();
+    let Some((name, _)) = stage(copy.status().as_ref()).filter(|(_, stage)| *stage != Stage::TakingBack) else {
+        return Ok(());
+    };
+    copy.request("abort:probe");
+    copy.settle()?;
+    match stage(copy.status().as_ref()) {
+        Some((same, stage)) if same == name && stage != Stage::TakingBack => {
+            Err(format!("an abort was not heard: {}", brief(&copy.status().unwrap_or_default())))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Turn {
+    Event(Event),
+    Obstacle(Obstacle),
+}
+
+fn turns(most: usize) -> impl Strategy<Value = Vec<Turn>> {
+    let turn = prop_oneof![10 => anything().prop_map(Turn::Event), 1 => obstacle().prop_map(Turn::Obstacle)];
+    prop::collection::vec(turn, 0..most)
+}
+
+/// More of the same, with other histories each time: as many as `SOAK_HISTORIES` says, and a week of virtual time behind
+/// each of them.
+#[test]
+#[ignore = "a long run, for `make soak`"]
+fn soak_histories_of_a_week_end_nowhere_else_than_where_people_are_told() {
+    let histories = std::env::var("SOAK_HISTORIES").ok().and_then(|n| n.parse().ok()).unwrap_or(2_000);
+    let cases = ProptestConfig { cases: histories, max_shrink_iters: 3_000, failure_persistence: None, ..config(1) };
+    let cases = ProptestConfig { rng_seed: proptest::test_runner::RngSeed::Random, ..cases };
+    let week = prop::collection::vec(0..20_000u32, 60);
+    let result = TestRunner::new(cases).run(&(setups(), turns(60), week), |(setup, turns, pauses)| {
+        check_turns(&setup, &turns, &pauses).map_err(TestCaseError::fail)
+    });
+    result.unwrap_or_else(|why| panic!("{why}"));
+}
+
+/// With a pause behind each turn, in seconds of virtual time.
+fn check_turns(setup: &Setup, turns: &[Turn], pauses: &[u32]) -> Result<(), String> {
+    let mut cluster = setup.with_history();
+    for (count, turn) in turns.iter().enumerate() {
+        match turn {
+            Turn::Event(event) => happen(&mut cluster, event, count),
+            Turn::Obstacle(obstacle) => arise(&mut cluster, *obstacle),
+        }
+        if std::env::var("TRACE").is_ok() {
+            println!("{turn:?}");
+        }
+        cluster.advance(pauses.get(count).copied().unwrap_or(0).into());
+        check_leads_on(&cluster)?;
+        check_faults(&cluster)?;
+    }
+    check_abort_is_heard(&cluster)?;
+    cluster.settle()?;
+    check_leads_on(&cluster)?;
+    check_abort_is_heard(&cluster)?;
+    // Once nothing stands in the way any more, all ends as it does without.
+    cluster.allow_all();
+    cluster.remove_strangers();
+    cluster.heal();
+    cluster.advance(300);
+    check_end(&mut cluster).map(drop)
+}
+
+proptest! {
+    #![proptest_config(config(150))]
+
+    #[test]
+    fn whatever_stands_in_the_way_something_leads_on_and_an_abort_is_heard(
+        setup in setups(),
+        turns in turns(60),
+    ) {
+        check_turns(&setup, &turns, &[]).map_err(TestCaseError::fail)?;
+    }
+}
+
+// One by one.
+
+fn half() -> Value {
+    json!([{"setWeight": 50}, {"pause": {}}])
+}
+
+fn message(cluster: &mut Cluster) -> String {
+    cluster.status().map(|status| status.message).unwrap_or_default()
+}
+
+fn check_ends(cluster: &mut Cluster, phase: Phase, images: &[(&str, usize)]) {
+    let status = check_end(cluster).unwrap();
+    assert_eq!(status.phase, phase, "{}", status.message);
+    let wanted: Vec<(String, usize)> = images.iter().map(|(image, n)| ((*image).to_owned(), *n)).collect();
+    assert_eq!(cluster.images().into_iter().collect::<Vec<_>>(), wanted);
+    check_faults(cluster).unwrap();
+}
+
+/// Goes through a promotion and a take-back with this refused, to where they end without.
+fn check_auxiliary(kind: &'static str, verb: &'static str) {
+    let mut cluster = four_with(half()).stable();
+    cluster.edit_plan(|plan| plan["spec"]["historyLimit"] = json!(1));
+    cluster.configure("a");
+    cluster.settle().unwrap();
+    cluster.request("promote-full:0");
+    cluster.settle().unwrap();
+    cluster.refuse_writes(kind, verb, Class::Blocked, None);
+    cluster.clone_copy();
+    cluster.set_image("app:2");
+    cluster.set_config("b");
+    cluster.settle().unwrap();
+    let phase = cluster.status().unwrap().phase;
+    assert_eq!(phase, Phase::Paused, "{kind} {verb}: {}", message(&mut cluster));
+    cluster.request("promote:1");
+    cluster.settle().unwrap();
+    assert_eq!(cluster.status().unwrap().phase, Phase::Stable, "{kind} {verb}: {}", message(&mut cluster));
+    cluster.set_image("app:crash");
+    cluster.settle().unwrap();
+    assert_eq!(cluster.status().unwrap().phase, Phase::TakenBack, "{kind} {verb}: {}", message(&mut cluster));
+    assert_eq!(cluster.images().into_iter().collect::<Vec<_>>(), [("app:2".to_owned(), 4)], "{kind} {verb}");
+    cluster.allow_all();
+    check_ends(&mut cluster, Phase::TakenBack, &[("app:2", 4)]);
+    let open = cluster.list(RELEASES).filter(|release| release["status"]["finishedAt"].is_null()).count();
+    assert_eq!(open, 0, "{kind} {verb}: every record is closed once that is allowed");
+}
+
+#[test]
+fn no_release_and_no_take_back_waits_for_housekeeping() {
+    for (kind, verb) in AUXILIARY {
+        check_auxiliary(kind, verb);
+    }
+}
+
+#[test]
+fn a_refused_chore_is_told_with_what_is_refused_and_is_no_failure() {
+    let mut cluster = four_with(half()).stable();
+    cluster.edit_plan(|plan| plan["spec"]["historyLimit"] = json!(1));
+    for image in ["app:2", "app:3"] {
+        cluster.set_image(image);
+        cluster.request(&format!("promote-full:{image}"));
+        cluster.refuse_writes(RELEASES, "delete", Class::Blocked, None);
+        cluster.settle().unwrap();
+        cluster.request(&format!("promote-full:again-{image}"));
+        cluster.settle().unwrap();
+    }
+    let plan = cluster.reconcile().plan;
+    let [chore] = &plan.housekeeping[..] else { panic!("{:?}", plan.housekeeping) };
+    assert_eq!((chore.about.kind.kind, plan.writes.len()), ("ReleasePlan", 0));
+}
+
+/// Every write of a kind refused for ever at every stage: what is said names it, and an abort is heard.
+#[test]
+fn a_write_that_is_refused_for_ever_is_named_and_an_abort_is_heard() {
+    for (kind, verb) in WRITES {
+        for rounds in 0..12 {
+            let mut cluster = four_with(json!([{"setWeight": 50}, {"pause": {"duration": "5s"}}])).stable();
+            cluster.set_image("app:2");
+            for _ in 0..rounds {
+                cluster.advance(1);
+                cluster.round();
+            }
+            cluster.refuse_writes(kind, verb, Class::Blocked, None);
+            let case = format!("{kind} {verb} after {rounds} rounds");
+            check_abort_is_heard(&cluster).unwrap_or_else(|why| panic!("{case}: {why}"));
+            cluster.settle().unwrap();
+            check_leads_on(&cluster).unwrap_or_else(|why| panic!("{case}: {why}"));
+            check_abort_is_heard(&cluster).unwrap_or_else(|why| panic!("{case}: {why}"));
+        }
+    }
+}
+
+#[test]
+fn a_canary_that_fails_is_taken_back_although_its_size_cannot_be_written() {
+    let mut cluster = four_with(json!([{"setWeight": 20}, {"setWeight": 50}, {"pause": {}}])).stable();
+    cluster.set_image("app:hang");
+    cluster.settle().unwrap();
+    check_ends(&mut cluster, Phase::TakenBack, &[("app:1", 4)]);
+    cluster.set_image("app:2");
+    cluster.refuse_writes(REPLICA_SETS, "patch", Class::Blocked, None);
+    cluster.settle().unwrap();
+    let status = cluster.status().unwrap();
+    assert!(status.release.is_none(), "the canary never got a pod, and its deadline counts: {}", brief(&status));
+}
+
+#[test]
+fn undo_writes_once_and_what_an_admission_makes_of_it_is_judged_like_any_change() {
+    let mut cluster = four_with(half()).stable();
+    cluster.set_image("app:2");
+    cluster.settle().unwrap();
+    cluster.adversity.marks_deployments = true;
+    cluster.request("undo:1");
+    cluster.settle().unwrap();
+    let status = cluster.status().unwrap();
+    assert_eq!((status.undo, status.phase, cluster.image()), (None, Phase::Paused, "app:1"), "{}", status.message);
+    // A later template is not overwritten with the old one, and an abort is heard.
+    cluster.set_image("app:3");
+    cluster.settle().unwrap();
+    assert_eq!(cluster.image(), "app:3");
+    assert_eq!(cluster.status().unwrap().phase, Phase::Paused, "{}", message(&mut cluster));
+    cluster.request("abort:2");
+    check_ends(&mut cluster, Phase::TakenBack, &[("app:1", 4)]);
+}
+
+#[test]
+fn undo_that_an_admission_reverts_ends_and_the_canary_is_still_judged() {
+    let mut cluster = four_with(half()).stable();
+    cluster.set_image("app:2");
+    cluster.settle().unwrap();
+    cluster.adversity.forces_image = Some("app:2");
+    cluster.request("undo:1");
+    cluster.settle().unwrap();
+    assert_eq!(cluster.status().unwrap().undo, None);
+    assert_eq!(cluster.status().unwrap().phase, Phase::Paused, "{}", message(&mut cluster));
+    cluster.request("abort:2");
+    check_ends(&mut cluster, Phase::TakenBack, &[("app:1", 4)]);
+}
+
+#[test]
+fn undo_is_not_lost_on_reads_that_fail() {
+    for fails in 1..4 {
+        let mut setup = four_with(json!([]));
+        setup.history = 0;
+        let mut cluster = setup.stable();
+        cluster.set_image("app:2");
+        cluster.settle().unwrap();
+        cluster.adversity.failing_reads = fails;
+        cluster.request("undo:1");
+        check_ends(&mut cluster, Phase::Stable, &[("app:1", 4)]);
+    }
+}
+
+#[test]
+fn undo_does_not_overwrite_a_change_that_came_while_its_template_was_read() {
+    let mut setup = four_with(json!([]));
+    setup.history = 0;
+    let mut cluster = setup.stable();
+    cluster.set_image("app:2");
+    cluster.settle().unwrap();
+    cluster.adversity.failing_reads = 1_000_000;
+    cluster.request("undo:1");
+    for _ in 0..30 {
+        cluster.advance(1);
+        cluster.round();
+    }
+    assert!(cluster.status().unwrap().undo.is_some());
+    cluster.set_image("app:3");
+    cluster.advance(1);
+    cluster.round();
+    cluster.adversity.failing_reads = 0;
+    check_ends(&mut cluster, Phase::Stable, &[("app:3", 4)]);
+}
+
+/// The strategy becomes `Recreate` after so many rounds of a release.
+#[test]
+fn a_strategy_that_becomes_recreate_in_mid_release_leaves_no_canary() {
+    for rounds in 0..16 {
+        let mut cluster = four_with(json!([{"setWeight": 50}, {"pause": {"duration": "3s"}}])).stable();
+        cluster.set_image("app:2");
+        for _ in 0..rounds {
+            cluster.advance(1);
+            cluster.round();
+        }
+        set_strategy(&mut cluster, "Recreate");
+        cluster.settle().unwrap();
+        let status = cluster.status().unwrap();
+        assert_eq!(cluster.canaries(), [""; 0], "after {rounds} rounds: {}", brief(&status));
+        assert!(status.release.is_none(), "after {rounds} rounds: {}", brief(&status));
+        assert_eq!(cluster.images().len(), 1, "after {rounds} rounds: {:?}", cluster.images());
+        check_leads_on(&cluster).unwrap();
+        set_strategy(&mut cluster, "RollingUpdate");
+        check_end(&mut cluster).unwrap();
+    }
+}
+
+#[test]
+fn an_abort_is_heard_by_a_plan_that_is_not_wholly_understood() {
+    let mut cluster = four_with(half()).stable();
+    cluster.set_image("app:2");
+    cluster.settle().unwrap();
+    cluster.edit_plan(|plan| plan["spec"]["traffic"] = json!({"httpRoute": {"name": "web"}}));
+    cluster.request("abort:1");
+    cluster.settle().unwrap();
+    assert_eq!(cluster.images().into_iter().collect::<Vec<_>>(), [("app:1".to_owned(), 4)]);
+    cluster.edit_plan(|plan| _ = plan["spec"].as_object_mut().unwrap().remove("traffic"));
+    check_ends(&mut cluster, Phase::TakenBack, &[("app:1", 4)]);
+}
+
+/// Stable pods cannot come back, so the canary that is to go is all that serves: a release of `app:2` at the side, and the
+/// pods of stable are new and hang.
+fn stalled() -> Cluster {
+    let mut cluster = four_with(half()).stable();
+    cluster.set_image("app:2");
+    cluster.settle().unwrap();
+    cluster.watch.floor = 0;
+    for which in 0..2 {
+        let uid = cluster.pods[which].uid.clone();
+        if let Some(pod) = cluster.pods.iter_mut().find(|pod| pod.uid == uid) {
+            (pod.sick, pod.ready_since) = (true, None);
+        }
+    }
+    cluster.advance(1);
+    cluster.round();
+    cluster.request("abort:1");
+    cluster.settle().unwrap();
+    let status = cluster.status().unwrap();
+    assert_eq!(status.phase, Phase::Blocked, "{}", brief(&status));
+    let stalled = status.conditions.iter().find(|condition| condition.type_ == "Stalled").unwrap();
+    assert_eq!((stalled.status.as_str(), stalled.reason.as_str()), ("True", "TakeBackStalled"));
+    assert!(status.message.contains("kubectl trimtab promote web"), "{}", status.message);
+    cluster
+}
+
+#[test]
+fn a_take_back_that_gets_nowhere_is_told_after_its_deadline_and_goes_on_by_itself() {
+    let mut cluster = stalled();
+    assert_eq!(cluster.images()["app:2"], 2, "what serves stays until stable is back");
+    cluster.heal();
+    check_ends(&mut cluster, Phase::TakenBack, &[("app:1", 4)]);
+}
+
+#[test]
+fn a_person_can_keep_the_new_revision_when_its_take_back_gets_nowhere() {
+    for (request, phase) in
+        [("promote:2", Phase::Stable), ("promote-full:2", Phase::Stable), ("retry:2", Phase::Paused)]
+    {
+        let mut cluster = stalled();
+        cluster.request(request);
+        cluster.settle().unwrap();
+        assert_eq!(cluster.status().unwrap().phase, phase, "{request}: {}", message(&mut cluster));
+    }
+}
+
+#[test]
+fn an_undo_of_a_take_back_that_gets_nowhere_is_kept_until_it_is_over() {
+    let mut cluster = stalled();
+    cluster.request("undo:2");
+    cluster.settle().unwrap();
+    assert_eq!(cluster.status().unwrap().handled_request.as_deref(), Some("undo:2"));
+    cluster.heal();
+    check_ends(&mut cluster, Phase::Stable, &[("app:1", 4)]);
+    assert_eq!((cluster.image(), cluster.annotation(names::HELD)), ("app:1", Some(names::RELEASED)));
+}
+
+#[test]
+fn what_a_person_released_past_the_plan_can_be_aborted() {
+    let mut cluster = four_with(half()).stable();
+    cluster.set_image("app:hang");
+    cluster.release_by_hand();
+    cluster.settle().unwrap();
+    check_leads_on(&cluster).unwrap();
+    cluster.request("abort:1");
+    check_ends(&mut cluster, Phase::TakenBack, &[("app:1", 4)]);
+}
