@@ -103,7 +103,7 @@ async fn asked(verb: &str, options: Request, confirmed: impl FnOnce(&Situation, 
 fn unanswered(name: &str, timeout: Duration, says: Option<String>, options: &str) -> String {
     let says = says.filter(|says| !says.is_empty()).map(|says| format!("It says: {says}. "));
     format!(
-        "{name} has not answered within {} s. {}Is trimtab-manager running? The request stays and is carried out when it \
+        "{name} has not answered within {} s: is trimtab-manager running? {}The request stays and is carried out when it \
          can be; to take it back: kubectl annotate releaseplan {name}{options} {}-",
         timeout.as_secs(),
         says.unwrap_or_default(),

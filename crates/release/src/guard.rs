@@ -78,12 +78,14 @@ pub(crate) fn freeze(draft: &mut Draft<'_>, protected: Said) -> Said {
     let Some((question, source, copy)) = pod(draft) else { return protected };
     let known = before(draft, PROTECTED, "Frozen", "FreezeNotInForce");
     let place = if source.kind == SourceKind::ConfigMap { MAP } else { SECRET };
-    let read = move |answer: &Answer| match answer {
+    let read = |answer: &Answer| match answer {
         Answer::Object(kept) if kept[place] == json!(copy) => Some(true),
         Answer::Object(kept) if kept[place] == json!(source.name) => Some(false),
         _ => None,
     };
-    let word = ask(draft, "freeze", known, question, read);
+    // A question for each copy: an answer about the one before says nothing of this.
+    let about = format!("freeze-{copy}");
+    let word = ask(draft, &about, known, question, read);
     let said = said(
         word,
         known,
