@@ -81,12 +81,12 @@ bench: need-cargo need-go ## Measure, on a cluster with simulated nodes
 	@exec $(RELEASE_BIN)/with-cluster --nodes simulated -- $(RELEASE_BIN)/bench $(ARGS)
 
 image: need-cargo ## The manager's image, an OCI archive in target/image
-	@$(CARGO) build -q --workspace --bin trimtab-image
-	@$(BIN)/trimtab-image
+	@$(CARGO) build -q --workspace --bin image
+	@$(BIN)/image
 
 image-check: need-cargo ## The same twice: both must be equal to the bit
-	@$(CARGO) build -q --workspace --bin trimtab-image
-	@$(BIN)/trimtab-image --twice
+	@$(CARGO) build -q --workspace --bin image
+	@$(BIN)/image --twice
 
 # Programs are built with the features of the whole workspace, or each selection of packages would compile the dependencies anew.
 GENERATORS := --workspace --bin generate --bin generate-permissions
