@@ -258,10 +258,12 @@ pub(crate) fn is_intact(copy: &Object, pin: &Pin) -> bool {
 pub fn live_pin<O: AsRef<Object>>(source: &Source, known: &Known<O>, key: &[u8; 32]) -> Option<Pin> {
     let Some(live) = known.live.as_ref().map(AsRef::as_ref) else { return Some(Pin::Absent) };
     let same = |copy: &&Object| copy.content == live.content && copy.type_ == live.type_;
-    let suffix_of = |copy: &Object| copy.metadata.name.strip_prefix(&source.name)?.strip_prefix('-').map(Into::into);
+    let suffix_of = |copy: &'_ Object| -> Option<Box<str>> {
+        copy.metadata.name.strip_prefix(&source.name)?.strip_prefix('-').map(Into::into)
+    };
     // Of several the one that is made first: another of a longer name changes nothing.
     let suffixes = known.copies.iter().map(AsRef::as_ref).filter(same).filter_map(suffix_of);
-    if let Some(suffix) = suffixes.min_by_key(|suffix: &Box<str>| suffix.len()) {
+    if let Some(suffix) = suffixes.min_by_key(|suffix| suffix.len()) {
         return Some(Pin::Revision(suffix));
     }
     let revision = live.revision(key);
