@@ -109,6 +109,9 @@ async fn undo_between_releases_brings_the_revision_before_back() {
         app.set_image("v2").await?;
         app.wait_stable("v2").await?;
         app.request("undo").await?;
+        // Meanwhile the status of a stable plan names the revision that the undo goes to.
+        app.wait_plan("the release of the undo to begin", |plan| plan.status.as_ref().is_some_and(|s| s.sequence > 1))
+            .await?;
         app.wait_stable("v1").await?;
         ensure!(results(&app).await?.len() == 2, "an undo is a release");
         Ok(())
