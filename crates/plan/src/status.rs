@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::ObjectRef;
+use crate::{Class, Failure, Notice, ObjectRef, Severity};
 
 /// The one status write of a reconcile.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -18,6 +18,25 @@ pub struct StatusWrite {
     pub status: Value,
     /// Whether it only tells people more: then it may come up to a second later, together with what follows.
     pub lazy: bool,
+}
+
+impl StatusWrite {
+    /// What people are told of a failure, by an event, since all progress rests on the status; nothing of one that passes by
+    /// itself.
+    pub fn refused(&self, failure: &Failure) -> Option<Notice> {
+        let note = format!(
+            "the status of {} cannot be written, and nothing goes on without it: {}; whoever refuses it has to allow it",
+            self.target, failure.message
+        );
+        (failure.class == Class::Blocked).then(|| Notice {
+            about: self.target.clone(),
+            uid: self.uid.clone(),
+            severity: Severity::Warning,
+            reason: "StatusRefused",
+            action: "Wait",
+            note,
+        })
+    }
 }
 
 /// A condition as `metav1.Condition` defines it.

@@ -5,7 +5,7 @@ use serde_json::json;
 use trimtab_crds::{Phase, Undo, names};
 use trimtab_plan::{PatchOp, Write};
 
-use crate::{configuration::Gate, draft::Draft, idle::is_new, request::Verb, world::Held};
+use crate::{configuration::Gate, draft::Draft, idle::is_new, record, request::Verb, world::Held};
 
 /// Before anything else: a person who wants to see the rejected revision tried again makes it a new change.
 pub(crate) fn reconsider(draft: &mut Draft<'_>) {
@@ -88,7 +88,8 @@ fn undo(draft: &mut Draft<'_>, text: &str, gate: Gate) -> bool {
 fn stable_undo(draft: &Draft<'_>, digest: String) -> Undo {
     let rejected = draft.status.rejected.as_ref().map(|rejected| rejected.release.clone());
     let recorded = || {
-        let records = draft.world.seen.releases.iter().filter(|record| record.spec.stable_digest == digest);
+        let records = draft.world.seen.releases.iter().filter(|one| record::is_ours(&draft.world, one));
+        let records = records.filter(|one| one.spec.stable_digest == digest);
         records.max_by_key(|record| record.spec.sequence).map(|record| record.metadata.name.clone())
     };
     let release = rejected.or_else(recorded).unwrap_or_default();

@@ -20,6 +20,7 @@ use crate::{
     digest::value_digest,
     draft::Draft,
     idle::{is_new, millis},
+    record,
     validation::{Validity, validate},
     views::ReplicaSetView,
     world::Held,
@@ -291,7 +292,7 @@ fn owners(draft: &Draft<'_>, named: &dyn Fn(&Pins) -> bool, wanted: bool) -> Vec
     let template = &world.deployment.spec.template.config;
     let belongs = |rs: &ReplicaSetView| world.owned_by_deployment(rs) || world.owned_by_plan(rs);
     let sets = world.seen.replica_sets.iter().filter(|rs| belongs(rs) && named(&rs.spec.template.config));
-    let records = world.seen.releases.iter().filter(|release| release.spec.target == world.deployment.metadata.name);
+    let records = world.seen.releases.iter().filter(|one| record::is_ours(&world, one));
     let releases = records.filter(|release| named(&Pins::parse(&release.spec.stable_config)));
     let deployment = (wanted || named(template)).then(|| owner("apps/v1", "Deployment", &world.deployment.metadata));
     deployment

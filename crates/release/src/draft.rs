@@ -119,7 +119,7 @@ impl<'a> Draft<'a> {
         }
         self.enter(Stage::TakingBack);
         self.say(Phase::TakingBack, reason, note.clone());
-        let severity = if matches!(reason, "ChangedBack" | "Superseded" | "OptedOut") {
+        let severity = if matches!(reason, "ChangedBack" | "Superseded" | "OptedOut" | "ScaledToZero") {
             Severity::Normal
         } else {
             Severity::Warning

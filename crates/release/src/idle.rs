@@ -22,6 +22,10 @@ use crate::{
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 /// How many numbers of Releases are looked at for one that is free.
 pub(crate) const RECORDS_AHEAD: i64 = 50;
+/// Why a release has no steps where its plan has none: nothing judged the change before it was promoted.
+pub(crate) const NO_STEPS: &str = "the plan has no steps before promotion";
+/// Why a release has no steps where a person wants none.
+pub(crate) const IN_FULL: &str = "promoted in full by request";
 const UNDONE_OTHERWISE: &str = "the earlier template was written, and another one is stored: an admission policy or webhook, \
                                 or new defaults, change it; it is judged as any change";
 /// When a template that could not be read is asked for again.
@@ -78,7 +82,7 @@ fn held(draft: &mut Draft<'_>, who: &str, person_paused: bool) {
     // Where nothing is stable there is nothing to compare with: a person may let it roll all the same.
     if let Some(text) = between::promoted_in_full(draft) {
         draft.consume(&text);
-        return without_steps(draft, &author(draft, who), "promoted in full by request");
+        return without_steps(draft, &author(draft, who), IN_FULL);
     }
     if let Some(rs) = draft.world.changed_alike(&draft.status) {
         let message = format!(
@@ -254,7 +258,7 @@ fn start(draft: &mut Draft<'_>, who: &str) {
     } else if recent {
         Some("it was stable a short while ago (rollbackWindow)".to_owned())
     } else if steps.first().and_then(steps::asks).is_none_or(|asks| asks == steps::Asks::Promote) {
-        Some("the plan has no steps before promotion".to_owned())
+        Some(NO_STEPS.to_owned())
     } else {
         None
     };

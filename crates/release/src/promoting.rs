@@ -6,9 +6,9 @@ use trimtab_crds::{PastRevision, Phase, ReleaseResult, Revision, Stage};
 use trimtab_plan::{Severity, Wake};
 
 use crate::{
-    canary,
+    asleep, canary,
     draft::Draft,
-    idle::millis,
+    idle::{IN_FULL, NO_STEPS, millis},
     record,
     request::Verb,
     views::ReplicaSetView,
@@ -18,7 +18,7 @@ use crate::{
 pub(crate) fn decide(draft: &mut Draft<'_>) {
     let world = draft.world;
     let Some(progress) = draft.progress().cloned() else { return };
-    if changed_meanwhile(draft) || handle_request(draft) {
+    if changed_meanwhile(draft) || handle_request(draft) || fell_asleep(draft) {
         return;
     }
     let new_set = world.new_set(&progress);
@@ -174,6 +174,17 @@ fn whole<'a>(draft: &Draft<'a>) -> Option<&'a ReplicaSetView> {
     (alone && seen && rs.spec.replicas.min(rs.status.available_replicas) >= world.replicas).then_some(rs)
 }
 
+/// Without steps nothing but its rollout judges a change, and without replicas nothing does: it waits for them.
+fn fell_asleep(draft: &mut Draft<'_>) -> bool {
+    let untried = draft.progress().is_some_and(|p| p.skips_steps.as_deref() == Some(NO_STEPS));
+    if !untried || !asleep::holds(&draft.world) {
+        return false;
+    }
+    let message = "the Deployment was scaled to zero before the change had run: it is tried once there are replicas";
+    draft.take_back("ScaledToZero", message);
+    true
+}
+
 fn handle_request(draft: &mut Draft<'_>) -> bool {
     let Some((text, verb)) = draft.request() else { return false };
     match verb {
@@ -182,7 +193,13 @@ fn handle_request(draft: &mut Draft<'_>) -> bool {
             draft.take_back("Aborted", "aborted by request while it was being promoted");
             return true;
         }
-        Some(Verb::Promote | Verb::PromoteFull | Verb::Resume) => draft.consume(&text),
+        Some(Verb::PromoteFull) => {
+            draft.consume(&text);
+            if let Some(progress) = draft.status.release.as_mut().filter(|progress| progress.skips_steps.is_some()) {
+                progress.skips_steps = Some(IN_FULL.to_owned());
+            }
+        }
+        Some(Verb::Promote | Verb::Resume) => draft.consume(&text),
         Some(_) => draft.refuse(&text, "the release is being promoted; abort takes it back"),
         None => draft.refuse(&text, &format!("it is none of {}", crate::request::REQUESTS.join(", "))),
     }

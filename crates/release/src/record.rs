@@ -19,11 +19,16 @@ pub(crate) fn name(plan: &str, sequence: i64) -> String {
     format!("{stem}{suffix}")
 }
 
+/// Whether a Release is the plan's own. What it says of itself proves nothing: somebody else may have written it.
+pub(crate) fn is_ours(world: &World<'_>, release: &ReleaseView) -> bool {
+    release.metadata.controller().is_some_and(|owner| owner.uid == world.plan.metadata.uid)
+}
+
 /// Whether a Release is the plan's own record of the change that the Deployment asks for, still open.
 pub(crate) fn is_of(world: &World<'_>, release: &ReleaseView) -> bool {
     let open = release.status.as_ref().is_none_or(|status| status.finished_at.is_none());
-    let ours = release.metadata.controller().is_some_and(|owner| owner.uid == world.plan.metadata.uid);
-    ours && open && release.spec.digest == world.digest && release.spec.target == world.deployment.metadata.name
+    let same = release.spec.digest == world.digest && release.spec.target == world.deployment.metadata.name;
+    is_ours(world, release) && open && same
 }
 
 /// Creates the record of a release that begins.
@@ -87,7 +92,7 @@ pub(crate) fn close_forgotten(world: &World<'_>, status: &ReleasePlanStatus, now
     let closes = |name: &str| now_written.iter().any(|write| is_record(write) && write.target.name == name);
     let left = world.seen.releases.iter().filter(|release| {
         let meta = &release.metadata;
-        let ours = meta.controller().is_some_and(|owner| owner.uid == world.plan.metadata.uid);
+        let ours = is_ours(world, release);
         let open = release.status.as_ref().is_none_or(|status| status.finished_at.is_none());
         let over = Some(meta.name.as_str()) != running && !closes(&meta.name);
         ours && open && over && meta.deletion_timestamp.is_none()
@@ -187,7 +192,7 @@ pub(crate) fn prune(world: &World<'_>, status: &ReleasePlanStatus) -> Vec<Write>
         .releases
         .iter()
         .map(AsRef::as_ref)
-        .filter(|r| r.spec.plan == world.plan.metadata.name && r.spec.target == world.deployment.metadata.name)
+        .filter(|r| is_ours(world, r) && r.spec.target == world.deployment.metadata.name)
         .filter(|r| r.metadata.deletion_timestamp.is_none())
         .filter(|r| Some(r.metadata.name.as_str()) != running && Some(r.metadata.name.as_str()) != needed)
         .filter(|r| r.status.as_ref().is_some_and(|s| s.finished_at.is_some()))

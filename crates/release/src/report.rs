@@ -73,6 +73,12 @@ pub(crate) fn lasts(phase: Phase, reason: &str) -> bool {
     phase == Phase::Waiting && ["OptedOut", "TargetNotFound", "PausedByPerson", "ScaledToZero"].contains(&reason)
 }
 
+/// Whether a release waits for a person, for however long that takes: nothing goes on meanwhile, and nothing is amiss unless it
+/// failed.
+fn waits_for_a_person(phase: Phase, reason: &str) -> bool {
+    phase == Phase::Paused && ["WaitingForPromotion", "PausedByRequest", "ScaledToZero"].contains(&reason)
+}
+
 /// The conditions that say how it goes as a whole.
 pub(crate) const SUMMARY: [&str; 3] = ["Ready", "Reconciling", "Stalled"];
 
@@ -86,6 +92,8 @@ pub(crate) fn summarise(now: Timestamp, plan: &PlanView, status: &mut ReleasePla
         Phase::Waiting if reason == "ScaledToZero" => (true, false, false),
         // Whoever waits for it would wait for ever.
         Phase::Waiting if lasts(status.phase, reason) => (false, false, true),
+        Phase::Paused if reason == "FailedAndPaused" => (false, false, true),
+        phase if waits_for_a_person(phase, reason) => (false, false, false),
         Phase::Waiting | Phase::Releasing | Phase::Paused | Phase::Promoting | Phase::TakingBack => {
             (false, true, false)
         }

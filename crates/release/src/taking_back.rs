@@ -48,9 +48,11 @@ fn go_on(draft: &mut Draft<'_>) {
 /// True if the release goes on instead of being taken back.
 fn answer_request(draft: &mut Draft<'_>, stalled: bool) -> bool {
     let Some((text, verb)) = draft.request() else { return false };
-    // What replaced this change is what is meant: the request waits for its release.
-    let replaced =
-        draft.progress().and_then(|p| p.verdict.as_ref()).is_some_and(|verdict| verdict.reason == "Superseded");
+    // What replaces this release is what is meant: the request waits for it.
+    let replaced = draft
+        .progress()
+        .and_then(|p| p.verdict.as_ref())
+        .is_some_and(|verdict| ["Superseded", "ScaledToZero"].contains(&verdict.reason.as_str()));
     if replaced && !stalled {
         return false;
     }
@@ -240,7 +242,7 @@ fn over(draft: &mut Draft<'_>, progress: Progress) {
         .unwrap_or_else(|| Verdict { reason: "Aborted".to_owned(), message: "taken back".to_owned() });
     let result = match verdict.reason.as_str() {
         "Superseded" => ReleaseResult::Superseded,
-        "ChangedBack" | "OptedOut" => ReleaseResult::Cancelled,
+        "ChangedBack" | "OptedOut" | "ScaledToZero" => ReleaseResult::Cancelled,
         _ => ReleaseResult::TakenBack,
     };
     record::close(world.now, world.seen, &progress, result, &mut draft.plan);

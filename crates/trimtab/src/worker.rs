@@ -233,6 +233,8 @@ impl<C: Controller> Worker<C> {
         let what = format!("status of {}", status.target).into();
         report.decision.writes.push(WriteRecord { what, why: "say how it stands".into(), result });
         if let Err(failure) = said {
+            // What would be read there cannot be written there.
+            status.refused(&failure).into_iter().for_each(|notice| self.recorder.notice(C::NAME, notice));
             report.failure(&failure);
         }
     }

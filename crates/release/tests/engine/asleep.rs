@@ -289,3 +289,32 @@ proptest! {
         check_any(begin, &changes).map_err(TestCaseError::fail)?;
     }
 }
+
+/// The plan has no steps; so many rounds after the change the Deployment falls asleep.
+#[test]
+fn one_that_falls_asleep_in_mid_promotion_without_steps_promotes_nothing_unjudged() {
+    for rounds in 0..14 {
+        let why = format!("asleep after {rounds} rounds");
+        let mut cluster = four_with(json!([])).stable();
+        cluster.set_image("app:hang");
+        for _ in 0..rounds {
+            cluster.advance(1);
+            cluster.round();
+        }
+        cluster.watch.floor = 0;
+        cluster.scale(0);
+        check_ends(&mut cluster, Phase::Waiting, &[], &why);
+        assert!(cluster.held() && cluster.status().unwrap().release.is_none(), "{why}");
+        let promoted = cluster.list(RELEASES).any(|release| release["status"]["result"] == json!("Promoted"));
+        assert!(!promoted, "{why}");
+        cluster.scale(4);
+        wakes_on(&mut cluster, "app:1", &why);
+        check_ends(&mut cluster, Phase::TakenBack, &[("app:1", 4)], &why);
+        // Asked for in full, it is promoted all the same.
+        cluster.scale(0);
+        cluster.settle().unwrap();
+        cluster.set_image("app:2");
+        cluster.request(&format!("promote-full:{rounds}"));
+        check_ends(&mut cluster, Phase::Stable, &[], &why);
+    }
+}

@@ -5,89 +5,12 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 use trimtab_crds::{Phase, ReleasePlanStatus, Stage, mark, names};
-use trimtab_plan::{Class, Wake};
+use trimtab_plan::Wake;
 
 use crate::histories::{Event, anything, config, happen};
-use crate::model::{CONFIG_MAPS, Cluster, Cut, DEPLOYMENTS, RELEASES, REPLICA_SETS, WEB};
+use crate::model::{Cluster, Cut, Fate, RELEASES, REPLICA_SETS, Reconciled};
+use crate::obstacles::{AUXILIARY, Obstacle, WRITES, arise, obstacle, set_strategy};
 use crate::world::{Setup, brief, check_end, check_faults, four_with, setups};
-
-/// What stands in the way from now on.
-#[derive(Clone, Copy, Debug)]
-pub enum Obstacle {
-    /// Writes of a kind are refused, so often, or for ever; some as if the server failed.
-    Refuse(usize, bool, Option<u32>),
-    AllowAll,
-    MarkDeployments,
-    MarkCanaries,
-    ForceImage,
-    FailReads(u32),
-    TakeCanaryName,
-    CloneCopy,
-    Strategy(&'static str),
-    Config(&'static str),
-}
-
-/// Every kind of write that the engine makes.
-const WRITES: [(&str, &str); 9] = [
-    (DEPLOYMENTS, "patch"),
-    (REPLICA_SETS, "create"),
-    (REPLICA_SETS, "patch"),
-    (REPLICA_SETS, "delete"),
-    (RELEASES, "create"),
-    (RELEASES, "status"),
-    (RELEASES, "delete"),
-    (CONFIG_MAPS, "create"),
-    (CONFIG_MAPS, "patch"),
-];
-
-/// Writes that nothing waits for: with all of them refused for ever, every release goes as without.
-const AUXILIARY: [(&str, &str); 4] =
-    [(RELEASES, "status"), (RELEASES, "delete"), (CONFIG_MAPS, "patch"), (CONFIG_MAPS, "delete")];
-
-pub fn obstacle() -> impl Strategy<Value = Obstacle> {
-    prop_oneof![
-        8 => (0..WRITES.len(), any::<bool>(), prop::option::of(1..6u32))
-            .prop_map(|(which, passing, times)| Obstacle::Refuse(which, passing, times)),
-        3 => Just(Obstacle::AllowAll),
-        1 => Just(Obstacle::MarkDeployments),
-        1 => Just(Obstacle::MarkCanaries),
-        1 => Just(Obstacle::ForceImage),
-        2 => (1..4u32).prop_map(Obstacle::FailReads),
-        1 => Just(Obstacle::TakeCanaryName),
-        1 => Just(Obstacle::CloneCopy),
-        2 => prop::sample::select(vec!["Recreate", "RollingUpdate"]).prop_map(Obstacle::Strategy),
-        2 => prop::sample::select(vec!["a", "b", "crash"]).prop_map(Obstacle::Config),
-    ]
-}
-
-pub fn arise(cluster: &mut Cluster, obstacle: Obstacle) {
-    match obstacle {
-        Obstacle::Refuse(which, passing, times) => {
-            let (kind, verb) = WRITES[which];
-            let class = if passing { Class::Transient } else { Class::Blocked };
-            cluster.refuse_writes(kind, verb, class, times);
-        }
-        Obstacle::AllowAll => cluster.allow_all(),
-        Obstacle::MarkDeployments => cluster.adversity.marks_deployments = true,
-        Obstacle::MarkCanaries => cluster.adversity.marks_canaries = true,
-        Obstacle::ForceImage => cluster.adversity.forces_image = Some("app:2"),
-        Obstacle::FailReads(times) => cluster.adversity.failing_reads = times,
-        Obstacle::TakeCanaryName => cluster.take_canary_name(),
-        Obstacle::CloneCopy => {
-            cluster.clone_copy();
-            cluster.refuse_writes(CONFIG_MAPS, "delete", Class::Blocked, None);
-        }
-        Obstacle::Strategy(strategy) => set_strategy(cluster, strategy),
-        Obstacle::Config(value) if cluster.get(CONFIG_MAPS, WEB).is_none() => cluster.configure(value),
-        Obstacle::Config(value) => cluster.set_config(value),
-    }
-}
-
-fn set_strategy(cluster: &mut Cluster, strategy: &str) {
-    // What recreates its pods promises nothing of them, nor does what it left half way.
-    cluster.watch.floor = 0;
-    cluster.edit(|d| d["spec"]["strategy"]["type"] = json!(strategy));
-}
 
 /// What tells people that they have to act, and how.
 const ACT: [&str; 13] = [
@@ -106,15 +29,16 @@ const ACT: [&str; 13] = [
     "make it change Deployments too",
 ];
 
-/// In this state something leads on: a write, a question, a time, an event of the cluster, or a person who is told.
-pub fn check_leads_on(cluster: &Cluster) -> Result<(), String> {
+/// In this state something leads on: a write, a question, a time, an event of the cluster, or a person who is told. Once things
+/// have settled, a time at which it is only looked again leads nowhere.
+pub fn check_leads_on(cluster: &Cluster, settled: bool) -> Result<(), String> {
     let mut copy = cluster.clone();
     let (now, seen) = (copy.now, copy.snapshot());
     let done = copy.act(now, &seen, Cut::No, |_, _| {});
-    if done.moved() || done.wake != Wake::OnChange || copy.rest_of_round() {
+    if done.moved() || (done.wake != Wake::OnChange && !settled) || copy.rest_of_round() {
         return Ok(());
     }
-    let Some(status) = copy.status() else { return Ok(()) };
+    let Some(status) = copy.status() else { return check_told_without_plan(&copy, &done) };
     // What failed on the server's side is tried again by itself, with growing pauses.
     let tried_again = status.conditions.iter().any(|condition| condition.reason == "WriteFailed");
     if done.refused > 0 && tried_again {
@@ -122,6 +46,15 @@ pub fn check_leads_on(cluster: &Cluster) -> Result<(), String> {
     }
     let told = status.phase == Phase::Stable || ACT.iter().any(|words| status.message.contains(words));
     if told { Ok(()) } else { Err(format!("a dead end: {}", brief(&status))) }
+}
+
+fn check_told_without_plan(cluster: &Cluster, done: &Reconciled) -> Result<(), String> {
+    let guarded = cluster.annotation(names::PLAN).is_some_and(|plan| !plan.is_empty());
+    let told = done.plan.notices.iter().any(|notice| ACT.iter().any(|words| notice.note.contains(words)));
+    if !guarded || !cluster.held() || told || done.refused > 0 {
+        return Ok(());
+    }
+    Err(format!("held without a plan, and nobody is told: {:?}", done.plan))
 }
 
 fn stage(status: Option<&ReleasePlanStatus>) -> Option<(String, Stage)> {
@@ -183,12 +116,12 @@ fn check_turns(setup: &Setup, turns: &[Turn], pauses: &[u32]) -> Result<(), Stri
             println!("{turn:?}");
         }
         cluster.advance(pauses.get(count).copied().unwrap_or(0).into());
-        check_leads_on(&cluster)?;
+        check_leads_on(&cluster, false)?;
         check_faults(&cluster)?;
     }
     check_abort_is_heard(&cluster)?;
     cluster.settle()?;
-    check_leads_on(&cluster)?;
+    check_leads_on(&cluster, true)?;
     check_abort_is_heard(&cluster)?;
     // Once nothing stands in the way any more, all ends as it does without.
     cluster.allow_all();
@@ -236,7 +169,7 @@ fn check_auxiliary(kind: &'static str, verb: &'static str) {
     cluster.settle().unwrap();
     cluster.request("promote-full:0");
     cluster.settle().unwrap();
-    cluster.refuse_writes(kind, verb, Class::Blocked, None);
+    cluster.refuse_writes(kind, verb, Fate::Denied, None);
     cluster.clone_copy();
     cluster.set_image("app:2");
     cluster.set_config("b");
@@ -270,7 +203,7 @@ fn a_refused_chore_is_told_with_what_is_refused_and_is_no_failure() {
     for image in ["app:2", "app:3"] {
         cluster.set_image(image);
         cluster.request(&format!("promote-full:{image}"));
-        cluster.refuse_writes(RELEASES, "delete", Class::Blocked, None);
+        cluster.refuse_writes(RELEASES, "delete", Fate::Denied, None);
         cluster.settle().unwrap();
         cluster.request(&format!("promote-full:again-{image}"));
         cluster.settle().unwrap();
@@ -291,11 +224,11 @@ fn a_write_that_is_refused_for_ever_is_named_and_an_abort_is_heard() {
                 cluster.advance(1);
                 cluster.round();
             }
-            cluster.refuse_writes(kind, verb, Class::Blocked, None);
+            cluster.refuse_writes(kind, verb, Fate::Denied, None);
             let case = format!("{kind} {verb} after {rounds} rounds");
             check_abort_is_heard(&cluster).unwrap_or_else(|why| panic!("{case}: {why}"));
             cluster.settle().unwrap();
-            check_leads_on(&cluster).unwrap_or_else(|why| panic!("{case}: {why}"));
+            check_leads_on(&cluster, true).unwrap_or_else(|why| panic!("{case}: {why}"));
             check_abort_is_heard(&cluster).unwrap_or_else(|why| panic!("{case}: {why}"));
         }
     }
@@ -308,7 +241,7 @@ fn a_canary_that_fails_is_taken_back_although_its_size_cannot_be_written() {
     cluster.settle().unwrap();
     check_ends(&mut cluster, Phase::TakenBack, &[("app:1", 4)]);
     cluster.set_image("app:2");
-    cluster.refuse_writes(REPLICA_SETS, "patch", Class::Blocked, None);
+    cluster.refuse_writes(REPLICA_SETS, "patch", Fate::Denied, None);
     cluster.settle().unwrap();
     let status = cluster.status().unwrap();
     assert!(status.release.is_none(), "the canary never got a pod, and its deadline counts: {}", brief(&status));
@@ -398,7 +331,7 @@ fn a_strategy_that_becomes_recreate_in_mid_release_leaves_no_canary() {
         assert_eq!(cluster.canaries(), [""; 0], "after {rounds} rounds: {}", brief(&status));
         assert!(status.release.is_none(), "after {rounds} rounds: {}", brief(&status));
         assert_eq!(cluster.images().len(), 1, "after {rounds} rounds: {:?}", cluster.images());
-        check_leads_on(&cluster).unwrap();
+        check_leads_on(&cluster, true).unwrap();
         set_strategy(&mut cluster, "RollingUpdate");
         check_end(&mut cluster).unwrap();
     }
@@ -480,7 +413,7 @@ fn what_a_person_released_past_the_plan_can_be_aborted() {
     cluster.set_image("app:hang");
     cluster.release_by_hand();
     cluster.settle().unwrap();
-    check_leads_on(&cluster).unwrap();
+    check_leads_on(&cluster, true).unwrap();
     cluster.request("abort:1");
     check_ends(&mut cluster, Phase::TakenBack, &[("app:1", 4)]);
 }

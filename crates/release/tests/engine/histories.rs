@@ -160,7 +160,9 @@ fn act(cluster: &mut Cluster, person: &Person, count: usize) {
             }
         }
         Person::CreatePlan if cluster.plan_name().is_none() => {
-            cluster.plan(WEB, json!({"strategy": {"canary": {"steps": [{"setWeight": 30}]}}}));
+            // One of this name may be another workload's by now.
+            let name = if cluster.get(crate::model::PLANS, WEB).is_none() { WEB } else { "again" };
+            cluster.plan(name, json!({"strategy": {"canary": {"steps": [{"setWeight": 30}]}}}));
         }
         Person::CreatePlan => {}
         Person::DeleteDeployment => cluster.delete_deployment(),

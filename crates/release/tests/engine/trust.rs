@@ -191,3 +191,31 @@ fn a_name_that_is_taken_unseen_is_told_in_the_status() {
     assert_eq!(status["phase"], json!("Blocked"));
     assert!(message.contains("web-1 exists already") && message.contains("delete or rename it"), "{message}");
 }
+
+#[test]
+fn a_record_that_somebody_else_wrote_stands_in_no_way() {
+    let mut cluster = only_recorded();
+    cluster.edit_plan(|plan| plan["spec"]["historyLimit"] = json!(1));
+    // It says that it keeps what is stable, and is the last of all.
+    cluster.forge_release();
+    for image in ["app:3", "app:4"] {
+        cluster.set_image(image);
+        check_ends(&mut cluster, Phase::Stable, &[(image, 4)]);
+    }
+    assert!(cluster.get(RELEASES, "forged").is_some(), "it is not ours to delete");
+    cluster.request("undo:1");
+    check_ends(&mut cluster, Phase::Stable, &[("app:3", 4)]);
+}
+
+#[test]
+fn the_template_of_stable_is_found_beside_a_record_that_only_says_to_keep_it() {
+    let mut cluster = Setup { history: 0, ..four_with(half()) }.stable();
+    cluster.configure("a");
+    cluster.request("promote-full:1");
+    cluster.settle().unwrap();
+    cluster.set_image("app:2");
+    cluster.settle().unwrap();
+    cluster.forge_release();
+    cluster.request("undo:2");
+    check_ends(&mut cluster, Phase::Stable, &[("app:1", 4)]);
+}

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use trimtab_crds::{Phase, ReleasePlanStatus, Stage, names};
 use trimtab_plan::Wake;
 
+use crate::health::{self, Health};
 use crate::model::{Cluster, Cut, REPLICA_SETS, WEB};
 
 /// A Deployment with its plan.
@@ -107,7 +108,7 @@ pub fn check_end(cluster: &mut Cluster) -> Result<ReleasePlanStatus, String> {
         check_without_plan(cluster)?;
         return Ok(ReleasePlanStatus::default());
     };
-    check_lasting(&status)?;
+    check_lasting(cluster, &status)?;
     if cluster.deployment().is_none() {
         return match cluster.canaries().as_slice() {
             [] if status.phase == Phase::Waiting && !status.message.is_empty() => Ok(status),
@@ -129,7 +130,7 @@ pub fn check_rest(cluster: &mut Cluster) -> Result<(), String> {
         let seen = cluster.snapshot();
         let mut copy = cluster.clone();
         let again = copy.act(now, &seen, Cut::No, |_, _| {});
-        if again.moved() {
+        if again.moved() || again.idle > 0 {
             return Err(format!("{seconds} s later it does something: {again:#?}"));
         }
     }
@@ -156,17 +157,35 @@ fn is_kept_aside(cluster: &Cluster, name: &str) -> bool {
     rs["spec"]["replicas"] == json!(0) && rs["metadata"]["annotations"][names::REVISION].is_string()
 }
 
-/// What stays as it is until a person acts does not say that something goes on: whoever waits for it would wait for ever.
-fn check_lasting(status: &ReleasePlanStatus) -> Result<(), String> {
-    let reconciling = status.conditions.iter().find(|condition| condition.type_ == "Reconciling");
-    // The Deployment's own first rollout goes on without us, for as long as its pods are broken.
-    let lasts = |reason: &str| reason != "FirstRollout" && status.release.is_none();
-    match reconciling {
-        Some(condition) if condition.status == "True" && lasts(&condition.reason) => {
-            Err(format!("rests and says that it goes on ({}): {}", condition.reason, brief(status)))
-        }
-        _ => Ok(()),
+/// What stays as it is does not say that something goes on: whoever waits for it would wait for ever. So read the tools that wait.
+fn check_lasting(cluster: &Cluster, status: &ReleasePlanStatus) -> Result<(), String> {
+    // A rollout of the Deployment's own goes on without us, for as long as its pods are broken.
+    let broken = ["FirstRollout", "Bypassed", "TakingBack", "RollingBack"];
+    let reason = condition(status, "Ready").map(|ready| ready.reason.clone()).unwrap_or_default();
+    if condition(status, "Reconciling").is_some_and(|c| c.status == "True") && !broken.contains(&reason.as_str()) {
+        return Err(format!("rests and says that it goes on ({reason}): {}", brief(status)));
     }
+    let generation = cluster.plan_of_web().and_then(|plan| plan["metadata"]["generation"].as_i64()).unwrap_or_default();
+    let read = health::kstatus(generation, status);
+    let expected = match status.phase {
+        Phase::Stable => Health::Current,
+        Phase::TakenBack | Phase::Blocked => Health::Failed,
+        _ if reason == "ScaledToZero" && status.release.is_none() => Health::Current,
+        _ if ["OptedOut", "TargetNotFound", "PausedByPerson", "FailedAndPaused"].contains(&reason.as_str()) => {
+            Health::Failed
+        }
+        _ => Health::InProgress,
+    };
+    let paused = status.phase == Phase::Stable && reason == "PausedByPerson";
+    if read == expected || paused {
+        Ok(())
+    } else {
+        Err(format!("{read:?} instead of {expected:?}: {}", brief(status)))
+    }
+}
+
+fn condition<'s>(status: &'s ReleasePlanStatus, type_: &str) -> Option<&'s trimtab_plan::Condition> {
+    status.conditions.iter().find(|condition| condition.type_ == type_)
 }
 
 fn check_status(cluster: &mut Cluster, status: &ReleasePlanStatus) -> Result<(), String> {

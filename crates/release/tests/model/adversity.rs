@@ -1,11 +1,10 @@
-//! What stands in the way: writes that the server refuses, reads that fail, admissions that change what is written, and
-//! strangers' objects under the names that we would use.
+//! What stands in the way: writes that the server refuses or whose answer is lost, reads that fail, and admissions that change
+//! or deny what is written. Strangers' objects are in `strangers`.
 
 use serde_json::{Value, json};
 use trimtab_plan::{Class, Failure, Subresource, Verb, Write};
 
-use super::WEB;
-use super::server::{CONFIG_MAPS, Cluster, RELEASES, REPLICA_SETS, text};
+use super::server::Cluster;
 
 /// What stands in the way now.
 #[derive(Clone, Debug, Default)]
@@ -20,14 +19,33 @@ pub struct Adversity {
     pub forces_image: Option<&'static str>,
     /// An admission sets a field in the templates of the ReplicaSets that we create.
     pub marks_canaries: bool,
+    /// An admission adds an entry to the ConfigMaps that we create.
+    pub marks_copies: bool,
+    /// An admission lets no ReplicaSet that we write have more pods than this.
+    pub caps_canaries: Option<i32>,
+    /// Pods of this image are denied: a quota, Pod Security, another policy.
+    pub denies_pods_of: Option<&'static str>,
 }
 
-/// Writes of ours that are refused: of this kind, with this verb.
+/// What becomes of a write of ours that is not simply carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// A policy denies it.
+    Denied,
+    /// The server fails.
+    Fails,
+    /// It is carried out, and the answer is lost.
+    Lost,
+    /// Somebody else's write came first.
+    Conflicts,
+}
+
+/// Writes of ours that are not simply carried out: of this kind, with this verb.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Refusal {
     pub kind: &'static str,
     pub verb: &'static str,
-    pub class: Class,
+    pub fate: Fate,
     /// So many more times; for ever where there is no number.
     pub left: Option<u32>,
 }
@@ -43,9 +61,9 @@ fn verb(write: &Write) -> &'static str {
 }
 
 impl Cluster {
-    /// From now on these writes of ours are refused.
-    pub fn refuse_writes(&mut self, kind: &'static str, verb: &'static str, class: Class, left: Option<u32>) {
-        self.adversity.refusals.push(Refusal { kind, verb, class, left });
+    /// From now on this becomes of these writes of ours.
+    pub fn refuse_writes(&mut self, kind: &'static str, verb: &'static str, fate: Fate, left: Option<u32>) {
+        self.adversity.refusals.push(Refusal { kind, verb, fate, left });
     }
 
     /// Nothing stands in the way any more.
@@ -53,21 +71,27 @@ impl Cluster {
         self.adversity = Adversity::default();
     }
 
-    /// The server's refusal of a write, if it refuses it.
-    pub(super) fn refusal(&mut self, index: usize, write: &Write) -> Option<Failure> {
+    /// What is answered to a write, if it is not simply carried out, and what becomes of it.
+    pub(super) fn refusal(&mut self, index: usize, write: &Write) -> Option<(Failure, Fate)> {
         let verb = verb(write);
-        let kind = write.target.kind.plural;
+        let fate = self.fate(write.target.kind.plural, verb)?;
+        let (class, reason) = match fate {
+            Fate::Denied => (Class::Blocked, "Forbidden"),
+            Fate::Fails | Fate::Lost => (Class::Transient, "InternalError"),
+            Fate::Conflicts => (Class::Transient, "Conflict"),
+        };
+        let message = format!("{} cannot be written ({verb}): a policy of this test denies it", write.target);
+        Some((Failure { index, class, reason: reason.to_owned(), message }, fate))
+    }
+
+    /// What becomes of the next write of this kind, if it is not simply carried out.
+    pub(super) fn fate(&mut self, kind: &str, verb: &str) -> Option<Fate> {
         let refusals = &mut self.adversity.refusals;
         let found = refusals.iter_mut().find(|one| one.kind == kind && one.verb == verb && one.left != Some(0))?;
         if let Some(left) = &mut found.left {
             *left -= 1;
         }
-        let (class, reason) = match found.class {
-            Class::Blocked => (Class::Blocked, "Forbidden"),
-            other => (other, "InternalError"),
-        };
-        let message = format!("{} cannot be written ({verb}): a policy of this test denies it", write.target);
-        Some(Failure { index, class, reason: reason.to_owned(), message })
+        Some(found.fate)
     }
 
     /// What admissions make of a Deployment that is written.
@@ -88,45 +112,30 @@ impl Cluster {
         }
     }
 
+    /// What admissions make of a ReplicaSet that we write.
+    pub(super) fn admit_size(&self, set: &mut Value) {
+        let asked = set["spec"]["replicas"].as_i64();
+        if let (Some(asked), Some(cap)) = (asked, self.adversity.caps_canaries) {
+            set["spec"]["replicas"] = json!(asked.min(cap.into()));
+        }
+    }
+
+    /// What admissions make of a ConfigMap that we create.
+    pub(super) fn admit_copy(&self, copy: &mut Value) {
+        if self.adversity.marks_copies {
+            copy["data"]["stamp"] = json!("checked");
+        }
+    }
+
+    /// Whether no pod of this image is made.
+    pub(super) fn denies(&self, image: &str) -> bool {
+        self.adversity.denies_pods_of == Some(image)
+    }
+
     /// Whether a read of ours fails.
     pub(super) fn read_fails(&mut self) -> bool {
         let fails = self.adversity.failing_reads > 0;
         self.adversity.failing_reads = self.adversity.failing_reads.saturating_sub(1);
         fails
-    }
-
-    /// Somebody else's object takes the name of the ReplicaSet that would be the canary of the held change.
-    pub fn take_canary_name(&mut self) {
-        let seen = self.snapshot();
-        let Some(deployment) = seen.deployment else { return };
-        let name = format!("{WEB}-{}", trimtab_release::hash_label(&deployment.spec.template.digest));
-        let owner =
-            json!([{"apiVersion": "v1", "kind": "Somebody", "name": "else", "uid": "stranger", "controller": true}]);
-        let meta = json!({"annotations": {trimtab_crds::names::CANARY_OF: WEB}, "ownerReferences": owner});
-        let template = json!({"metadata": {"labels": {"app": "other"}}, "spec": {"containers": []}});
-        self.create(REPLICA_SETS, &name, json!({"metadata": meta, "spec": {"replicas": 0, "template": template}}));
-    }
-
-    /// A copy is exported, renamed, and created again.
-    pub fn clone_copy(&mut self) {
-        let is_copy = |map: &&Value| text(map, "/metadata/name").starts_with("web-");
-        let Some(mut copy) = self.list(CONFIG_MAPS).find(is_copy).cloned() else { return };
-        if let Some(meta) = copy["metadata"].as_object_mut() {
-            meta.remove("ownerReferences");
-        }
-        self.create(CONFIG_MAPS, "backup", copy);
-    }
-
-    /// The strangers' objects go.
-    pub fn remove_strangers(&mut self) {
-        self.delete(CONFIG_MAPS, "backup");
-        let strange = |object: &&Value| object.pointer("/metadata/ownerReferences/0/uid") == Some(&json!("stranger"));
-        let sets: Vec<String> =
-            self.list(REPLICA_SETS).filter(strange).map(|rs| text(rs, "/metadata/name").to_owned()).collect();
-        sets.iter().for_each(|name| self.delete(REPLICA_SETS, name));
-        let other = |release: &&Value| text(release, "/spec/plan") == "other";
-        let releases: Vec<String> =
-            self.list(RELEASES).filter(other).map(|release| text(release, "/metadata/name").to_owned()).collect();
-        releases.iter().for_each(|name| self.delete(RELEASES, name));
     }
 }

@@ -93,9 +93,7 @@ impl Cluster {
 
     fn sync_deployment(&mut self) {
         let uid = text(self.d(), "/metadata/uid").to_owned();
-        for rs in self.list(REPLICA_SETS) {
-            assert!(owner(rs).is_some(), "a ReplicaSet without a controller may be adopted by somebody else: {rs}");
-        }
+        self.adopt_orphans(&uid);
         let mut sets: Vec<String> = self
             .list(REPLICA_SETS)
             .filter(|rs| owner(rs) == Some(uid.as_str()))
@@ -108,6 +106,22 @@ impl Cluster {
         match text(self.d(), "/spec/strategy/type") {
             "Recreate" => self.rollout_recreate(&sets),
             _ => self.rollout_rolling(&sets),
+        }
+    }
+
+    /// `ClaimReplicaSets`: those without a controller that the selector fits.
+    fn adopt_orphans(&mut self, uid: &str) {
+        let alone = self.list(REPLICA_SETS).filter(|rs| owner(rs).is_none()).cloned();
+        for rs in alone.collect::<Vec<_>>() {
+            let by_a_person = self.watch.orphans;
+            assert!(by_a_person, "a ReplicaSet without a controller may be adopted by somebody else: {rs}");
+            if text(&rs, "/metadata/labels/app") == WEB {
+                let reference = json!([{"apiVersion": "apps/v1", "kind": "Deployment", "name": WEB, "uid": uid,
+                    "controller": true, "blockOwnerDeletion": true}]);
+                self.update(REPLICA_SETS, text(&rs, "/metadata/name"), USER, |rs| {
+                    rs["metadata"]["ownerReferences"] = reference;
+                });
+            }
         }
     }
 

@@ -13,8 +13,10 @@ mod pods;
 mod policy;
 mod reconcile;
 mod server;
+mod strangers;
 
-pub use reconcile::Cut;
+pub use adversity::Fate;
+pub use reconcile::{Cut, Reconciled};
 pub use server::{CONFIG_MAPS, Cluster, DEPLOYMENTS, PLANS, RELEASES, REPLICA_SETS};
 
 /// The one namespace.

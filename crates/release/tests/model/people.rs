@@ -71,8 +71,13 @@ impl Cluster {
         self.update(PLANS, &name, ALICE, |plan| plan["metadata"]["annotations"][names::REQUEST] = json!(text));
     }
 
+    /// The first plan of the workload.
+    pub fn plan_of_web(&self) -> Option<&Value> {
+        self.list(PLANS).find(|plan| text(plan, "/spec/targetRef/name") == WEB)
+    }
+
     pub fn plan_name(&self) -> Option<String> {
-        self.list(PLANS).next().map(|plan| text(plan, "/metadata/name").to_owned())
+        self.plan_of_web().map(|plan| text(plan, "/metadata/name").to_owned())
     }
 
     pub fn edit_plan(&mut self, change: impl FnOnce(&mut Value)) {

@@ -67,6 +67,8 @@ pub struct Watch {
     pub peak: usize,
     /// Writes of ours that the server refused.
     pub trace: Vec<String>,
+    /// Whether ReplicaSets were left without an owner by a person.
+    pub orphans: bool,
 }
 
 impl Cluster {
@@ -84,14 +86,19 @@ impl Cluster {
         let min_ready = int(&rs, "/spec/minReadySeconds");
         let mut mine: Vec<Pod> = self.pods.iter().filter(|pod| pod.owner == uid).cloned().collect();
         let available = mine.iter().filter(|pod| pod.available(self.now, min_ready)).count();
-        let status = json!({
+        let denied = mine.len() < wanted && self.denies(text(&rs, "/spec/template/spec/containers/0/image"));
+        let mut status = json!({
             "replicas": mine.len(),
             "readyReplicas": mine.iter().filter(|pod| pod.ready_since.is_some()).count(),
             "availableReplicas": available,
             "observedGeneration": rs["metadata"]["generation"],
         });
-        let changed = rs.get("status") != Some(&status) || mine.len() != wanted;
-        for _ in mine.len()..wanted {
+        if denied {
+            let message = "pods are forbidden: a policy of this test denies them";
+            status["conditions"] = json!([{"type": "ReplicaFailure", "status": "True", "message": message}]);
+        }
+        let changed = rs.get("status") != Some(&status) || (mine.len() != wanted && !denied);
+        for _ in mine.len()..if denied { 0 } else { wanted } {
             self.make_pod(&rs);
         }
         // Unready ones go first, then the youngest.
@@ -138,7 +145,7 @@ impl Cluster {
 
     /// Before promotion no stable pod goes, but for those above the Deployment's size.
     fn guard_stable(&mut self, pod: &Pod, by: &str) {
-        let Some(status) = self.list(PLANS).next().and_then(|plan| plan.get("status")) else { return };
+        let Some(status) = self.plan_of_web().and_then(|plan| plan.get("status")) else { return };
         let stage = text(status, "/release/stage");
         let stable = text(status, "/stable/replicaSet");
         if stable != pod.set || !matches!(stage, "Steps") {

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use trimtab_crds::{ReleasePlanStatus, names};
-use trimtab_plan::{Answer, Applied, Failure, Outcome, Plan, Question, Wake, Write};
+use trimtab_plan::{Answer, Applied, Failure, Outcome, Plan, Question, Verb, Wake, Write};
 use trimtab_release::{ReplicaSetView, Snapshot, conclude, decide, names_to_make};
 
 use super::server::Cluster;
@@ -30,6 +30,8 @@ pub enum Cut {
 pub struct Reconciled {
     /// Writes that the server accepted, or that came too late or too early.
     pub writes: usize,
+    /// Writes that the server accepted and that changed nothing: nobody is woken by them.
+    pub idle: usize,
     /// Writes that it refused, and will refuse again.
     pub refused: usize,
     pub status: bool,
@@ -54,7 +56,7 @@ impl Cluster {
     /// What a decision sees now.
     pub fn snapshot(&mut self) -> Snapshot {
         let deployment = self.deployment_view();
-        let plans = self.plan_views();
+        let plans: Vec<_> = self.plan_views().into_iter().filter(|plan| plan.spec.target_ref.name == WEB).collect();
         let workload = |rs: &ReplicaSetView| {
             rs.metadata.controller().is_some_and(|o| o.is(&names::DEPLOYMENT) && o.name == WEB)
                 || rs.metadata.annotation(names::CANARY_OF) == Some(WEB)
@@ -63,6 +65,11 @@ impl Cluster {
         let bears = |rs: &ReplicaSetView| wanted.iter().any(|name| *name == rs.metadata.object(names::REPLICA_SET));
         let replica_sets: Vec<_> =
             self.replica_set_views().into_iter().filter(|rs| workload(rs) || bears(rs)).collect();
+        let releases = self.release_views().into_iter().filter(|release| {
+            let is = release.metadata.object(names::RELEASE);
+            release.spec.target == WEB || wanted.contains(&is)
+        });
+        let releases = releases.collect();
         let running = plans.iter().any(|plan| plan.status.as_ref().is_some_and(|s| s.release.is_some()));
         let wanted = deployment.as_ref().map(|d| d.spec.template.digest.clone());
         let watched: Vec<&str> = replica_sets
@@ -83,7 +90,7 @@ impl Cluster {
             unreadable: vec![],
             replica_sets,
             canary_pods,
-            releases: self.release_views(),
+            releases,
             sources: self.sources(),
             policies: self.policies.clone(),
             quiet_period: QUIET_PERIOD,
@@ -119,8 +126,15 @@ impl Cluster {
         self.answer(&plan);
         let mut outcome = Outcome::default();
         let total = plan.writes.len();
-        let mut done =
-            Reconciled { writes: 0, refused: 0, status: false, unanswered, wake: plan.wake, plan: plan.clone() };
+        let mut done = Reconciled {
+            writes: 0,
+            idle: 0,
+            refused: 0,
+            status: false,
+            unanswered,
+            wake: plan.wake,
+            plan: plan.clone(),
+        };
         for (index, write) in plan.writes.iter().enumerate() {
             if cut == Cut::After(index) {
                 return done;
@@ -147,8 +161,11 @@ impl Cluster {
             return done;
         }
         if let Some(status) = conclude(now, seen, &plan, &outcome) {
-            self.write_status(&status);
-            done.status = true;
+            match self.write_status(&status) {
+                Ok(()) => done.status = true,
+                // The framework tells of it by an event, and tries again.
+                Err(_) => done.refused += 1,
+            }
         }
         if cut == Cut::After(total + 1) {
             return done;
@@ -161,9 +178,13 @@ impl Cluster {
 
     /// Performs one write, and counts what came of it.
     fn perform(&mut self, index: usize, write: &Write, done: &mut Reconciled) -> Result<(), Failure> {
+        let before = self.next();
         let result = self.write(index, write);
         match &result {
-            Err(failure) if ["Forbidden", "InternalError"].contains(&failure.reason.as_str()) => done.refused += 1,
+            Ok(()) if self.next() == before + 1 && !matches!(write.verb, Verb::Delete { .. }) => done.idle += 1,
+            Err(failure) if ["Forbidden", "InternalError", "AlreadyExists"].contains(&failure.reason.as_str()) => {
+                done.refused += 1
+            }
             _ => done.writes += 1,
         }
         if let Err(failure) = &result {
@@ -218,7 +239,7 @@ impl Cluster {
 
     /// The same, with a process that dies now and then.
     pub fn settle_with(&mut self, mut cut: impl FnMut(usize) -> Cut) -> Result<Reconciled, String> {
-        let (mut reconciles, mut refused) = (0, 0);
+        let (mut reconciles, mut refused, mut looks) = (0, 0, 0);
         for _ in 0..1_000 {
             self.advance(1);
             let (now, seen) = (self.now, self.snapshot());
@@ -228,6 +249,7 @@ impl Cluster {
             let changed = self.rest_of_round();
             // A process that died starts again, and decides anew.
             if changed || done.moved() || cut != Cut::No {
+                looks = 0;
                 continue;
             }
             // What is refused is tried again, slowly.
@@ -242,14 +264,16 @@ impl Cluster {
                 Wake::At(at) if at <= self.now => {
                     return Err(format!("wakes at {at} without end: {:?}", done.plan.because));
                 }
-                Wake::At(at) => self.now = at,
+                // It looks again now and then, and nothing comes of it.
+                Wake::At(_) if looks > 40 => return Ok(done),
+                Wake::At(at) => (self.now, looks) = (at, looks + 1),
             }
         }
         Err(format!("never settles: {:?}", self.status().map(|status| (status.phase, status.message))))
     }
 
-    /// Status of the first plan.
+    /// Status of the first plan of the workload.
     pub fn status(&mut self) -> Option<ReleasePlanStatus> {
-        self.plan_views().first().and_then(|plan| plan.status.clone())
+        self.plan_views().iter().find(|plan| plan.spec.target_ref.name == WEB).and_then(|plan| plan.status.clone())
     }
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use trimtab_plan::{Answer, Answers, Class, Failure, StatusWrite, Subresource, Verb, Watched, Write};
 use trimtab_release::{DeploymentView, PlanView, ReleaseView, ReplicaSetView};
 
-use super::{NAMESPACE, WEB, patch, pods::Pod, policy, policy::Request};
+use super::{NAMESPACE, WEB, adversity::Fate, patch, pods::Pod, policy, policy::Request, strangers::STRANGER};
 
 pub const DEPLOYMENTS: &str = "deployments";
 pub const REPLICA_SETS: &str = "replicasets";
@@ -200,8 +200,8 @@ impl Cluster {
 
     /// Deletes what has lost all its owners. True if anything went.
     pub fn tick_garbage(&mut self) -> bool {
-        let uids: BTreeSet<String> =
-            self.objects.values().map(|object| text(object, "/metadata/uid").to_owned()).collect();
+        let uids = self.objects.values().map(|object| text(object, "/metadata/uid").to_owned());
+        let uids: BTreeSet<String> = uids.chain([STRANGER.to_owned()]).collect();
         let orphaned = |object: &Value| {
             let owners = object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
             owners.is_some_and(|owners| {
@@ -217,22 +217,32 @@ impl Cluster {
         before != self.objects.len() + self.pods.len()
     }
 
-    /// Performs one of our writes as the server does.
+    /// Performs one of our writes as the server does, with all that stands in its way.
     pub fn write(&mut self, index: usize, write: &Write) -> Result<(), Failure> {
+        match self.refusal(index, write) {
+            Some((failure, fate)) => {
+                if fate == Fate::Lost {
+                    _ = self.carry_out(index, write);
+                }
+                Err(failure)
+            }
+            None => self.carry_out(index, write),
+        }
+    }
+
+    fn carry_out(&mut self, index: usize, write: &Write) -> Result<(), Failure> {
         let fail =
             |class, reason: &str, message: String| Err(Failure { index, class, reason: reason.to_owned(), message });
         let kind = self.kind(write.target.kind.plural);
         let name = write.target.name.clone();
         assert_eq!(write.target.namespace, NAMESPACE, "writes stay in their namespace");
-        if let Some(failure) = self.refusal(index, write) {
-            return Err(failure);
-        }
         let Some(old) = self.get(kind, &name).cloned() else {
             return match &write.verb {
                 Verb::Create { body } => {
                     let mut body = body.clone();
                     if kind == REPLICA_SETS {
                         self.admit_canary(&mut body);
+                        self.admit_size(&mut body);
                     }
                     self.create(kind, &name, body);
                     Ok(())
@@ -250,6 +260,7 @@ impl Cluster {
                             body[*field] = value.clone();
                         }
                     }
+                    self.admit_copy(&mut body);
                     self.create(kind, &name, body);
                     Ok(())
                 }
@@ -274,7 +285,10 @@ impl Cluster {
                     self.update_status(kind, &name, |object| *object = new);
                     Ok(())
                 }
-                Ok(new) => {
+                Ok(mut new) => {
+                    if kind == REPLICA_SETS {
+                        self.admit_size(&mut new);
+                    }
                     self.replace(kind, &name, OURS, new);
                     Ok(())
                 }
@@ -318,13 +332,18 @@ impl Cluster {
         kinds.into_iter().find(|kind| *kind == plural).unwrap_or_else(|| panic!("{plural} is not written to"))
     }
 
-    pub fn write_status(&mut self, write: &StatusWrite) {
+    pub fn write_status(&mut self, write: &StatusWrite) -> Result<(), Fate> {
         assert_eq!(write.target.kind.plural, PLANS);
+        let refused = self.fate(PLANS, "status");
+        if let Some(fate) = refused.filter(|fate| *fate != Fate::Lost) {
+            return Err(fate);
+        }
         self.update_status(PLANS, &write.target.name, |plan| {
             if text(plan, "/metadata/uid") == write.uid {
                 plan["status"] = write.status.clone();
             }
         });
+        refused.map_or(Ok(()), Err)
     }
 
     pub fn deployment_view(&mut self) -> Option<Arc<DeploymentView>> {

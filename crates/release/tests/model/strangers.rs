@@ -1,0 +1,117 @@
+//! What others make beside us: objects under the names that we would use, records that look like ours, and plans that are
+//! deleted while what they own stays.
+
+use serde_json::{Value, json};
+use trimtab_crds::names;
+
+use super::WEB;
+use super::server::{CONFIG_MAPS, Cluster, PLANS, RELEASES, REPLICA_SETS, owner, text};
+
+/// Uid of the owner of what others make: it exists for as long as the test runs.
+pub const STRANGER: &str = "stranger";
+/// How many numbers of Releases are looked at for one that is free, and a few more.
+const NUMBERS: i64 = 60;
+
+fn strangers_own() -> Value {
+    json!([{"apiVersion": "v1", "kind": "Somebody", "name": "else", "uid": STRANGER, "controller": true}])
+}
+
+impl Cluster {
+    /// Somebody else's object takes the name of the ReplicaSet that would be the canary of the held change.
+    pub fn take_canary_name(&mut self) {
+        let seen = self.snapshot();
+        let Some(deployment) = seen.deployment else { return };
+        let name = format!("{WEB}-{}", trimtab_release::hash_label(&deployment.spec.template.digest));
+        let meta = json!({"annotations": {names::CANARY_OF: WEB}, "ownerReferences": strangers_own()});
+        let template = json!({"metadata": {"labels": {"app": "other"}}, "spec": {"containers": []}});
+        self.create(REPLICA_SETS, &name, json!({"metadata": meta, "spec": {"replicas": 0, "template": template}}));
+    }
+
+    /// Somebody else's Releases take this many of the next names, or all that are looked at.
+    pub fn take_release_names(&mut self, count: Option<i64>) {
+        let Some(plan) = self.plan_name() else { return };
+        let last = self.status().map_or(0, |status| status.sequence);
+        for number in last + 1..=last + count.unwrap_or(NUMBERS) {
+            let spec = json!({"plan": "other", "target": "other", "sequence": number, "by": "bob", "summary": "",
+                "changes": [], "digest": "v1:0", "stableDigest": "", "stableTemplate": {}});
+            let meta = json!({"ownerReferences": strangers_own()});
+            self.create(RELEASES, &format!("{plan}-{number}"), json!({"metadata": meta, "spec": spec}));
+        }
+    }
+
+    /// Somebody writes a record of this plan and workload that says to keep what is stable, and keeps something else.
+    pub fn forge_release(&mut self) {
+        let (Some(plan), Some(status)) = (self.plan_name(), self.status()) else { return };
+        let Some(stable) = status.stable else { return };
+        let evil =
+            json!({"metadata": {"labels": {"app": WEB}}, "spec": {"containers": [{"name": "web", "image": "evil"}]}});
+        let spec = json!({"plan": plan, "target": WEB, "sequence": 1_000_000, "by": "bob", "summary": "", "changes": [],
+            "digest": stable.digest, "stableDigest": stable.digest, "stableTemplate": evil});
+        self.create(RELEASES, "forged", json!({"metadata": {"ownerReferences": strangers_own()}, "spec": spec}));
+        let at = self.now.to_string();
+        let status = json!({"result": "Promoted", "message": "", "startedAt": at, "finishedAt": at, "steps": []});
+        self.update_status(RELEASES, "forged", |release| release["status"] = status);
+    }
+
+    /// Somebody else's ConfigMaps take so many of the names that a copy of what is live could have.
+    pub fn take_copy_names(&mut self, count: usize) {
+        let source = trimtab_config::Source::config_map(WEB);
+        let Some(live) = self.get(CONFIG_MAPS, WEB) else { return };
+        let view: trimtab_config::ConfigMapView = serde_json::from_str(&live.to_string()).unwrap();
+        let named = trimtab_config::copy_names(&source, &view.0, &[0; 32]);
+        for name in named.iter().take(count) {
+            let body = json!({"metadata": {"ownerReferences": strangers_own()}, "data": {"app.conf": "evil"}});
+            self.create(CONFIG_MAPS, name, body);
+        }
+    }
+
+    /// A copy is exported, renamed, and created again.
+    pub fn clone_copy(&mut self) {
+        let is_copy = |map: &&Value| text(map, "/metadata/name").starts_with("web-");
+        let Some(mut copy) = self.list(CONFIG_MAPS).find(is_copy).cloned() else { return };
+        if let Some(meta) = copy["metadata"].as_object_mut() {
+            meta.remove("ownerReferences");
+        }
+        self.create(CONFIG_MAPS, "backup", copy);
+    }
+
+    /// `kubectl delete releaseplan --cascade=orphan`: what the plan owns stays, without an owner. Where that is another's
+    /// workload now, a plan of the same name is made for that.
+    pub fn orphan_plan(&mut self, for_another: bool) {
+        let Some(name) = self.plan_name() else { return };
+        let uid = self.get(PLANS, &name).map(|plan| text(plan, "/metadata/uid").to_owned()).unwrap_or_default();
+        self.delete(PLANS, &name);
+        for kind in [REPLICA_SETS, RELEASES] {
+            let owned: Vec<String> = self
+                .list(kind)
+                .filter(|object| owner(object) == Some(uid.as_str()))
+                .map(|object| text(object, "/metadata/name").to_owned())
+                .collect();
+            for name in owned {
+                self.update(kind, &name, "system:serviceaccount:kube-system:generic-garbage-collector", |object| {
+                    _ = object["metadata"].as_object_mut().map(|meta| meta.remove("ownerReferences"));
+                });
+            }
+        }
+        // The Deployment takes ReplicaSets without an owner as its own, and then looks at no availability.
+        (self.watch.orphans, self.watch.floor) = (true, 0);
+        if for_another {
+            let spec =
+                json!({"targetRef": {"kind": "Deployment", "name": "other"}, "strategy": {"canary": {"steps": []}}});
+            self.create(PLANS, &name, json!({"metadata": {}, "spec": spec}));
+        }
+    }
+
+    /// The strangers' objects go.
+    pub fn remove_strangers(&mut self) {
+        self.delete(CONFIG_MAPS, "backup");
+        for kind in [REPLICA_SETS, RELEASES, CONFIG_MAPS] {
+            let names: Vec<String> = self
+                .list(kind)
+                .filter(|object| owner(object) == Some(STRANGER))
+                .map(|object| text(object, "/metadata/name").to_owned())
+                .collect();
+            names.iter().for_each(|name| self.delete(kind, name));
+        }
+    }
+}
