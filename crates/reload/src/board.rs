@@ -103,10 +103,11 @@ impl Member {
         self.rolls_for_changes && !calm.is_empty() && quiet_until(now, written, options).is_none()
     }
 
-    /// When its rollout counts as failed, if it is under way.
+    /// When its place is free at the latest, if its rollout is not over: then that counts as failed or, where it was unsettled
+    /// before already, as one for other reasons.
     pub(crate) fn deadline(&self, options: &Options) -> Option<Timestamp> {
-        let last = self.last.as_ref().filter(|last| last.progress == Progress::Rolling && !last.unsettled)?;
-        last.at.checked_add(options.deadline).ok()
+        let last = self.last.as_ref().filter(|last| last.progress != Progress::Settled)?;
+        if last.unsettled { last.at.checked_add(MEMORY).ok() } else { last.at.checked_add(options.deadline).ok() }
     }
 
     /// Why what it was last reloaded for counts as a failure, if it does.

@@ -75,8 +75,8 @@ impl KeptJob {
         Self::job_of(&self.metadata.name)
     }
 
-    /// Whether this made it, as it is.
-    pub(crate) fn is_ours(&self, key: &DigestKey) -> bool {
+    /// Whether a manager with this key made it, as it is.
+    pub fn is_ours(&self, key: &DigestKey) -> bool {
         let proof = format!("{PROOF}{}", key.sign(PURPOSE, &self.signed));
         self.metadata.name.starts_with(PREFIX) && self.metadata.annotation(names::DIGEST) == Some(proof.as_str())
     }
