@@ -51,6 +51,13 @@ pub async fn read_or_make(client: &Client, namespace: &str) -> Result<DigestKey>
     }
 }
 
+/// The key of a manager in this namespace, if there is one that may be read. None is made.
+pub async fn existing(client: &Client, namespace: &str) -> Option<DigestKey> {
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    let found = tokio::time::timeout(PATIENCE, secrets.get_opt(NAME)).await.ok()?.ok()?;
+    found.and_then(|secret| parse(&secret).ok())
+}
+
 /// A key that lasts as long as the process.
 ///
 /// # Errors

@@ -6,8 +6,10 @@ mod leader;
 mod policies;
 mod read;
 mod run;
+mod scope;
 mod text;
 
 pub use leader::{Leader, leader};
-pub use run::{Open, Report, Scope, free, look};
+pub use run::{Open, Report, free, look};
+pub use scope::Scope;
 pub use text::text;

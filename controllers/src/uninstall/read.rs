@@ -8,13 +8,16 @@ use std::{
 
 use anyhow::{Context, Result};
 use kube::{Client, api::ListParams};
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 use trimtab_config::{Pins, SourceKind, claimed_source};
 use trimtab_crds::names;
 use trimtab_plan::{Kind, Meta, ObjectRef};
 use trimtab_release::{DeploymentView, ReplicaSetView};
 use trimtab_uninstall::{Copy, KeptJob, Other, PlanFacts, Scaled, Snapshot};
+
+use super::scope::Scope;
+use crate::digest_key;
 
 /// Objects in one answer of the API server.
 const PAGE: u32 = 500;
@@ -34,15 +37,17 @@ pub(super) struct Seen {
 struct Reader<'c> {
     client: &'c Client,
     namespace: &'c str,
+    /// The manager's namespace, where it is known.
+    manager: Option<&'c str>,
     notes: Vec<String>,
 }
 
 /// Reads these namespaces; all where none is named.
-pub(super) async fn read(client: &Client, namespaces: &[String]) -> Result<Seen> {
+pub(super) async fn read(client: &Client, scope: &Scope) -> Result<Seen> {
     let mut seen = Seen::default();
     let all = [String::new()];
-    for namespace in if namespaces.is_empty() { all.as_slice() } else { namespaces } {
-        let mut reader = Reader { client, namespace, notes: vec![] };
+    for namespace in if scope.namespaces.is_empty() { all.as_slice() } else { &scope.namespaces } {
+        let mut reader = Reader { client, namespace, manager: scope.manager_namespace(), notes: vec![] };
         reader.read(&mut seen).await?;
         seen.notes.append(&mut reader.notes);
     }
@@ -208,11 +213,17 @@ impl Reader<'_> {
             Some((text("namespace")?, text("name")?))
         };
         let there: BTreeSet<(String, String)> = self.maybe(jobs, name).await?.into_iter().collect();
+        let key = match self.manager {
+            Some(namespace) => digest_key::existing(self.client, namespace).await,
+            None => None,
+        };
         for revision in &kept {
             let Ok(metadata) = serde_json::from_value::<Meta>(revision["metadata"].clone()) else { continue };
             let job = trimtab_reload::KeptJob::job_of(&metadata.name).to_owned();
             let there = there.contains(&key(&metadata.namespace, &job));
-            seen.others.push(Other::Job(KeptJob { metadata, job, body: revision["data"].clone(), there }));
+            let read = trimtab_reload::KeptJob::deserialize(revision);
+            let proven = key.as_ref().is_some_and(|key| read.is_ok_and(|kept| kept.is_ours(key)));
+            seen.others.push(Other::Job(KeptJob { metadata, job, body: revision["data"].clone(), there, proven }));
         }
         Ok(())
     }

@@ -18,6 +18,7 @@ use super::{
     leader::{self, Leader, leader},
     policies,
     read::{Seen, read},
+    scope::Scope,
 };
 
 /// How long nothing is looked at between two rounds.
@@ -26,19 +27,6 @@ const PAUSE: Duration = Duration::from_millis(300);
 const WRITES: Duration = Duration::from_secs(30);
 /// The field manager.
 const MANAGER: &str = "trimtab-uninstall";
-
-/// What is meant, and how a manager is found.
-#[derive(Debug, Clone, Default)]
-pub struct Scope {
-    /// These namespaces; all where none is named.
-    pub namespaces: Vec<String>,
-    /// Name of the manager's lease.
-    pub lease_name: String,
-    /// Namespace of the manager's lease, where only that may be looked at.
-    pub lease_namespace: Option<String>,
-    /// The manager's Deployment, to be ended first: `NAMESPACE/NAME`.
-    pub stop: Option<String>,
-}
 
 /// How things stand, or what came of it.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -75,7 +63,7 @@ pub struct Open {
 ///
 /// If workloads cannot be read.
 pub async fn look(client: &Client, scope: &Scope) -> Result<Report> {
-    let seen = read(client, &scope.namespaces).await?;
+    let seen = read(client, scope).await?;
     let mut workloads: Vec<Standing> = seen.deployments.iter().filter_map(survey).collect();
     workloads.extend(seen.others.iter().filter_map(trimtab_uninstall::Other::survey));
     workloads.sort_by(|a, b| (!a.waits, &a.namespace, &a.name).cmp(&(!b.waits, &b.namespace, &b.name)));
@@ -139,7 +127,7 @@ async fn free_without_manager(
     report.notes.append(&mut notes);
     let mut told = BTreeSet::new();
     loop {
-        let seen = read(client, &scope.namespaces).await?;
+        let seen = read(client, scope).await?;
         let open = round(writer, mode, &seen, &mut told, tell).await;
         let blocked = open.values().all(|open| open.final_);
         let late = Instant::now() >= until;
@@ -207,7 +195,11 @@ async fn round(
         let written = !writes.is_empty();
         let failed = if written { writer.apply(&writes, WRITES).await.failed } else { None };
         let refused = failed.filter(|failure| failure.class == Class::Blocked && failure.reason != "Precondition");
-        if let Some(why) = blocked.or(refused.map(|failure| failure.message)) {
+        let refused = refused.map(|failure| {
+            let what = writes.get(failure.index).map(|write| format!("{} ({})", write.why, write.target));
+            format!("refused: {}: {}; whoever refuses it has to allow it", what.unwrap_or_default(), failure.message)
+        });
+        if let Some(why) = blocked.or(refused) {
             open.insert(workload, OpenNow { why, final_: true });
         } else if written || waits_for.is_some() {
             let why = waits_for.unwrap_or_else(|| "its marks to go: does a manager set them again?".to_owned());

@@ -32,7 +32,7 @@ pub struct ReleaseUnderWay {
 }
 
 /// Verdicts that say nothing against the template that is asked for now.
-const NO_FAULT: [&str; 3] = ["Superseded", "ChangedBack", "OptedOut"];
+const NO_FAULT: [&str; 4] = ["Superseded", "ChangedBack", "OptedOut", "ScaledToZero"];
 
 impl PlanFacts {
     /// Reads a plan; `None` without a name and a target.

@@ -53,6 +53,16 @@ pub struct KeptJob {
     pub body: Value,
     /// Whether a Job of its name is there.
     pub there: bool,
+    /// Whether the manager kept it, as it is. Whoever may write ControllerRevisions need not be allowed to make Jobs.
+    pub proven: bool,
+}
+
+impl KeptJob {
+    /// What a person runs to have the Job made, once they have looked at it.
+    fn by_hand(&self) -> String {
+        let (revision, ns) = (&self.metadata.name, &self.metadata.namespace);
+        format!("kubectl get controllerrevision {revision} -n {ns} -o jsonpath={{.data}} | kubectl create -n {ns} -f -")
+    }
 }
 
 impl Scaled {
@@ -129,6 +139,16 @@ impl Other {
                     ));
                 }
             },
+            Self::Job(kept) if !kept.proven => {
+                let (revision, ns) = (&kept.metadata.name, &kept.metadata.namespace);
+                next.blocked = Some(format!(
+                    "ControllerRevision {revision} says that Job {} is kept in it, and it is not known to be what the manager \
+                     kept (its key could not be read, or made another): no Job is made of it. Look at it; if the Job is to be \
+                     there: {}; then: kubectl delete controllerrevision {revision} -n {ns}",
+                    kept.job,
+                    kept.by_hand()
+                ));
+            }
             Self::Job(kept) => {
                 if kept.there {
                     next.waits_for = Some(format!("the old Job {} to go", kept.job));
@@ -173,19 +193,17 @@ fn of_scaled(scaled: &Scaled) -> Option<Standing> {
 }
 
 fn of_job(kept: &KeptJob) -> Standing {
-    let (revision, ns) = (&kept.metadata.name, &kept.metadata.namespace);
+    let made = if kept.proven { "it is made" } else { "it is not made: nobody knows whether the manager kept it" };
     Standing {
-        namespace: ns.clone(),
+        namespace: kept.metadata.namespace.clone(),
         kind: "Job".to_owned(),
         name: kept.job.clone(),
         state: State::JobKept,
         says: "it was deleted for a change of its configuration, to be made anew".to_owned(),
-        left_alone: format!("it is not made; ControllerRevision {revision} keeps it"),
-        resumed: "it is made".to_owned(),
-        taken_back: "it is made".to_owned(),
-        by_hand: vec![format!(
-            "kubectl get controllerrevision {revision} -n {ns} -o jsonpath={{.data}} | kubectl create -n {ns} -f -"
-        )],
+        left_alone: format!("it is not made; ControllerRevision {} keeps it", kept.metadata.name),
+        resumed: made.to_owned(),
+        taken_back: made.to_owned(),
+        by_hand: vec![kept.by_hand()],
         ..Standing::default()
     }
 }

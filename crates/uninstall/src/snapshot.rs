@@ -103,15 +103,24 @@ impl<'a> Scene<'a> {
     }
 
     /// The stable ReplicaSet: the one that the plan names, else the only one that has pods of something else than what is
-    /// asked for.
+    /// asked for, or, where the Deployment sleeps, the last that it had before.
     pub(crate) fn stable(&self) -> Option<&'a ReplicaSetView> {
         let named = self.seen.plan.as_ref().and_then(|plan| plan.stable.as_deref());
         if let Some(rs) = named.and_then(|name| self.owned().find(|rs| rs.metadata.name == name)) {
             return Some(rs);
         }
         let digest = self.digest();
-        let mut with_pods = self.owned().filter(|rs| rs.spec.replicas > 0 && rs.spec.template.digest != digest);
-        with_pods.next().filter(|_| with_pods.next().is_none())
+        let others = || self.owned().filter(|rs| rs.spec.template.digest != digest);
+        let mut with_pods = others().filter(|rs| rs.spec.replicas > 0);
+        match (with_pods.next(), with_pods.next()) {
+            (Some(only), None) => Some(only),
+            (Some(_), Some(_)) => None,
+            (None, _) if self.owned().any(|rs| rs.spec.replicas > 0) => None,
+            (None, _) => {
+                let revision = |rs: &&ReplicaSetView| rs.metadata.annotation(names::REVISION)?.parse::<i64>().ok();
+                others().max_by_key(revision)
+            }
+        }
     }
 
     /// Why what the Deployment asks for was found bad, if it was.

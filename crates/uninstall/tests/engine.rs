@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use trimtab_crds::names;
 use trimtab_plan::{Meta, PatchOp, Verb, Write};
 use trimtab_release::{DeploymentView, ReplicaSetView};
-use trimtab_uninstall::{Copy, Mode, Next, PlanFacts, Snapshot, State, decide, survey};
+use trimtab_uninstall::{Copy, KeptJob, Mode, Next, Other, PlanFacts, Snapshot, State, decide, survey};
 
 const OLD: &str = "sample:v1";
 const NEW: &str = "sample:v2";
@@ -289,5 +289,22 @@ fn every_write_to_a_template_is_held_to_the_generation_that_was_seen() {
             let tests = |path: &str| ops.iter().any(|op| matches!(op, PatchOp::Test { path: p, .. } if p == path));
             assert!(tests("/metadata/uid") && tests("/metadata/generation"), "{write:?}");
         }
+    }
+}
+
+#[test]
+fn a_job_is_made_of_nothing_that_the_manager_is_not_known_to_have_kept() {
+    let kept = |there, proven| {
+        let metadata = json!({"name": "reloaded-job-db", "namespace": "shop", "uid": "k"});
+        let metadata = serde_json::from_value(metadata).unwrap();
+        Other::Job(KeptJob { metadata, job: "db".to_owned(), body: json!({"kind": "Job"}), there, proven })
+    };
+    let made = kept(false, true).decide();
+    assert!(matches!(made.writes[..], [Write { verb: Verb::Create { .. }, .. }, _]), "{made:?}");
+    for there in [true, false] {
+        let next = kept(there, false).decide();
+        assert!(next.writes.is_empty() && next.is_over(), "{next:?}");
+        let why = next.blocked.unwrap();
+        assert!(why.contains("kubectl create") && why.contains("kubectl delete controllerrevision"), "{why}");
     }
 }

@@ -1,17 +1,18 @@
 //! Properties over releases that are left behind anywhere: the manager is gone at any moment, also between two writes, and the
 //! way out is gone in the model of Kubernetes that the release engine's own tests use. Availability is kept at every
-//! deletion of a pod, nothing stays held, no canary stays, and it comes to an end.
+//! deletion of a pod, nothing stays held, no canary stays, and it comes to an end. Where something stands in the way, whoever
+//! goes it reads what it waits for or what they have to do, and it ends once nothing does.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests say what went wrong by failing")]
 
 #[path = "../../release/tests/model/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the model is the release engine's; not all of it is of use here")]
 mod model;
 
-use model::{Cluster, Cut, PLANS, REPLICA_SETS, WEB};
+use model::{Cluster, Cut, DEPLOYMENTS, Fate, REPLICA_SETS, WEB};
 use proptest::{prelude::*, test_runner::RngSeed};
 use serde_json::{Value, json};
 use trimtab_crds::names;
-use trimtab_uninstall::{Mode, PlanFacts, Snapshot, decide, survey};
+use trimtab_uninstall::{Mode, Next, PlanFacts, Snapshot, decide, survey};
 
 /// A release that is left behind.
 #[derive(Clone, Debug)]
@@ -67,7 +68,7 @@ fn stories() -> impl Strategy<Value = Story> {
 }
 
 fn seen(cluster: &mut Cluster) -> Snapshot {
-    let plan = cluster.list(PLANS).next().cloned();
+    let plan = cluster.plan_of_web().cloned();
     let sets = cluster.replica_set_views();
     let of_web = |rs: &trimtab_release::ReplicaSetView| {
         rs.metadata.controller().is_some_and(|o| o.is(&names::DEPLOYMENT))
@@ -83,8 +84,8 @@ fn seen(cluster: &mut Cluster) -> Snapshot {
     }
 }
 
-/// One look of the way out; whether it is over. What was seen may be older than the writes.
-fn look(cluster: &mut Cluster, mode: Mode, stale: u8) -> Result<bool, String> {
+/// One look of the way out. What was seen may be older than the writes.
+fn look(cluster: &mut Cluster, mode: Mode, stale: u8) -> Look {
     let old = seen(cluster);
     for tick in 0..stale {
         kubernetes(cluster, tick);
@@ -93,16 +94,31 @@ fn look(cluster: &mut Cluster, mode: Mode, stale: u8) -> Result<bool, String> {
     if std::env::var("TRACE").is_ok() {
         println!("{next:?} of {:?}", survey(&old).map(|standing| standing.state));
     }
-    if let Some(why) = &next.blocked {
-        return Err(format!("blocked: {why}"));
-    }
+    let mut refused = None;
     for (index, write) in next.writes.iter().enumerate() {
         // A refused write is looked at again.
-        if cluster.write(index, write).is_err() {
+        if let Err(failure) = cluster.write(index, write) {
+            refused = Some(failure.reason).filter(|reason| reason != "Precondition");
             break;
         }
     }
-    Ok(next.is_over() && stale == 0)
+    Look { over: next.is_over() && stale == 0, refused, next }
+}
+
+/// What came of a look.
+struct Look {
+    over: bool,
+    /// Why the server refused a write, other than that the object was another by then.
+    refused: Option<String>,
+    next: Next,
+}
+
+impl Look {
+    /// Whoever goes the way out reads what is waited for, or what they have to do.
+    fn is_told(&self) -> bool {
+        let told = self.next.blocked.as_ref().is_some_and(|why| why.contains("kubectl "));
+        told || self.refused.is_some() || self.next.waits_for.is_some() || !self.next.writes.is_empty()
+    }
 }
 
 fn kubernetes(cluster: &mut Cluster, which: u8) {
@@ -146,24 +162,40 @@ fn check(story: &Story) -> Result<(), String> {
     let asked_before = cluster.image().to_owned();
     for which in &story.order {
         kubernetes(&mut cluster, *which);
-        look(&mut cluster, story.mode, (which >> 2) % 4)?;
+        if let Some(why) = look(&mut cluster, story.mode, (which >> 2) % 4).next.blocked {
+            return Err(format!("blocked: {why}"));
+        }
     }
+    goes_out(&mut cluster, story.mode)?;
+    check_free(&mut cluster, story, &asked_before)
+}
+
+/// Goes the way out to its end, with nothing in its way.
+fn goes_out(cluster: &mut Cluster, mode: Mode) -> Result<(), String> {
     let mut over = false;
     for _ in 0..400 {
-        over = look(&mut cluster, story.mode, 0)?;
-        let quiet = !all_of_kubernetes(&mut cluster);
+        let seen = look(cluster, mode, 0);
+        if let Some(why) = seen.next.blocked {
+            return Err(format!("blocked: {why}"));
+        }
+        over = seen.over;
+        let quiet = !all_of_kubernetes(cluster);
         cluster.advance(1);
         if over && quiet {
             break;
         }
     }
     if !over {
-        return Err(format!("it never ends: {:?}", survey(&seen(&mut cluster))));
+        return Err(format!("it never ends: {:?}", survey(&seen(cluster))));
     }
     for _ in 0..60 {
-        all_of_kubernetes(&mut cluster);
+        all_of_kubernetes(cluster);
         cluster.advance(1);
     }
+    Ok(())
+}
+
+fn check_free(cluster: &mut Cluster, story: &Story, asked_before: &str) -> Result<(), String> {
     // The plan's status says for ever that its release is at its steps: nobody is there to say more.
     cluster.watch.faults.retain(|fault| !fault.contains(" in the steps: "));
     if !cluster.watch.faults.is_empty() {
@@ -201,4 +233,95 @@ proptest! {
             return Err(TestCaseError::fail(fault));
         }
     }
+
+    #[test]
+    fn whatever_stands_in_the_way_out_is_told_and_it_ends_without(
+        story in stories(),
+        hindrances in prop::collection::vec((0..60usize, hindrances()), 1..5),
+    ) {
+        check_hindered(&story, &hindrances).map_err(TestCaseError::fail)?;
+    }
+}
+
+/// What stands in the way out.
+#[derive(Clone, Copy, Debug)]
+enum Hindrance {
+    /// Writes of a kind are not simply carried out, so often, or until all is allowed.
+    Refuse(usize, Fate, Option<u32>),
+    MarkDeployments,
+    DenyPods(&'static str),
+    /// The plan is deleted and what it owns stays; perhaps one of its name is made for another workload.
+    OrphanPlan(bool),
+    /// Somebody guards the Deployment again, once: a manager that was not ended.
+    GuardAgain,
+    AllowAll,
+}
+
+/// Every kind of write of the way out of a Deployment.
+const WRITES: [(&str, &str); 3] = [(DEPLOYMENTS, "patch"), (REPLICA_SETS, "patch"), (REPLICA_SETS, "delete")];
+
+fn hindrances() -> impl Strategy<Value = Hindrance> {
+    let fate = prop::sample::select(vec![Fate::Denied, Fate::Fails, Fate::Lost, Fate::Conflicts]);
+    prop_oneof![
+        6 => (0..WRITES.len(), fate, prop::option::of(1..6u32)).prop_map(|(which, fate, times)| {
+            let times = if fate == Fate::Conflicts { times.or(Some(6)) } else { times };
+            Hindrance::Refuse(which, fate, times)
+        }),
+        1 => Just(Hindrance::MarkDeployments),
+        1 => prop::sample::select(vec!["app:1", "app:2"]).prop_map(Hindrance::DenyPods),
+        1 => any::<bool>().prop_map(Hindrance::OrphanPlan),
+        1 => Just(Hindrance::GuardAgain),
+        1 => Just(Hindrance::AllowAll),
+    ]
+}
+
+fn hinder(cluster: &mut Cluster, hindrance: Hindrance) {
+    match hindrance {
+        Hindrance::Refuse(which, fate, times) => {
+            let (kind, verb) = WRITES[which];
+            cluster.refuse_writes(kind, verb, fate, times);
+        }
+        Hindrance::MarkDeployments => cluster.adversity.marks_deployments = true,
+        Hindrance::DenyPods(image) => cluster.adversity.denies_pods_of = Some(image),
+        Hindrance::OrphanPlan(for_another) => cluster.orphan_plan(for_another),
+        Hindrance::GuardAgain => cluster.edit(|d| d["metadata"]["annotations"][names::PLAN] = json!(WEB)),
+        Hindrance::AllowAll => cluster.allow_all(),
+    }
+}
+
+/// Whether nothing of ours holds the Deployment.
+fn is_free(cluster: &Cluster) -> bool {
+    let guarded = cluster.annotation(names::PLAN).is_some_and(|plan| !plan.is_empty());
+    !guarded && !cluster.held() && cluster.canaries().is_empty()
+}
+
+fn check_hindered(story: &Story, hindrances: &[(usize, Hindrance)]) -> Result<(), String> {
+    let mut cluster = leave_behind(story);
+    for (turn, which) in story.order.iter().enumerate() {
+        for (_, hindrance) in hindrances.iter().filter(|(at, _)| at % story.order.len() == turn) {
+            hinder(&mut cluster, *hindrance);
+        }
+        kubernetes(&mut cluster, *which);
+        let seen = look(&mut cluster, story.mode, (which >> 2) % 4);
+        if !seen.is_told() && !is_free(&cluster) && (which >> 2) % 4 == 0 {
+            return Err(format!("not free, and nothing is said: {:?}", survey(&self::seen(&mut cluster))));
+        }
+    }
+    // However long it is waited for.
+    for _ in 0..100 {
+        let before = is_free(&cluster);
+        let seen = look(&mut cluster, story.mode, 0);
+        if !seen.is_told() && !before {
+            return Err(format!("not free, and nothing is said: {:?}", survey(&self::seen(&mut cluster))));
+        }
+        all_of_kubernetes(&mut cluster);
+        cluster.advance(1);
+    }
+    cluster.allow_all();
+    if let Err(why) = goes_out(&mut cluster, story.mode) {
+        // Without its plan nobody knows what is stable of two revisions that both have pods: a person is told what to do.
+        let orphaned = hindrances.iter().any(|(_, hindrance)| matches!(hindrance, Hindrance::OrphanPlan(_)));
+        return if orphaned && why.contains("is known to be stable") { Ok(()) } else { Err(why) };
+    }
+    if is_free(&cluster) && !cluster.paused() { Ok(()) } else { Err(format!("held: {:?}", cluster.deployment())) }
 }
