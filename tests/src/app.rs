@@ -9,6 +9,7 @@ use tokio::{io::AsyncWriteExt, process::Command};
 use trimtab_crds::{Phase, Release, ReleasePlan};
 use trimtab_testkit::{Cluster, TestNamespace, eventually};
 
+use crate::told::condition;
 use crate::{ManagerProcess, PodWatch, rights};
 
 /// How long anything in a test may take before it counts as never. Generous: nothing waits for it in a good run.
@@ -386,23 +387,5 @@ impl App {
         let mark = deployment.annotations().get("trimtab.dev/held");
         let paused = deployment.spec.as_ref().and_then(|spec| spec.paused).unwrap_or(false);
         Ok(paused && mark.is_some_and(|mark| !trimtab_crds::mark::is_released(mark)))
-    }
-}
-
-/// A condition of a plan: status and reason.
-pub(crate) fn condition<'a>(plan: &'a ReleasePlan, type_: &str) -> Option<(&'a str, &'a str)> {
-    let condition = plan.status.as_ref()?.conditions.iter().find(|c| c.type_ == type_)?;
-    Some((&condition.status, &condition.reason))
-}
-
-impl App {
-    /// The status of a condition of the plan: `True`, `False`, or empty.
-    ///
-    /// # Errors
-    ///
-    /// If the plan cannot be read.
-    pub async fn condition(&self, type_: &str) -> Result<String> {
-        let plan = self.plan().await?;
-        Ok(condition(&plan, type_).map(|c| c.0.to_owned()).unwrap_or_default())
     }
 }

@@ -213,7 +213,7 @@ impl Reader<'_> {
             Some((text("namespace")?, text("name")?))
         };
         let there: BTreeSet<(String, String)> = self.maybe(jobs, name).await?.into_iter().collect();
-        let key = match self.manager {
+        let signed_with = match self.manager {
             Some(namespace) => digest_key::existing(self.client, namespace).await,
             None => None,
         };
@@ -222,7 +222,7 @@ impl Reader<'_> {
             let job = trimtab_reload::KeptJob::job_of(&metadata.name).to_owned();
             let there = there.contains(&key(&metadata.namespace, &job));
             let read = trimtab_reload::KeptJob::deserialize(revision);
-            let proven = key.as_ref().is_some_and(|key| read.is_ok_and(|kept| kept.is_ours(key)));
+            let proven = signed_with.as_ref().is_some_and(|key| read.is_ok_and(|kept| kept.is_ours(key)));
             seen.others.push(Other::Job(KeptJob { metadata, job, body: revision["data"].clone(), there, proven }));
         }
         Ok(())

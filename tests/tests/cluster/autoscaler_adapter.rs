@@ -6,21 +6,11 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use serde_json::Value;
 use trimtab_testkit::{Cluster, ClusterOptions, Nodes, apply_crds, eventually};
-use trimtab_tests::{Adapter, App, Shape, with_app_on, workspace};
+use trimtab_tests::{Adapter, App, Shape, plain_deployment, with_app_on, workspace};
 
 const PATIENCE: Duration = Duration::from_secs(90);
 
-const WORKLOAD: &str = r#"
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: NAME}
-spec:
-  replicas: 2
-  selector: {matchLabels: {app: NAME}}
-  template:
-    metadata: {labels: {app: NAME}}
-    spec: {containers: [{name: app, image: "trimtab.local/sample:v1", imagePullPolicy: Never}]}
----
+const AUTOSCALER: &str = r#"---
 apiVersion: trimtab.dev/v1alpha1
 kind: Autoscaler
 metadata: {name: NAME}
@@ -76,8 +66,10 @@ async fn sizes_follow_what_an_adapter_tells() {
     let shape = Shape { with_plan: false, replicas: 1, ..Shape::default() };
     with_app_on(cluster(), "scale-adapter", shape, |app| async move {
         let workloads = [("worker", "0", EXTERNAL), ("chat", "1", OF_PODS), ("front", "1", OF_OBJECT)];
-        let yaml = workloads
-            .map(|(name, min, metric)| WORKLOAD.replace("NAME", name).replace("MIN", min).replace("METRIC", metric));
+        let yaml = workloads.map(|(name, min, metric)| {
+            plain_deployment(name, "v1")
+                + &AUTOSCALER.replace("NAME", name).replace("MIN", min).replace("METRIC", metric)
+        });
         app.apply(&yaml.concat()).await?;
         let _manager = app.manager_with(None, &["--controllers=scale"])?;
         for (name, ..) in workloads {

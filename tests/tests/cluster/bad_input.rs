@@ -6,11 +6,7 @@ use anyhow::{Result, ensure};
 use kube::ResourceExt;
 use trimtab_crds::Phase;
 use trimtab_testkit::eventually;
-use trimtab_tests::{App, Shape, with_app};
-
-fn message(plan: &trimtab_crds::ReleasePlan) -> String {
-    plan.status.as_ref().map(|s| s.message.clone()).unwrap_or_default()
-}
+use trimtab_tests::{App, Shape, message, with_app};
 
 /// The API server refuses a plan, with a message that says how to mend it.
 async fn check_refused(app: &App, yaml: &str, part: &str) -> Result<()> {

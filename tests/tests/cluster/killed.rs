@@ -4,12 +4,11 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context, Result};
-use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::ListParams;
 use trimtab_crds::{Phase, ReleaseResult};
 use trimtab_testkit::{Nodes, eventually, shared_cluster};
-use trimtab_tests::{App, Configured, ManagerProcess, PodHistory, Shape, with_app};
+use trimtab_tests::{App, Configured, ManagerProcess, PodHistory, Shape, each_kill, kills, with_app};
 
 /// No release of this size takes more writes; an enumeration that gets here has lost count.
 const MOST_WRITES: usize = 60;
@@ -167,39 +166,18 @@ async fn check_every_kill(story: Story) {
     if shared_cluster().await.is_ok_and(|cluster| matches!(cluster.nodes(), Nodes::Real)) {
         return check_some_kills(story).await;
     }
-    let (_, undisturbed) = run(story, None).await;
-    let faults = (1..=MOST_WRITES).flat_map(|n| [format!("kill-before:{n}"), format!("kill-after:{n}")]);
-    // Faults behind the last write never come: the first batch without one ends the enumeration.
-    let mut played = 0;
-    for batch in faults.collect::<Vec<_>>().chunks(AT_ONCE) {
-        let results: Vec<(bool, End)> = stream::iter(batch)
-            .map(|fault| async { Ok::<_, anyhow::Error>(run(story, Some(fault.clone())).await) })
-            .buffered(AT_ONCE)
-            .try_collect()
-            .await
-            .expect("failures are panics");
-        for (fault, (killed, end)) in batch.iter().zip(&results) {
-            played += usize::from(*killed);
-            assert_eq!(*end, undisturbed, "{story:?} with {fault}");
-        }
-        if !results.iter().any(|(killed, _)| *killed) {
-            println!("{story:?}: killed at {played} points");
-            assert!(played >= 10, "only {played} faults came: the enumeration does not see the writes");
-            return;
-        }
-    }
-    unreachable!("{story:?}: more than {MOST_WRITES} writes");
+    let played = each_kill(&kills(MOST_WRITES), AT_ONCE, |fault| run(story, fault))
+        .await
+        .expect("every end is the undisturbed one");
+    println!("{story:?}: killed at {} points", played.times);
+    assert!(played.all, "{story:?}: more than {MOST_WRITES} writes");
+    assert!(played.times >= 10, "only {} faults came: the enumeration does not see the writes", played.times);
 }
 
 /// On real nodes pods take seconds: a fixed few of all points.
 async fn check_some_kills(story: Story) {
-    let (_, undisturbed) = run(story, None).await;
-    let faults = ["kill-after:2", "kill-before:4", "kill-after:6", "kill-before:9"];
-    let ends =
-        stream::iter(faults).map(|fault| run(story, Some(fault.to_owned()))).buffered(2).collect::<Vec<_>>().await;
-    for (fault, (_, end)) in faults.iter().zip(ends) {
-        assert_eq!(end, undisturbed, "{story:?} with {fault}");
-    }
+    let faults = ["kill-after:2", "kill-before:4", "kill-after:6", "kill-before:9"].map(str::to_owned);
+    each_kill(&faults, 2, |fault| run(story, fault)).await.expect("every end is the undisturbed one");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

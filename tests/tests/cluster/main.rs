@@ -5,6 +5,7 @@ mod autoscaler;
 mod autoscaler_adapter;
 mod autoscaler_real;
 mod bad_input;
+mod beside;
 mod chart;
 mod cli;
 mod config;

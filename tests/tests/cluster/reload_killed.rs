@@ -4,12 +4,11 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
 use kube::api::ListParams;
 use trimtab_testkit::{Nodes, eventually, shared_cluster};
-use trimtab_tests::{App, Reading, Reloads, Shape, with_app};
+use trimtab_tests::{App, Reading, Reloads, Shape, each_kill, kills, with_app};
 
 /// No wave of this size takes more writes.
 const MOST_WRITES: usize = 40;
@@ -107,27 +106,9 @@ async fn run(fault: Option<String>) -> (bool, End) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wave_survives_a_kill_at_every_write() {
-    let (_, undisturbed) = run(None).await;
     let real = shared_cluster().await.is_ok_and(|cluster| matches!(cluster.nodes(), Nodes::Real));
     let most = if real { 3 } else { MOST_WRITES };
-    let faults: Vec<String> =
-        (1..=most).flat_map(|n| [format!("kill-before:{n}"), format!("kill-after:{n}")]).collect();
-    let mut played = 0;
-    for batch in faults.chunks(AT_ONCE) {
-        let results: Vec<(bool, End)> = stream::iter(batch)
-            .map(|fault| async { Ok::<_, anyhow::Error>(run(Some(fault.clone())).await) })
-            .buffered(AT_ONCE)
-            .try_collect()
-            .await
-            .expect("failures are panics");
-        for (fault, (killed, end)) in batch.iter().zip(&results) {
-            played += usize::from(*killed);
-            assert_eq!(*end, undisturbed, "with {fault}");
-        }
-        if !results.iter().any(|(killed, _)| *killed) {
-            break;
-        }
-    }
-    println!("killed at {played} points");
-    assert!(played >= if real { 4 } else { 10 }, "only {played} faults came");
+    let played = each_kill(&kills(most), AT_ONCE, run).await.expect("every end is the undisturbed one");
+    println!("killed at {} points", played.times);
+    assert!(played.times >= if real { 4 } else { 10 }, "only {} faults came", played.times);
 }

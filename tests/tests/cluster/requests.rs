@@ -51,21 +51,13 @@ async fn promote_goes_one_step_on_and_is_carried_out_once() {
             plan.status.as_ref().is_some_and(|s| s.handled_request.as_deref() == Some(&nonsense))
         })
         .await?;
-        wait_event(&app, "RequestRefused").await?;
+        app.wait_event("RequestRefused").await?;
         app.request("promote-full").await?;
         app.wait_stable("v2").await?;
         ensure!(results(&app).await? == [ReleaseResult::Promoted]);
         Ok(())
     })
     .await;
-}
-
-async fn wait_event(app: &App, reason: &str) -> Result<()> {
-    eventually(&format!("an event {reason}"), Duration::from_secs(20), async || {
-        let printed = app.kubectl(&["get", "events", "-o", "jsonpath={.items[*].reason}"]).await?;
-        Ok(printed.split_whitespace().any(|found| found == reason).then_some(()))
-    })
-    .await
 }
 
 #[tokio::test]
@@ -231,7 +223,7 @@ async fn a_plan_that_is_deleted_leaves_nothing_held_without_a_word() {
         app.set_image("v2").await?;
         wait_step(&app, "2/4").await?;
         app.api::<ReleasePlan>().delete("web", &DeleteParams::default()).await?;
-        wait_event(&app, "HeldWithoutPlan").await?;
+        app.wait_event("HeldWithoutPlan").await?;
         app.wait_settled(4).await?;
         ensure!(watch.history().living(":v1").len() == 4, "something rolled by surprise");
         ensure!(app.is_held().await?, "the change was let go by surprise");
