@@ -35,7 +35,7 @@ pub fn check_leads_on(cluster: &Cluster, settled: bool) -> Result<(), String> {
     let mut copy = cluster.clone();
     let (now, seen) = (copy.now, copy.snapshot());
     let done = copy.act(now, &seen, Cut::No, |_, _| {});
-    if done.moved() || (done.wake != Wake::OnChange && !settled) || copy.rest_of_round() {
+    if done.moved() || done.status_refused || (done.wake != Wake::OnChange && !settled) || copy.rest_of_round() {
         return Ok(());
     }
     let Some(status) = copy.status() else { return check_told_without_plan(&copy, &done) };

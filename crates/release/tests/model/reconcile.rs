@@ -35,6 +35,8 @@ pub struct Reconciled {
     /// Writes that it refused, and will refuse again.
     pub refused: usize,
     pub status: bool,
+    /// Whether the status could not be written: the framework tells of it by an event, and tries again.
+    pub status_refused: bool,
     /// Questions that had no answer yet.
     pub unanswered: usize,
     pub wake: Wake,
@@ -131,6 +133,7 @@ impl Cluster {
             idle: 0,
             refused: 0,
             status: false,
+            status_refused: false,
             unanswered,
             wake: plan.wake,
             plan: plan.clone(),
@@ -163,8 +166,7 @@ impl Cluster {
         if let Some(status) = conclude(now, seen, &plan, &outcome) {
             match self.write_status(&status) {
                 Ok(()) => done.status = true,
-                // The framework tells of it by an event, and tries again.
-                Err(_) => done.refused += 1,
+                Err(_) => (done.refused, done.status_refused) = (done.refused + 1, true),
             }
         }
         if cut == Cut::After(total + 1) {
