@@ -96,7 +96,12 @@ fn wait_for_replicas(draft: &mut Draft<'_>, index: usize) {
         (progress.pause_started_at, progress.unavailable_since, progress.most_available) = (None, None, 0);
     }
     let total = draft.world.plan.spec.strategy.canary.steps.len();
-    let message = format!("step {}/{total}: the Deployment has no replicas; it goes on once it has", index + 1);
+    let name = &draft.world.plan.metadata.name;
+    let message = format!(
+        "step {}/{total}: the Deployment has no replicas; it goes on once it has; to end it before: kubectl trimtab promote \
+         --full {name}, or abort",
+        index + 1
+    );
     draft.say(Phase::Paused, "ScaledToZero", message);
 }
 

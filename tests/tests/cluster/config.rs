@@ -149,13 +149,11 @@ async fn a_pod_that_is_made_while_no_manager_runs_gets_its_revision() {
 #[tokio::test]
 async fn image_and_configuration_changed_together_are_one_release_and_undo_takes_both_back() {
     with_app("config-both", shape(), |app| async move {
-        // Long enough for three calls of kubectl on a machine that is busy.
+        // Each call of kubectl takes seconds on a machine that is busy: they are made at once, and are not late.
         let _manager = app.manager_with(None, &["--config-quiet-period=4s"])?;
         let configured = adopted(&app).await?;
         let before = app.releases().await?.len();
-        app.set_image("v2").await?;
-        configured.set("b").await?;
-        configured.set_password("two").await?;
+        tokio::try_join!(app.set_image("v2"), configured.set("b"), configured.set_password("two"))?;
         app.wait_phase(Phase::Paused).await?;
         configured.wait_counts(&[("a", 4), ("b", 4)]).await?;
         let releases = app.releases().await?;
