@@ -29,6 +29,9 @@ use crate::{
 /// Whatever follows a change within so many quiet periods waits with it; then it is released however restless it is.
 const MOST_PERIODS: u32 = 10;
 
+/// How many authors of one change are named.
+const MOST_AUTHORS: usize = 5;
+
 /// Whether a release may begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Gate {
@@ -242,7 +245,13 @@ fn author(draft: &Draft<'_>, want: &Want) -> String {
             found.push(format!("{by} ({source})"));
         }
     }
-    if found.is_empty() { "unknown".to_owned() } else { found.join("; ") }
+    let more = found.len().saturating_sub(MOST_AUTHORS);
+    found.truncate(MOST_AUTHORS);
+    match more {
+        0 if found.is_empty() => "unknown".to_owned(),
+        0 => found.join("; "),
+        more => format!("{} and {more} more", found.join("; ")),
+    }
 }
 
 /// Makes the copies that the pins name and that are not there yet.

@@ -14,6 +14,9 @@ use crate::{
     world::{Held, failure},
 };
 
+/// How many steps of a release are on record: twice as many as a plan can have.
+const MOST_RECORDS: usize = 100;
+
 pub(crate) fn decide(draft: &mut Draft<'_>) {
     if draft.request().is_some() {
         // The later word counts.
@@ -361,6 +364,8 @@ fn go_to(draft: &mut Draft<'_>, index: usize) {
         progress.unavailable_since = Some(now);
         progress.most_available = 0;
         progress.weight = steps::weight_at(all_steps, index);
+        // Steps may be edited again and again in mid-release: the last ones tell how it goes.
+        progress.steps.drain(..progress.steps.len().saturating_sub(MOST_RECORDS - 1));
         progress.steps.push(StepRecord { step: words, started_at: now, finished_at: None });
     }
     draft.say(Phase::Releasing, "NextStep", message.clone());

@@ -56,6 +56,12 @@ impl Template {
         self.reads = Reads::default();
     }
 
+    /// The revision in a person's words: its images, or its digest where they say nothing.
+    pub fn words(&self) -> String {
+        let images: Vec<&str> = self.images.values().map(String::as_str).collect();
+        if images.is_empty() { self.digest.chars().take(13).collect() } else { cut(&images.join(" + ")) }
+    }
+
     /// A template from its value.
     pub fn from_value(value: &Value) -> Self {
         Self::of(value, value.to_string())
@@ -138,20 +144,32 @@ fn compare(old: Option<&Value>, new: Option<&Value>, path: String, found: &mut V
         }
         (Some(Value::Array(a)), Some(Value::Array(b))) => {
             // Lists of named things (containers, env, volumes) are compared by name, others by place.
-            let labels: std::collections::BTreeSet<String> =
-                a.iter().enumerate().chain(b.iter().enumerate()).map(|(i, v)| label(i, v)).collect();
+            let (a, b) = (by_label(a), by_label(b));
+            let labels: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
             for key in labels {
-                let find =
-                    |list: &[Value]| list.iter().enumerate().find(|(i, v)| label(*i, v) == key).map(|(_, v)| v.clone());
-                compare(find(a).as_ref(), find(b).as_ref(), format!("{path}[{key}]"), found);
+                compare(a.get(key).copied(), b.get(key).copied(), format!("{path}[{key}]"), found);
             }
         }
         (a, b) => {
-            let shown =
-                |v: Option<&Value>| v.and_then(Value::as_str).filter(|_| path.ends_with(".image")).map(str::to_owned);
-            found.push(Change { from: shown(a), to: shown(b), path });
+            let shown = |v: Option<&Value>| v.and_then(Value::as_str).filter(|_| path.ends_with(".image")).map(cut);
+            found.push(Change { from: shown(a), to: shown(b), path: cut(&path) });
         }
     }
+}
+
+/// The items of a list by what they are called; the first of equals.
+fn by_label(list: &[Value]) -> BTreeMap<String, &Value> {
+    let mut named = BTreeMap::new();
+    for (index, item) in list.iter().enumerate() {
+        named.entry(label(index, item)).or_insert(item);
+    }
+    named
+}
+
+/// As much of a text of somebody else's as people read, and a record can hold.
+fn cut(text: &str) -> String {
+    const MOST: usize = 300;
+    text.chars().take(MOST).collect()
 }
 
 fn label(index: usize, value: &Value) -> String {
@@ -180,6 +198,20 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_template_of_any_size_is_compared_by_looking_at_each_item_once() {
+        let env = |value: &str| -> Vec<Value> {
+            (0..40_000).map(|n| json!({"name": format!("V{n}"), "value": value})).collect()
+        };
+        let template = |value: &str| json!({"spec": {"containers": [{"name": "web", "env": env(value)}]}});
+        let found = changes(&template("a"), &template("b"), 20);
+        assert_eq!((found.len(), found[0].path.as_str()), (20, "spec.containers[web].env[V0].value"));
+        let long = json!({"spec": {"containers": [{"name": "web", "image": "a".repeat(5_000)}]}});
+        let found = changes(&json!({"spec": {"containers": [{"name": "web", "image": "b"}]}}), &long, 20);
+        assert_eq!(found[0].to.as_ref().map(String::len), Some(300));
+        assert!(Template::from_value(&long).words().len() <= 300);
+    }
 
     #[test]
     fn values_are_shown_for_images_only() {

@@ -175,8 +175,7 @@ pub fn rolling_limits(deployment: &DeploymentView) -> (i32, i32) {
 
 /// A revision in a person's words: its images, or its digest where they say nothing.
 pub fn words(template: &Template) -> String {
-    let images: Vec<&str> = template.images.values().map(String::as_str).collect();
-    if images.is_empty() { template.digest.chars().take(13).collect() } else { images.join(" + ") }
+    template.words()
 }
 
 fn owner(kind: &trimtab_plan::Kind, name: &str, uid: &str) -> OwnerRef {

@@ -677,3 +677,20 @@ fn a_canary_that_never_becomes_available_is_taken_back_at_its_deadline() {
     check_ends(&mut cluster, Phase::TakenBack, &[("app:1", 4)]);
     assert!(cluster.status().unwrap().message.contains("progressDeadline"));
 }
+
+#[test]
+fn steps_that_are_edited_again_and_again_leave_a_record_of_the_last() {
+    let mut cluster = four_with(json!([{"setWeight": 20}, {"pause": {}}])).stable();
+    cluster.set_image("app:2");
+    cluster.settle().unwrap();
+    for turn in 0..150 {
+        cluster.edit_plan(|plan| {
+            plan["spec"]["strategy"]["canary"]["steps"] =
+                json!([{"setWeight": 20}, {"pause": {"duration": format!("{}s", 1_000 + turn)}}]);
+        });
+        cluster.reconcile();
+        cluster.reconcile();
+    }
+    let steps = cluster.status().unwrap().release.unwrap().steps;
+    assert!(steps.len() == 100, "{}", steps.len());
+}

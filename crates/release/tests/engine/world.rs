@@ -191,7 +191,8 @@ fn condition<'s>(status: &'s ReleasePlanStatus, type_: &str) -> Option<&'s trimt
 fn check_status(cluster: &mut Cluster, status: &ReleasePlanStatus) -> Result<(), String> {
     let stage = status.release.as_ref().map(|release| release.stage);
     let image = cluster.image().to_owned();
-    let broken = image.contains("crash") || image.contains("hang");
+    let crashes = cluster.pods.iter().any(|pod| pod.crashing);
+    let broken = image.contains("crash") || image.contains("hang") || crashes;
     let resting = match status.phase {
         Phase::Stable | Phase::TakenBack => stage.is_none(),
         Phase::Blocked => {
