@@ -1,6 +1,7 @@
 //! What outlives Trimtab and what goes: frozen copies, kinds, policies; and that no manager works meanwhile.
 
 use anyhow::{Result, ensure};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::{
     ResourceExt,
@@ -8,7 +9,7 @@ use kube::{
 };
 use trimtab_crds::Phase;
 use trimtab_testkit::{Cluster, ClusterOptions, eventually};
-use trimtab_tests::{App, Configured, Shape, cluster, with_app, with_app_on, workspace};
+use trimtab_tests::{App, Configured, Reading, Reloads, Shape, cluster, with_app, with_app_on, workspace};
 
 use super::world::{PATIENCE, check, is_free, pods, run, wait_rolled};
 
@@ -202,6 +203,34 @@ async fn the_charts_hook_refuses_while_something_waits_and_frees_what_is_stable(
         let ended = hook(&[]).await?;
         ensure!(ended.code == 0, "{}{}", ended.out, ended.err);
         is_free(&app).await
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_job_that_was_being_made_anew_is_made_where_the_manager_s_key_proves_it() {
+    with_app("out-job", Shape { with_plan: false, replicas: 1, ..Shape::default() }, |app| async move {
+        let reloads = Reloads::new(&app).await?;
+        reloads.make(&[Reading { replicas: 1, ..Reading::deployment("job") }.of("Job")]).await?;
+        let first = reloads.manager(&[]).await?;
+        reloads.noted("job/job").await?;
+        first.kill()?;
+        reloads.set("web", "b").await?;
+        // It keeps the Job, deletes it, and dies before it makes the new one.
+        let mut manager = reloads.manager_with(Some("kill-before:3"), &[]).await?;
+        manager.wait_end(PATIENCE).await?;
+        let jobs = async || -> Result<usize> { Ok(app.api::<Job>().list(&ListParams::default()).await?.items.len()) };
+        eventually("the old Job to go", PATIENCE, async || Ok((jobs().await? == 0).then_some(()))).await?;
+        // Whose key is not read is told what to do; whose is read has the Job made.
+        check(&app, "--resume", 4, &["no Job is made of it", "kubectl create"]).await?;
+        ensure!(jobs().await? == 0, "a Job was made of what was not proven");
+        let namespaces = ["--namespaces", "--lease-namespace"].map(|flag| format!("{flag}={}", app.namespace()));
+        let ended =
+            run("trimtab-manager", &app, &["uninstall", &namespaces[0], &namespaces[1], "--mode=resume"]).await?;
+        ensure!(ended.code == 0 && jobs().await? == 1, "{}{}", ended.out, ended.err);
+        let kept = app.kubectl(&["get", "controllerrevisions", "-l", "trimtab.dev/reloaded-job", "-o", "name"]).await?;
+        ensure!(kept.trim().is_empty(), "{kept}");
+        Ok(())
     })
     .await;
 }
