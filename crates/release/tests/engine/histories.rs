@@ -422,3 +422,22 @@ fn a_plan_that_finds_what_runs_held_does_not_release_it_against_itself() {
     ];
     check_history(&setup, &events);
 }
+
+#[test]
+fn a_canary_that_is_all_that_serves_goes_with_its_plan_where_a_person_deletes_that() {
+    let mut setup = Setup::new(1, json!("25%"), json!("25%"), json!([{"setWeight": 20}]));
+    setup.history = 0;
+    let events = [
+        Event::Person(Person::SecondPlan),
+        Event::Person(Person::KubectlRestart),
+        Event::Reconcile,
+        Event::Reconcile,
+        Event::Reconcile,
+        Event::Person(Person::DeletePlan),
+        Event::Person(Person::Sicken(0)),
+        Event::Stale(2),
+        Event::Garbage,
+        Event::Person(Person::CreateDeployment),
+    ];
+    check_history(&setup, &events);
+}

@@ -231,10 +231,23 @@ impl Cluster {
                 && int(rs, "/status/availableReplicas") == count(&|pod| pod.ready_since.is_some())
         });
         self.watch.smallest = if calm { self.replicas() } else { self.watch.smallest.min(self.replicas()) };
-        if calm && self.available() >= promise {
+        // A canary goes with its plan: whoever deletes that takes its pods away, whatever else serves.
+        let stays = |pod: &&Pod| pod.ready_since.is_some() && self.stays(pod);
+        let staying = i32::try_from(self.pods.iter().filter(stays).count()).unwrap();
+        if calm && staying >= promise {
             self.watch.floor = promise;
         }
+        if staying < self.available() {
+            self.watch.floor = self.watch.floor.min(staying);
+        }
         self.watch.floor = self.watch.floor.min(promise);
+    }
+
+    /// Whether a pod outlives the next garbage collection: what owns its ReplicaSet is there.
+    fn stays(&self, pod: &Pod) -> bool {
+        let Some(rs) = self.get(REPLICA_SETS, &pod.set) else { return false };
+        let is = |object: &Value| Some(text(object, "/metadata/uid")) == owner(rs);
+        owner(rs) == Some(super::strangers::STRANGER) || self.list(PLANS).any(is) || self.list(DEPLOYMENTS).any(is)
     }
 
     /// N − maxUnavailable.
