@@ -19,7 +19,7 @@ use crate::events::{self, Recorder};
 use crate::faults::{self, Faults, UnknownFault};
 use crate::gate::Watching;
 use crate::hot::Hot;
-use crate::informer::Informer;
+use crate::informer::Source;
 use crate::journal::Journal;
 use crate::lazy::Lazy;
 use crate::lease::{self, CannotElect, Election, Fence, State};
@@ -215,7 +215,7 @@ impl Manager {
     }
 
     fn start_informers(&self, background: &mut JoinSet<()>) {
-        let start = |informer: &Arc<dyn Informer>| informer.clone().start(&self.client, background);
+        let start = |informer: &Arc<Source>| informer.clone().start(&self.client, background);
         self.loops().watch("informers", self.registry.informers.iter().flat_map(start).collect());
         let informers = self.registry.informers.clone();
         self.ready.add("watches", move || {
@@ -286,7 +286,7 @@ pub fn permissions_of<C: Controller>(build: impl FnOnce(&mut Watches<C::Key>) ->
 }
 
 /// To list and watch all that informers watch. They never get a single object.
-fn watching(informers: &[Arc<dyn Informer>]) -> Vec<Permission> {
+fn watching(informers: &[Arc<Source>]) -> Vec<Permission> {
     let read = |kind: Kind| Permission { group: kind.group, resource: kind.plural, verbs: &["list", "watch"] };
     kinds(informers).into_iter().map(read).collect()
 }
@@ -330,7 +330,7 @@ struct Registered<C: Controller> {
     options: ControllerOptions,
     queue: Arc<Queue<C::Key>>,
     watching: Vec<Watching>,
-    informers: Vec<Arc<dyn Informer>>,
+    informers: Vec<Arc<Source>>,
 }
 
 impl<C: Controller> Runner for Registered<C> {

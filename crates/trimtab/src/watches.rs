@@ -1,25 +1,26 @@
 //! Declaring what a controller watches: kinds, selectors, indexes, and the keys that a change wakes. Watches of one type
 //! and selector are shared by all controllers. Not the watching itself.
 
-use std::any::{Any, TypeId};
+use std::any::TypeId;
 use std::collections::{BTreeSet, HashMap};
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use trimtab_plan::{Kind, Meta, Watched};
 
 use crate::gate::Watching;
-use crate::informer::{Informer, Source, Subscriber};
+use crate::informer::{Source, Subscriber};
 use crate::metrics::Metrics;
 use crate::queue::{Lane, Queue, Trigger, What};
-use crate::store::{Change, Store, Unread};
+use crate::store::{Change, Object, Store, Unread, typed_ref};
 use crate::{Key, Selector};
 
 /// All watches of a process.
 pub(crate) struct Registry {
     namespaces: Vec<String>,
     metrics: Metrics,
-    sources: HashMap<(TypeId, Selector), Arc<dyn Any + Send + Sync>>,
-    pub(crate) informers: Vec<Arc<dyn Informer>>,
+    sources: HashMap<(TypeId, Selector), Arc<Source>>,
+    pub(crate) informers: Vec<Arc<Source>>,
 }
 
 impl Registry {
@@ -28,12 +29,12 @@ impl Registry {
     }
 
     /// The source of a type and selector, and its place among the informers.
-    fn source<T: Watched>(&mut self, selector: Selector) -> Arc<Source<T>> {
+    fn source<T: Watched>(&mut self, selector: Selector) -> Arc<Source> {
         let id = (TypeId::of::<T>(), selector.clone());
-        if let Some(source) = self.sources.get(&id).and_then(|any| any.clone().downcast::<Source<T>>().ok()) {
-            return source;
+        if let Some(source) = self.sources.get(&id) {
+            return source.clone();
         }
-        let source = Arc::new(Source::<T>::new(&self.namespaces, selector, self.metrics.clone()));
+        let source = Arc::new(Source::new::<T>(&self.namespaces, selector, self.metrics.clone()));
         self.sources.insert(id, source.clone());
         self.informers.push(source.clone());
         source
@@ -45,7 +46,7 @@ pub struct Watches<K: Key> {
     pub(crate) registry: Registry,
     pub(crate) queue: Arc<Queue<K>>,
     pub(crate) watching: Vec<Watching>,
-    pub(crate) informers: Vec<Arc<dyn Informer>>,
+    pub(crate) informers: Vec<Arc<Source>>,
 }
 
 impl<K: Key> Watches<K> {
@@ -61,25 +62,27 @@ impl<K: Key> Watches<K> {
     /// Watches a kind, as far as `T` projects it.
     pub fn watch<T: Watched>(&mut self, selector: Selector) -> Watch<'_, K, T> {
         let source = self.registry.source::<T>(selector);
-        Watch { watches: self, source, indexes: vec![], urgent: None }
+        Watch { watches: self, source, indexes: vec![], urgent: None, of: PhantomData }
     }
 }
 
 /// Whether a change is one that somebody is waiting for: asked of the object before, if there was one, and after.
-type Urgent<T> = Arc<dyn Fn(Option<&T>, &T) -> bool + Send + Sync>;
+type Urgent = Arc<dyn Fn(Option<&Object>, &Object) -> bool + Send + Sync>;
 
 /// One kind that a controller watches; ends with [`Watch::store`].
 pub struct Watch<'w, K: Key, T: Watched> {
     watches: &'w mut Watches<K>,
-    source: Arc<Source<T>>,
+    source: Arc<Source>,
     indexes: Vec<(&'static str, usize)>,
-    urgent: Option<Urgent<T>>,
+    urgent: Option<Urgent>,
+    of: PhantomData<fn() -> T>,
 }
 
 impl<K: Key, T: Watched> Watch<'_, K, T> {
     /// Keeps an index: `values` gives the values under which [`Store::by_index`] finds an object.
     #[must_use]
     pub fn index(mut self, name: &'static str, values: impl Fn(&T) -> Vec<String> + Send + Sync + 'static) -> Self {
+        let values = move |object: &Object| typed_ref(object).map(&values).unwrap_or_default();
         self.indexes.push((name, self.source.shared.add_index(Box::new(values))));
         self
     }
@@ -103,6 +106,9 @@ impl<K: Key, T: Watched> Watch<'_, K, T> {
     /// Says so for what is declared behind it.
     #[must_use]
     pub fn urgent_when(mut self, urgent: impl Fn(Option<&T>, &T) -> bool + Send + Sync + 'static) -> Self {
+        let urgent = move |old: Option<&Object>, new: &Object| {
+            typed_ref(new).is_some_and(|new| urgent(old.and_then(typed_ref), new))
+        };
         self.urgent = Some(Arc::new(urgent));
         self
     }
@@ -110,28 +116,13 @@ impl<K: Key, T: Watched> Watch<'_, K, T> {
     /// Wakes these keys when an object changes; asked of the object before the change and of the one after.
     #[must_use]
     pub fn wakes(self, keys: impl Fn(&T) -> Vec<K> + Send + Sync + 'static) -> Self {
-        let keys = Arc::new(keys);
-        let (queue, changed_keys, urgent) = (self.watches.queue.clone(), keys.clone(), self.urgent.clone());
-        let changed = move |change: &Change<T>, first: bool| {
-            let objects = [&change.old, &change.new];
-            let woken: BTreeSet<K> = objects.into_iter().flatten().flat_map(|object| changed_keys(object)).collect();
-            let urgent = urgent.as_ref().zip(change.new.as_ref());
-            let lane = match urgent {
-                _ if first => Lane::Low,
-                Some((urgent, new)) if urgent(change.old.as_deref(), new) => Lane::Urgent,
-                _ => Lane::Normal,
-            };
-            woken.into_iter().for_each(|key| queue.wake(key, trigger(change, first), lane));
-        };
-        // An object that turns unreadable is gone from the store: those who read it there have to know.
-        let queue = self.watches.queue.clone();
-        let unreadable = move |unread: &Unread<T>, first: bool| {
-            let woken = unread.old.iter().flat_map(|object| keys(object));
-            woken.for_each(|key| wake_unreadable::<K, T>(&queue, key, &unread.now.meta, first));
-        };
+        let keys = move |object: &Object| typed_ref(object).map(&keys).unwrap_or_default();
+        let waker = Waker { keys: Box::new(keys), queue: self.watches.queue.clone(), urgent: self.urgent.clone() };
+        let (waker, kind) = (Arc::new(waker), T::KIND.kind);
+        let other = waker.clone();
         self.source.subscribe(Subscriber {
-            changed: Box::new(changed),
-            unreadable: Box::new(unreadable),
+            changed: Box::new(move |change, first| waker.changed(kind, change, first)),
+            unreadable: Box::new(move |unread, first| other.unreadable(kind, unread, first)),
             advanced: Box::new(|| {}),
         });
         self
@@ -141,9 +132,9 @@ impl<K: Key, T: Watched> Watch<'_, K, T> {
     #[must_use]
     pub fn wakes_unreadable(self, keys: impl Fn(&Meta) -> Vec<K> + Send + Sync + 'static) -> Self {
         let queue = self.watches.queue.clone();
-        let unreadable = move |unread: &Unread<T>, first: bool| {
+        let unreadable = move |unread: &Unread, first: bool| {
             let meta = &unread.now.meta;
-            keys(meta).into_iter().for_each(|key| wake_unreadable::<K, T>(&queue, key, meta, first));
+            keys(meta).into_iter().for_each(|key| wake_unreadable(&queue, key, T::KIND.kind, meta, first));
         };
         self.source.subscribe(Subscriber {
             changed: Box::new(|_, _| {}),
@@ -161,16 +152,42 @@ impl<K: Key, T: Watched> Watch<'_, K, T> {
             unreadable: Box::new(|_, _| {}),
             advanced: Box::new(move || queue.store_advanced()),
         });
-        let selector = self.source.selector.clone();
+        let selector = self.source.selector().clone();
         self.watches.watching.push(Watching { view: self.source.shared.clone(), selector });
         self.watches.informers.push(self.source.clone());
         Store::new(self.source.shared.clone(), self.indexes)
     }
 }
 
-fn wake_unreadable<K: Key, T: Watched>(queue: &Queue<K>, key: K, meta: &Meta, first: bool) {
+/// Wakes the keys that a function of the controller has for an object.
+struct Waker<K: Key> {
+    keys: Box<dyn Fn(&Object) -> Vec<K> + Send + Sync>,
+    queue: Arc<Queue<K>>,
+    urgent: Option<Urgent>,
+}
+
+impl<K: Key> Waker<K> {
+    fn changed(&self, kind: &'static str, change: &Change, first: bool) {
+        let objects = [&change.old, &change.new];
+        let woken: BTreeSet<K> = objects.into_iter().flatten().flat_map(|object| (self.keys)(object)).collect();
+        let lane = match self.urgent.as_ref().zip(change.new.as_ref()) {
+            _ if first => Lane::Low,
+            Some((urgent, new)) if urgent(change.old.as_ref(), new) => Lane::Urgent,
+            _ => Lane::Normal,
+        };
+        woken.into_iter().for_each(|key| self.queue.wake(key, trigger(kind, change, first), lane));
+    }
+
+    /// An object that turns unreadable is gone from the store: those who read it there have to know.
+    fn unreadable(&self, kind: &'static str, unread: &Unread, first: bool) {
+        let woken = unread.old.iter().flat_map(|object| (self.keys)(object));
+        woken.for_each(|key| wake_unreadable(&self.queue, key, kind, &unread.now.meta, first));
+    }
+}
+
+fn wake_unreadable<K: Key>(queue: &Queue<K>, key: K, kind: &'static str, meta: &Meta, first: bool) {
     let trigger = Trigger::Changed {
-        kind: T::KIND.kind,
+        kind,
         name: meta.name.as_str().into(),
         what: What::Unreadable,
         version: meta.resource_version.as_str().into(),
@@ -178,19 +195,19 @@ fn wake_unreadable<K: Key, T: Watched>(queue: &Queue<K>, key: K, meta: &Meta, fi
     queue.wake(key, trigger, if first { Lane::Low } else { Lane::Normal });
 }
 
-fn trigger<T: Watched>(change: &Change<T>, first: bool) -> Trigger {
+fn trigger(kind: &'static str, change: &Change, first: bool) -> Trigger {
     let Some(meta) = change.new.as_ref().or(change.old.as_ref()).map(|object| object.meta()).filter(|_| !first) else {
         return Trigger::Start;
     };
     Trigger::Changed {
-        kind: T::KIND.kind,
+        kind,
         name: meta.name.as_str().into(),
         what: what(change),
         version: meta.resource_version.as_str().into(),
     }
 }
 
-fn what<T: Watched>(change: &Change<T>) -> What {
+fn what(change: &Change) -> What {
     let (old, new) = match (&change.old, &change.new) {
         (None, _) => return What::Created,
         (_, None) => return What::Deleted,
@@ -208,7 +225,7 @@ fn what<T: Watched>(change: &Change<T>) -> What {
 }
 
 /// The kinds that informers watch, without repetition.
-pub(crate) fn kinds(informers: &[Arc<dyn Informer>]) -> Vec<Kind> {
+pub(crate) fn kinds(informers: &[Arc<Source>]) -> Vec<Kind> {
     informers.iter().map(|informer| informer.kind()).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
@@ -234,7 +251,8 @@ mod tests {
     fn a_status_change_is_told_from_a_specified_one() {
         let view = |generation, label: &str| {
             let labels = [("l".to_owned(), label.to_owned())].into();
-            Some(Arc::new(View { metadata: Meta { generation, labels, ..Meta::default() } }))
+            let view: Object = Arc::new(View { metadata: Meta { generation, labels, ..Meta::default() } });
+            Some(view)
         };
         let of = |old, new| what(&Change { old, new });
         assert_eq!(of(view(1, "a"), view(1, "a")), What::Changed);

@@ -12,25 +12,25 @@
 mod health;
 mod place;
 mod source;
+mod upkeep;
 mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
+use futures::TryStreamExt;
 use futures::io::AsyncBufRead;
-use futures::{FutureExt, TryStreamExt};
 use kube::Client;
 use kube::client::Body;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
-use trimtab_plan::{Kind, Watched};
+use trimtab_plan::{Kind, Meta};
 
 use crate::apply::retry_after;
 use crate::contact::Contact;
 use crate::queue::Backoff;
-use source::Delivery;
 pub(crate) use source::{Source, Subscriber};
+use upkeep::{Delivery, Scope};
 use wire::{Event, Lines, Page, Target};
 
 /// A watch on which nothing comes for this long may be dead, whatever TCP says: the server sends a bookmark every minute. It
@@ -47,57 +47,51 @@ const REPORT_EVERY: Duration = Duration::from_millis(500);
 /// Marks the bookmark that ends a streamed list.
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 
-/// A source, whatever it holds.
-pub(crate) trait Informer: Send + Sync {
+impl Source {
     /// The kind that is watched.
-    fn kind(&self) -> Kind;
+    pub(crate) fn kind(&self) -> Kind {
+        self.upkeep.kind
+    }
+
     /// Waits until everything that existed at the start has been seen.
-    fn wait_synced(&self) -> BoxFuture<'_, ()>;
-    /// What is wrong with its watches.
-    fn problems(&self) -> Vec<String>;
-    /// Starts its tasks, which do not end by themselves.
-    fn start(self: Arc<Self>, client: &Client, tasks: &mut JoinSet<()>) -> Vec<AbortHandle>;
-}
-
-impl<T: Watched> Informer for Source<T> {
-    fn kind(&self) -> Kind {
-        T::KIND
-    }
-
-    fn wait_synced(&self) -> BoxFuture<'_, ()> {
-        async {
-            for health in &self.health {
-                health.wait_synced().await;
-            }
+    pub(crate) async fn wait_synced(&self) {
+        for scope in &self.upkeep.scopes {
+            scope.health.wait_synced().await;
         }
-        .boxed()
     }
 
-    fn problems(&self) -> Vec<String> {
-        let problem = |(scope, namespace): (usize, Option<&str>)| {
-            let problem = self.health.get(scope)?.problem()?;
-            let place = namespace.map_or_else(String::new, |namespace| format!(" in {namespace}"));
-            Some(format!("{}{place}: {problem}", T::KIND.kind))
-        };
-        self.shared.scopes().filter_map(problem).collect()
+    /// What is wrong with its watches.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        self.upkeep.problems()
     }
 
-    fn start(self: Arc<Self>, client: &Client, tasks: &mut JoinSet<()>) -> Vec<AbortHandle> {
-        let mut start = |(scope, namespace): (usize, Option<&str>)| {
+    /// Starts its tasks, which do not end by themselves.
+    pub(crate) fn start(self: Arc<Self>, client: &Client, tasks: &mut JoinSet<()>) -> Vec<AbortHandle> {
+        let mut start = |(index, scope): (usize, &Scope)| {
             let watch = Watch {
-                source: self.clone(),
                 client: client.clone(),
-                scope,
-                namespace: namespace.map(str::to_owned),
+                scope: index,
+                namespace: scope.namespace.clone(),
                 epoch: 0,
                 listed: false,
                 streamed_lists: true,
                 heard: false,
                 reported: Instant::now(),
+                source: self.clone(),
             };
             tasks.spawn(watch.run())
         };
-        self.shared.scopes().map(&mut start).collect()
+        self.upkeep.scopes.iter().enumerate().map(&mut start).collect()
+    }
+
+    /// Updates the gauges of the store.
+    fn report(&self, scope: usize) {
+        let (kind, metrics) = (self.upkeep.kind.kind, &self.upkeep.metrics);
+        metrics.watch_active(kind);
+        metrics.store_state(kind, self.shared.len(), self.shared.last_seen(None));
+        if let Some(health) = self.upkeep.health(scope) {
+            health.heard();
+        }
     }
 }
 
@@ -137,8 +131,8 @@ impl From<http::Error> for Ended {
 }
 
 /// One watch.
-struct Watch<T> {
-    source: Arc<Source<T>>,
+struct Watch {
+    source: Arc<Source>,
     client: Client,
     scope: usize,
     namespace: Option<String>,
@@ -152,10 +146,10 @@ struct Watch<T> {
     reported: Instant,
 }
 
-impl<T: Watched> Watch<T> {
+impl Watch {
     async fn run(mut self) {
         let mut failures: u32 = 0;
-        self.source.wait_needed().await;
+        self.source.upkeep.wait_needed().await;
         loop {
             self.heard = false;
             let started = Instant::now();
@@ -181,7 +175,7 @@ impl<T: Watched> Watch<T> {
                 }
                 Err(Ended::Expired) => {
                     self.listed = false;
-                    self.source.metrics.watch_relisted(T::KIND.kind);
+                    self.source.upkeep.metrics.watch_relisted(self.source.kind().kind);
                     if failures == 0 {
                         failures = 1;
                         continue;
@@ -206,16 +200,16 @@ impl<T: Watched> Watch<T> {
     }
 
     fn failed(&self, error: &Ended) {
-        self.source.metrics.watch_restarted(T::KIND.kind);
+        self.source.upkeep.metrics.watch_restarted(self.source.kind().kind);
         let text = error.to_string();
-        tracing::warn!(kind = T::KIND.kind, namespace = self.namespace, error = text, "watch failed");
-        if let Some(health) = self.source.health.get(self.scope) {
+        tracing::warn!(kind = self.source.kind().kind, namespace = self.namespace, error = text, "watch failed");
+        if let Some(health) = self.source.upkeep.health(self.scope) {
             health.failed(text);
         }
     }
 
     fn target(&self) -> (Kind, Option<String>, crate::Selector) {
-        (T::KIND, self.namespace.clone(), self.source.selector.clone())
+        (self.source.kind(), self.namespace.clone(), self.source.upkeep.selector.clone())
     }
 
     /// One list, if needed, and one watch.
@@ -239,7 +233,7 @@ impl<T: Watched> Watch<T> {
         }
         let mut mended = self.contact().mended();
         let mut lines = Lines::new(Box::pin(stream(response).await?));
-        if !listing && let Some(health) = self.source.health.get(self.scope) {
+        if !listing && let Some(health) = self.source.upkeep.health(self.scope) {
             health.heard();
         }
         loop {
@@ -282,14 +276,19 @@ impl<T: Watched> Watch<T> {
         Ok(())
     }
 
-    fn bookmark(&mut self, meta: &trimtab_plan::Meta) {
+    fn bookmark(&mut self, meta: &Meta) {
         let version = meta.resource_version.as_str();
         if self.listed {
             self.source.saw(self.scope, crate::store::version(version));
         } else if meta.annotations.get(INITIAL_EVENTS_END).is_some_and(|value| value == "true") {
-            self.source.listed(self.scope, self.epoch, version);
-            self.listed = true;
+            self.list_ended(version);
         }
+    }
+
+    fn list_ended(&mut self, version: &str) {
+        self.source.listed(self.scope, self.epoch, version);
+        self.source.report(self.scope);
+        self.listed = true;
     }
 
     /// Lists in pages.
@@ -303,8 +302,7 @@ impl<T: Watched> Watch<T> {
             page.items().for_each(|object| self.source.put(object, delivery));
             self.heard = true;
             if page.metadata.next.is_empty() {
-                self.source.listed(self.scope, self.epoch, &page.metadata.resource_version);
-                self.listed = true;
+                self.list_ended(&page.metadata.resource_version);
                 return Ok(());
             }
             next = page.metadata.next;
@@ -320,12 +318,12 @@ impl<T: Watched> Watch<T> {
     }
 
     fn contact(&self) -> Contact {
-        self.source.metrics.contact()
+        self.source.upkeep.metrics.contact()
     }
 
     /// Sends a request; waits for the head of its answer. As client-go counts it, the request of a watch ends there.
     async fn ask(&self, request: http::Request<Vec<u8>>) -> Result<http::Response<Body>, Ended> {
-        let counted = self.source.metrics.request_started("GET");
+        let counted = self.source.upkeep.metrics.request_started("GET");
         let contact = self.contact();
         let mut mended = contact.mended();
         let answer = tokio::select! {

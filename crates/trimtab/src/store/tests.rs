@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use serde::Deserialize;
 
+use trimtab_plan::Kind;
+
 use super::*;
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -31,10 +33,14 @@ fn view(namespace: &str, name: &str, version: u64, group: &str) -> View {
     View { metadata, group: group.to_owned() }
 }
 
-fn store(namespaces: &[&str]) -> (Arc<Shared<View>>, Store<View>) {
+fn object(namespace: &str, name: &str, version: u64, group: &str) -> Object {
+    Arc::new(view(namespace, name, version, group))
+}
+
+fn store(namespaces: &[&str]) -> (Arc<Shared>, Store<View>) {
     let namespaces: Vec<String> = namespaces.iter().map(|namespace| (*namespace).to_owned()).collect();
-    let shared = Arc::new(Shared::new(&namespaces));
-    let index = shared.add_index(Box::new(|view: &View| vec![view.group.clone()]));
+    let shared = Arc::new(Shared::new(View::KIND, &namespaces));
+    let index = shared.add_index(Box::new(|object| vec![typed_ref::<View>(object).unwrap().group.clone()]));
     (shared.clone(), Store::new(shared, vec![("group", index)]))
 }
 
@@ -45,11 +51,11 @@ fn names(objects: &[Arc<View>]) -> Vec<&str> {
 #[test]
 fn an_index_follows_its_objects() {
     let (shared, store) = store(&[]);
-    shared.put(view("n", "b", 1, "red"), 1, true);
-    shared.put(view("n", "a", 2, "red"), 1, true);
-    shared.put(view("m", "z", 3, "red"), 1, true);
+    shared.put(object("n", "b", 1, "red"), 1, true);
+    shared.put(object("n", "a", 2, "red"), 1, true);
+    shared.put(object("m", "z", 3, "red"), 1, true);
     assert_eq!(names(&store.by_index("group", "red")), ["z", "a", "b"]);
-    shared.put(view("n", "b", 4, "blue"), 1, false);
+    shared.put(object("n", "b", 4, "blue"), 1, false);
     assert_eq!(names(&store.by_index("group", "red")), ["z", "a"]);
     assert_eq!(names(&store.by_index("group", "blue")), ["b"]);
     shared.remove(&view("n", "b", 5, "").metadata);
@@ -63,11 +69,11 @@ fn an_index_follows_its_objects() {
 fn a_relist_gives_the_deletions_that_it_implies() {
     let (shared, store) = store(&[]);
     for name in ["a", "b", "c"] {
-        shared.put(view("n", name, 1, ""), 1, true);
+        shared.put(object("n", name, 1, ""), 1, true);
     }
-    assert!(shared.put(view("n", "a", 1, ""), 2, true).is_none(), "what did not change is no news");
-    assert!(shared.put(view("n", "c", 7, ""), 2, true).is_some());
-    let gone: Vec<_> = shared.sweep(0, 2).into_iter().map(|change| change.old.unwrap()).collect();
+    assert!(shared.put(object("n", "a", 1, ""), 2, true).is_none(), "what did not change is no news");
+    assert!(shared.put(object("n", "c", 7, ""), 2, true).is_some());
+    let gone: Vec<_> = shared.sweep(0, 2).into_iter().filter_map(|change| typed(change.old.unwrap())).collect();
     assert_eq!(names(&gone), ["b"]);
     assert_eq!(names(&store.list()), ["a", "c"]);
 }
@@ -75,10 +81,10 @@ fn a_relist_gives_the_deletions_that_it_implies() {
 #[test]
 fn only_a_list_may_go_back_in_time() {
     let (shared, store) = store(&[]);
-    shared.put(view("n", "a", 5, "new"), 1, true);
-    assert!(shared.put(view("n", "a", 4, "old"), 1, false).is_none());
+    shared.put(object("n", "a", 5, "new"), 1, true);
+    assert!(shared.put(object("n", "a", 4, "old"), 1, false).is_none());
     assert_eq!(store.get("n", "a").unwrap().group, "new");
-    assert!(shared.put(view("n", "a", 4, "restored"), 2, true).is_some());
+    assert!(shared.put(object("n", "a", 4, "restored"), 2, true).is_some());
     assert_eq!(store.get("n", "a").unwrap().group, "restored");
 }
 
@@ -87,7 +93,7 @@ fn a_late_deletion_does_not_take_the_recreated_object() {
     let (shared, store) = store(&[]);
     let mut second = view("n", "a", 9, "");
     second.metadata.uid = "second".to_owned();
-    shared.put(second, 1, true);
+    shared.put(Arc::new(second), 1, true);
     assert!(shared.remove(&view("n", "a", 5, "").metadata).is_none());
     assert_eq!(store.len(), 1);
 }
@@ -95,8 +101,8 @@ fn a_late_deletion_does_not_take_the_recreated_object() {
 #[test]
 fn each_namespace_is_listed_for_itself() {
     let (shared, store) = store(&["m", "n"]);
-    shared.put(view("m", "a", 1, ""), 1, true);
-    shared.put(view("n", "b", 1, ""), 1, true);
+    shared.put(object("m", "a", 1, ""), 1, true);
+    shared.put(object("n", "b", 1, ""), 1, true);
     shared.set_synced(0);
     shared.saw(0, 7, false);
     assert!(!store.is_synced() && store.last_seen_resource_version().is_empty());
@@ -108,7 +114,7 @@ fn each_namespace_is_listed_for_itself() {
 #[test]
 fn an_unreadable_object_takes_the_place_of_the_readable() {
     let (shared, store) = store(&[]);
-    shared.put(view("n", "a", 1, ""), 1, true);
+    shared.put(object("n", "a", 1, ""), 1, true);
     let unreadable =
         || Unreadable { meta: view("n", "a", 2, "").metadata, error: "broken".to_owned(), conditions: vec![] };
     assert!(shared.put_unreadable(unreadable(), 1).unwrap().old.is_some());
@@ -139,11 +145,11 @@ proptest! {
         let (shared, store) = store(&[]);
         let (mut truth, mut told): (BTreeMap<String, String>, BTreeMap<String, String>) = Default::default();
         let (mut version, mut epoch) = (0, 1);
-        let mut tell = |change: Change<View>| {
-            if let Some(old) = change.old {
+        let mut tell = |change: Change| {
+            if let Some(old) = change.old.and_then(typed::<View>) {
                 assert_eq!(told.remove(&old.metadata.name), Some(old.group.clone()), "old is what was told before");
             }
-            if let Some(new) = change.new {
+            if let Some(new) = change.new.and_then(typed::<View>) {
                 assert_eq!(told.insert(new.metadata.name.clone(), new.group.clone()), None);
             }
         };
@@ -152,7 +158,7 @@ proptest! {
             match step {
                 Step::Put(name, group) => {
                     truth.insert(name.to_string(), group.to_string());
-                    shared.put(view("n", &name.to_string(), version, &group.to_string()), epoch, false).into_iter().for_each(&mut tell);
+                    shared.put(object("n", &name.to_string(), version, &group.to_string()), epoch, false).into_iter().for_each(&mut tell);
                 }
                 Step::Remove(name) => {
                     truth.remove(&name.to_string());
@@ -162,7 +168,7 @@ proptest! {
                     epoch += 1;
                     truth = names.iter().map(|name| (name.to_string(), "listed".to_owned())).collect();
                     for name in truth.keys() {
-                        shared.put(view("n", name, version, "listed"), epoch, true).into_iter().for_each(&mut tell);
+                        shared.put(object("n", name, version, "listed"), epoch, true).into_iter().for_each(&mut tell);
                     }
                     shared.sweep(0, epoch).into_iter().for_each(&mut tell);
                 }
