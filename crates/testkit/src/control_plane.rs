@@ -179,7 +179,7 @@ fn api_server(place: &Place, etcd: &str) -> Vec<String> {
         "--allow-privileged=true".into(),
         "--max-requests-inflight=2000".into(),
         "--max-mutating-requests-inflight=1000".into(),
-        "--profiling=false".into(),
+        "--profiling=true".into(),
     ];
     if place.aggregates {
         argv.extend([
