@@ -22,12 +22,12 @@ NEXTEST_VERSION := 0.9.151
 DENY_VERSION := 0.20.2
 export PATH := $(TOOLS)/bin:$(PATH)
 
-.PHONY: help demo test soak bench image image-check generate check packages tools-test tools-check clean need-cargo need-go
+.PHONY: help demo test soak bench image image-development image-check generate check packages tools-test tools-check clean need-cargo need-go
 
 help: ## List what can be made
 	@echo "Trimtab: releases of Kubernetes workloads"
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  NODES=auto|real|simulated   what the pods of demo and test run on ($(NODES))"
 	@echo "  YES=1                       install the packages of real nodes without asking"
@@ -73,7 +73,8 @@ test: need-cargo need-go tools-test ## Run all tests, with clusters of their own
 FRAMEWORK := --example bench_configmaps --example bench_kube_runtime
 BENCH_EXAMPLES = $(if $(strip $(ARGS)),$(if $(filter framework,$(ARGS)),$(FRAMEWORK)),$(FRAMEWORK))
 
-soak: need-cargo tools-test ## The long runs, before a release: histories of a week
+soak: need-cargo need-go tools-test ## The long runs, before a release: histories of a week
+	@CUTS=both tests/run.sh simulated -E 'test(/killed::/)'
 	@$(CARGO) nextest run --workspace --profile soak --run-ignored only --no-capture -E 'test(/soak/)'
 
 bench: need-cargo need-go ## Measure, on a cluster with simulated nodes
@@ -84,7 +85,11 @@ image: need-cargo ## The manager's image, an OCI archive in target/image
 	@$(CARGO) build -q --workspace --bin image
 	@$(BIN)/image
 
-image-check: need-cargo ## The same twice: both must be equal to the bit
+image-development: need-cargo ## The same, unoptimised and in seconds: for local clusters
+	@$(CARGO) build -q --workspace --bin image --bin trimtab-manager
+	@$(BIN)/image --development
+
+image-check: need-cargo ## The image twice: both must be equal to the bit
 	@$(CARGO) build -q --workspace --bin image
 	@$(BIN)/image --twice
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::Parser;
 use trimtab_image::again;
+use trimtab_image::development;
 use trimtab_image::manager::{Made, mebibytes};
 use trimtab_image::recipe::{self, Places};
 use trimtab_image::sources::Sources;
@@ -18,13 +19,21 @@ struct Args {
     /// Make it a second time elsewhere and compare: all of it is built twice.
     #[arg(long)]
     twice: bool,
+    /// Make one of the manager as tests have it built, in seconds: unoptimised, with this machine's libraries, for clusters on
+    /// this machine.
+    #[arg(long, conflicts_with = "twice")]
+    development: bool,
 }
 
 fn main() -> Result<()> {
     let args = Args::parse();
     let places = Places::of(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."))?;
-    let sources = Sources::of(&places.workspace)?;
     let out = args.out.unwrap_or_else(|| places.target.join("image"));
+    if args.development {
+        println!("{}", development::make(&places, &out)?.display());
+        return Ok(());
+    }
+    let sources = Sources::of(&places.workspace)?;
     let made = recipe::make(&places, &sources, &out)?;
     tell(&made, &sources);
     if args.twice {

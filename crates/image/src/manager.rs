@@ -114,12 +114,22 @@ fn image(from: &Ingredients<'_>) -> Result<Image> {
     Ok(image)
 }
 
-/// The program, whom TLS trusts where nobody says whom, how names are looked up, and the licences.
+/// The program, what it finds beside it, and the licences.
 fn files(from: &Ingredients<'_>, program: &[u8]) -> Result<Vec<u8>> {
     let mut layer = Vec::with_capacity(program.len() + (2 << 20));
     tar::file(&mut layer, PROGRAM, 0o755, program)?;
-    for folder in ["etc", "etc/ssl", "etc/ssl/certs", "licenses"] {
-        tar::folder(&mut layer, folder)?;
+    surroundings(&mut layer)?;
+    tar::folder(&mut layer, "licenses")?;
+    tar::file(&mut layer, "licenses/LICENSE", 0o644, from.licence.as_bytes())?;
+    tar::file(&mut layer, "licenses/THIRD-PARTY.txt", 0o644, from.third_party.as_bytes())?;
+    tar::finish(&mut layer)?;
+    Ok(layer)
+}
+
+/// What the program finds in any image: whom TLS trusts where nobody says whom, and how names are looked up.
+pub(crate) fn surroundings(layer: &mut Vec<u8>) -> Result<()> {
+    for folder in ["etc", "etc/ssl", "etc/ssl/certs"] {
+        tar::folder(layer, folder)?;
     }
     let certificates = certificates();
     let user = format!("root:x:0:0::/:\ntrimtab:x:{USER}:{USER}::/:\n");
@@ -130,13 +140,10 @@ fn files(from: &Ingredients<'_>, program: &[u8]) -> Result<Vec<u8>> {
         ("etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"),
         ("etc/passwd", user.as_str()),
         ("etc/ssl/certs/ca-certificates.crt", certificates.as_str()),
-        ("licenses/LICENSE", from.licence),
-        ("licenses/THIRD-PARTY.txt", from.third_party),
     ] {
-        tar::file(&mut layer, path, 0o644, content.as_bytes())?;
+        tar::file(layer, path, 0o644, content.as_bytes())?;
     }
-    tar::finish(&mut layer)?;
-    Ok(layer)
+    Ok(())
 }
 
 /// Mozilla's certificate authorities, in PEM.

@@ -21,17 +21,17 @@ use leader::End;
 /// The namespace of the managers.
 const MANAGER: &str = "trimtab-system";
 const PATIENCE: Duration = Duration::from_secs(90);
-/// Names an OCI archive with the manager's image; without it, `make image` makes one.
+/// Names an OCI archive with the manager's image; without it, `make image-development` makes one.
 const IMAGE_ENV: &str = "TRIMTAB_IMAGE";
 
 async fn image() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os(IMAGE_ENV).filter(|path| !path.is_empty()) {
         return Ok(path.into());
     }
-    let made = tokio::process::Command::new("make").arg("image").current_dir(workspace()).status().await?;
-    ensure!(made.success(), "make image failed; {IMAGE_ENV} names an archive that is there");
+    let made = tokio::process::Command::new("make").arg("image-development").current_dir(workspace()).status().await?;
+    ensure!(made.success(), "make image-development failed; {IMAGE_ENV} names an archive that is there");
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
-    Ok(target.join("image/trimtab-manager.tar"))
+    Ok(target.join("image/trimtab-manager-development.tar"))
 }
 
 async fn cluster() -> Result<Cluster> {
