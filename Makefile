@@ -74,7 +74,7 @@ FRAMEWORK := --example bench_configmaps --example bench_kube_runtime
 BENCH_EXAMPLES = $(if $(strip $(ARGS)),$(if $(filter framework,$(ARGS)),$(FRAMEWORK)),$(FRAMEWORK))
 
 soak: need-cargo need-go tools-test ## The long runs, before a release: histories of a week
-	@CUTS=both tests/run.sh simulated -E 'test(/killed::/)'
+	@KILLS=both tests/run.sh simulated -E 'test(/killed::/)'
 	@$(CARGO) nextest run --workspace --profile soak --run-ignored only --no-capture -E 'test(/soak/)'
 
 bench: need-cargo need-go ## Measure, on a cluster with simulated nodes

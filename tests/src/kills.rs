@@ -15,9 +15,12 @@ pub struct Killed {
     pub all: bool,
 }
 
-/// Before and after each of so many writes, as managers take faults.
+/// Before the first write and after each of so many, as managers take faults. What is stored before the next write is what was
+/// stored after this one, so only `make soak`, which sets `KILLS=both`, kills the process there a second time.
 pub fn kills(writes: usize) -> Vec<String> {
-    (1..=writes).flat_map(|n| [format!("kill-before:{n}"), format!("kill-after:{n}")]).collect()
+    let both = std::env::var_os("KILLS").is_some_and(|kills| kills == "both");
+    let of = |n: usize| [(n == 1 || both).then(|| format!("kill-before:{n}")), Some(format!("kill-after:{n}"))];
+    (1..=writes).flat_map(of).flatten().collect()
 }
 
 /// Plays a story without a fault and then with each of these, some at once. `play` says whether the fault came, and the end. Faults

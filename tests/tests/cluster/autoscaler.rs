@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use futures::{StreamExt, stream};
 use serde_json::Value;
 use trimtab_testkit::eventually;
-use trimtab_tests::{App, Feed, Rush, Shape, Sizes, with_app};
+use trimtab_tests::{App, Feed, Rush, Shape, Sizes, kills, with_app};
 
 const PATIENCE: Duration = Duration::from_secs(90);
 const ONLY: &str = "--controllers=scale";
@@ -123,33 +124,35 @@ async fn what_is_not_known_takes_no_pod_away() {
     .await;
 }
 
+/// Plays one change of size with a process that is killed at this write of it.
+async fn change_with(fault: String) {
+    let name = format!("scale-{}", fault.replace(':', "-"));
+    with_app(&name, unplanned(2), move |app| async move {
+        let feed = Feed::start("200").await?;
+        let more = "maxReplicas: 20\nbehavior: {scaleUp: {policies: [{type: Pods, value: 1, periodSeconds: 1800}]}}";
+        app.apply(&yaml(&feed, more)).await?;
+        let mut doomed = app.manager_with(Some(&fault), &[ONLY])?;
+        eventually("the fault, or the change", PATIENCE, async || {
+            Ok((doomed.ended()? || size(&app).await? == 3).then_some(()))
+        })
+        .await?;
+        drop(doomed);
+        let _manager = app.manager_with(None, &[ONLY])?;
+        wait_size(&app, 3).await?;
+        wait_reason(&app, "ScalingLimited", "ScaleUpLimit").await?;
+        decisions(&feed, 3).await?;
+        let status = status(&app).await?;
+        let ups = &status["history"]["ups"];
+        ensure!(ups.as_array().is_some_and(|ups| ups.len() == 1), "changes: {ups}");
+        ensure!(size(&app).await? == 3, "the limit of one pod in half an hour was forgotten");
+        Ok(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_change_of_size_counts_once_when_the_process_dies_at_any_write_of_it() {
-    for fault in ["kill-before:1", "kill-after:1", "kill-before:2", "kill-after:2", "kill-before:3", "kill-after:3"] {
-        let name = format!("scale-{}", fault.replace(':', "-"));
-        with_app(&name, unplanned(2), move |app| async move {
-            let feed = Feed::start("200").await?;
-            let more =
-                "maxReplicas: 20\nbehavior: {scaleUp: {policies: [{type: Pods, value: 1, periodSeconds: 1800}]}}";
-            app.apply(&yaml(&feed, more)).await?;
-            let mut doomed = app.manager_with(Some(fault), &[ONLY])?;
-            eventually("the fault, or the change", PATIENCE, async || {
-                Ok((doomed.ended()? || size(&app).await? == 3).then_some(()))
-            })
-            .await?;
-            drop(doomed);
-            let _manager = app.manager_with(None, &[ONLY])?;
-            wait_size(&app, 3).await?;
-            wait_reason(&app, "ScalingLimited", "ScaleUpLimit").await?;
-            decisions(&feed, 3).await?;
-            let status = status(&app).await?;
-            let ups = &status["history"]["ups"];
-            ensure!(ups.as_array().is_some_and(|ups| ups.len() == 1), "changes: {ups}");
-            ensure!(size(&app).await? == 3, "the limit of one pod in half an hour was forgotten");
-            Ok(())
-        })
-        .await;
-    }
+    stream::iter(kills(3)).for_each_concurrent(4, change_with).await;
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ spec:
   targetRef: {kind: Deployment, name: NAME}
   minReplicas: MIN
   maxReplicas: 20
-  interval: 1s
+  interval: 3s
   coolDown: 2s
   behavior: {scaleDown: {stabilizationWindowSeconds: 1}}
   metrics:

@@ -198,8 +198,9 @@ async fn a_release_of_configuration_survives_a_kill_at_every_write() {
 /// The abort finds the release wherever it is by then; that it ends the same is asserted by pods, not by their number.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_abort_in_promotion_survives_a_kill_at_the_first_writes() {
-    for fault in ["kill-before:1", "kill-after:1", "kill-after:2", "kill-before:3", "kill-after:4"] {
-        let (_, end) = run(Story::AbortedInPromotion, Some(fault.to_owned())).await;
+    let story = Story::AbortedInPromotion;
+    let runs = stream::iter(kills(4)).map(async |fault| (run(story, Some(fault.clone())).await.1, fault));
+    for (end, fault) in runs.buffered(AT_ONCE).collect::<Vec<_>>().await {
         assert_eq!(end.living.get(":v1"), Some(&4), "{fault}: {end:?}");
         assert_eq!(end.results, [ReleaseResult::TakenBack], "{fault}: {end:?}");
         assert_eq!(end.living.get(":v2"), Some(&0), "{fault}: {end:?}");

@@ -110,5 +110,5 @@ async fn a_wave_survives_a_kill_at_every_write() {
     let most = if real { 3 } else { MOST_WRITES };
     let played = each_kill(&kills(most), AT_ONCE, run).await.expect("every end is the undisturbed one");
     println!("killed at {} points", played.times);
-    assert!(played.times >= if real { 4 } else { 10 }, "only {} faults came", played.times);
+    assert!(played.times >= if real { 4 } else { 8 }, "only {} faults came", played.times);
 }
