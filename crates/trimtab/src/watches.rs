@@ -159,9 +159,12 @@ impl<K: Key, T: Watched> Watch<'_, K, T> {
     }
 }
 
+/// The keys that a controller has for an object.
+type Keys<K> = Box<dyn Fn(&Object) -> Vec<K> + Send + Sync>;
+
 /// Wakes the keys that a function of the controller has for an object.
 struct Waker<K: Key> {
-    keys: Box<dyn Fn(&Object) -> Vec<K> + Send + Sync>,
+    keys: Keys<K>,
     queue: Arc<Queue<K>>,
     urgent: Option<Urgent>,
 }
