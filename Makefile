@@ -73,8 +73,9 @@ test: need-cargo need-go tools-test ## Run all tests, with clusters of their own
 FRAMEWORK := --example bench_configmaps --example bench_kube_runtime
 BENCH_EXAMPLES = $(if $(strip $(ARGS)),$(if $(filter framework,$(ARGS)),$(FRAMEWORK)),$(FRAMEWORK))
 
-soak: need-cargo need-go tools-test ## The long runs, before a release: histories of a week
+soak: need-cargo need-go tools-test image ## The long runs, before a release: histories of a week
 	@KILLS=both tests/run.sh simulated -E 'test(/killed::/)'
+	@TRIMTAB_IMAGE=$(abspath $(or $(CARGO_TARGET_DIR),target))/image/trimtab-manager.tar tests/run.sh auto -E 'test(/^(image|install)::/)'
 	@$(CARGO) nextest run --workspace --profile soak --run-ignored only --no-capture -E 'test(/soak/)'
 
 bench: need-cargo need-go ## Measure, on a cluster with simulated nodes

@@ -249,14 +249,15 @@ async fn a_static_program_finds_names_users_and_certificates_in_the_image() -> R
     .await
 }
 
-/// The archive that `make image` made, if it did.
+/// The archive that was made, if one was: the optimised one first.
 fn made_image() -> Result<Option<PathBuf>> {
     let told = std::env::var_os(IMAGE_ENV).map(PathBuf::from);
     let own = std::env::current_exe()?;
     let target = own.ancestors().nth(3).context("tests are in the target folder")?;
-    let path = told.clone().unwrap_or_else(|| target.join("image/trimtab-manager.tar"));
+    let made = ["trimtab-manager.tar", "trimtab-manager-development.tar"].map(|name| target.join("image").join(name));
+    let path = told.clone().or_else(|| made.iter().find(|path| path.exists()).cloned()).unwrap_or_default();
     if told.is_none() && !path.exists() {
-        println!("skipped: there is no image at {}; `make image` makes it", path.display());
+        println!("skipped: there is no image in {}; `make image-development` makes one", target.display());
         return Ok(None);
     }
     ensure!(path.exists(), "{IMAGE_ENV} says {}, where nothing is", path.display());

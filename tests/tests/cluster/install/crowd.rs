@@ -23,7 +23,7 @@ const LIMIT: f64 = 64.0;
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Makes the crowd, starts the managers anew, and looks at the leader.
-pub async fn fits_in(app: &App) -> Result<()> {
+pub async fn fits_in(app: &App, optimised: bool) -> Result<()> {
     let client = app.cluster_client().await?;
     with_namespace(&client, "crowd", async |namespace| {
         maps::fill(&namespace, MAPS, MAP_BYTES).await?;
@@ -40,16 +40,18 @@ pub async fn fits_in(app: &App) -> Result<()> {
             Ok(Some(()))
         })
         .await?;
-        look(&client, "as it is").await?;
+        look(&client, "as it is", optimised).await?;
         app.kubectl(&["rollout", "restart", "deployment/trimtab", "-n", MANAGER]).await?;
         app.kubectl(&["rollout", "status", "deployment/trimtab", "-n", MANAGER, "--timeout=180s"]).await?;
-        eventually("one of them to lead", PATIENCE, async || Ok(look(&client, "anew").await?.then_some(()))).await
+        eventually("one of them to lead", PATIENCE, async || Ok(look(&client, "anew", optimised).await?.then_some(())))
+            .await
     })
     .await
 }
 
-/// Holds every manager to the limit; whether one leads.
-async fn look(client: &Client, when: &str) -> Result<bool> {
+/// Holds every manager to the limit; whether one leads. The kernel holds any program to it; the pages of an unoptimised one, which
+/// are read from its file again when they are needed, are not counted.
+async fn look(client: &Client, when: &str, optimised: bool) -> Result<bool> {
     let pods = Api::<Pod>::namespaced(client.clone(), MANAGER);
     let mine = ListParams::default().labels("app.kubernetes.io/name=trimtab,app.kubernetes.io/component=manager");
     let all: Vec<Pod> =
@@ -74,7 +76,7 @@ async fn look(client: &Client, when: &str) -> Result<bool> {
             metrics.lines().any(|line| line.starts_with("leader_election_master_status") && line.ends_with(" 1"));
         println!("{when}, {}: leads {leads}, {resident:.1} MiB, ready {took:?} s after its start", pod.name_any());
         ensure!(container.restart_count == 0, "{} was started anew", pod.name_any());
-        ensure!(resident < LIMIT, "{resident:.1} MiB");
+        ensure!(resident < LIMIT || !optimised, "{resident:.1} MiB");
         led |= leads;
     }
     Ok(led)

@@ -24,6 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// Names an OCI archive with the manager's image; without it, `make image-development` makes one.
 const IMAGE_ENV: &str = "TRIMTAB_IMAGE";
 
+/// How the archive of a manager that is not optimised is called.
+const DEVELOPMENT: &str = "trimtab-manager-development.tar";
+
 async fn image() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os(IMAGE_ENV).filter(|path| !path.is_empty()) {
         return Ok(path.into());
@@ -31,7 +34,7 @@ async fn image() -> Result<PathBuf> {
     let made = tokio::process::Command::new("make").arg("image-development").current_dir(workspace()).status().await?;
     ensure!(made.success(), "make image-development failed; {IMAGE_ENV} names an archive that is there");
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
-    Ok(target.join("image/trimtab-manager-development.tar"))
+    Ok(target.join("image").join(DEVELOPMENT))
 }
 
 async fn cluster() -> Result<Cluster> {
@@ -169,7 +172,7 @@ async fn story(app: &App, configured: &Configured, tool: Tool, (tag, value): (&s
     .await?;
 
     if matches!(tool, Tool::Helm4) {
-        crowd::fits_in(app).await?;
+        crowd::fits_in(app, !image().await?.ends_with(DEVELOPMENT)).await?;
     }
     refused(app, &shell, tag).await?;
     app.wait_settled(usize::try_from(app.shape.replicas)?).await?;
