@@ -198,12 +198,13 @@ fn check_status(cluster: &mut Cluster, status: &ReleasePlanStatus) -> Result<(),
         Phase::Blocked => {
             stage.is_none()
                 || status.message.contains("template that works")
-                || (status.message.contains("taking back gets nowhere") && !stable_works(cluster, status))
+                // Stable does not work, or what somebody released past the plan: the canary is all that serves.
+                || (status.message.contains("taking back gets nowhere")
+                    && (!stable_works(cluster, status) || (broken && !cluster.paused())))
         }
         Phase::Waiting => stage.is_none() || (cluster.paused() && !cluster.held()),
         Phase::Paused => stage == Some(Stage::Steps),
         Phase::Promoting => stage == Some(Stage::Bypassed) && broken,
-        // What somebody released past the plan does not work: the canary is all that serves.
         Phase::TakingBack => broken && !cluster.paused(),
         Phase::Releasing => false,
     };
