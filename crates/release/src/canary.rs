@@ -197,10 +197,13 @@ pub(crate) fn pin(world: &World<'_>, pins: &Pins) -> Write {
     Write::patch(world.deployment_ref(), ops, "name the revisions of its configuration in the pod template")
 }
 
-/// Stops the Deployment where it is.
+/// Stops the Deployment where it is: exactly the generation that was judged. Another change may have come, which somebody wants to
+/// roll.
 pub(crate) fn hold(world: &World<'_>, by: &str) -> Write {
+    let meta = &world.deployment.metadata;
     let ops = vec![
-        PatchOp::test("/metadata/uid", world.deployment.metadata.uid.clone()),
+        PatchOp::test("/metadata/uid", meta.uid.clone()),
+        PatchOp::test("/metadata/generation", meta.generation),
         PatchOp::add(annotation(names::HELD), format!("by {by}")),
         PatchOp::add("/spec/paused", true),
     ];

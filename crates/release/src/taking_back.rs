@@ -28,11 +28,13 @@ fn go_on(draft: &mut Draft<'_>) {
     let why = progress.verdict.as_ref().map(|v| v.message.clone()).unwrap_or_default();
     let world = draft.world;
     let Some(rs) = world.new_set(&progress) else { return without_set(draft, progress, &why) };
-    if released_another(draft, &progress) && world.owned_by_deployment(rs) {
+    let another = released_another(draft, &progress);
+    if another && world.owned_by_deployment(rs) {
         return over(draft, progress);
     }
-    // Released past the plan, the Deployment has made a ReplicaSet of its own beside the canary.
-    let second = world.owned_with(&progress.digest).filter(|own| own.metadata.uid != rs.metadata.uid);
+    // Released past the plan, the Deployment has made a ReplicaSet of its own beside the canary. It is stopped for that, but not
+    // where it rolls on to another change.
+    let second = world.owned_with(&progress.digest).filter(|own| own.metadata.uid != rs.metadata.uid && !another);
     if let Some(own) = second.filter(|own| own.spec.replicas > 0 || own.status.replicas > 0) {
         return out_of_the_deployment(draft, &progress, own, &why);
     }

@@ -165,6 +165,18 @@ async fn exported(app: &App, tag: &str, clean: bool, change: &serde_json::Value)
     Ok(manifest.to_string())
 }
 
+/// Writes a manifest. kubectl reads the version that it replaces, and Kubernetes' own controllers write meanwhile.
+async fn written(app: &App, way: &[&str], manifest: &str) -> Result<()> {
+    eventually("the manifest to be written", Duration::from_secs(30), async || {
+        match app.kubectl_with(way, manifest).await {
+            Err(error) if error.to_string().contains("the object has been modified") => Ok(None),
+            said => said.map(Some),
+        }
+    })
+    .await
+    .map(drop)
+}
+
 /// A release that a person made, so that the Deployment bears the mark of one.
 async fn release_by_hand(app: &App) -> Result<()> {
     let both = r#"{"metadata":{"annotations":{"trimtab.dev/held":"released"}},"spec":{"paused":false}}"#;
@@ -192,7 +204,7 @@ async fn a_manifest_that_is_written_again_releases_nothing() {
                     app.set_image(tag).await?;
                 }
                 for _ in 0..3 {
-                    app.kubectl_with(way, &manifest).await?;
+                    written(&app, way, &manifest).await?;
                     if !app.is_held().await? {
                         failed.push(format!("{way:?} clean={clean} {change}: {}", mark(&app).await?));
                         break;

@@ -441,3 +441,22 @@ fn a_canary_that_is_all_that_serves_goes_with_its_plan_where_a_person_deletes_th
     ];
     check_history(&setup, &events);
 }
+
+#[test]
+fn taking_a_change_back_stops_no_other_that_somebody_lets_roll() {
+    let mut setup = Setup::new(5, json!(0), json!(1), json!([{"setWeight": 20}]));
+    setup.history = 0;
+    let events = [
+        Event::Person(Person::Image(1)),
+        Event::Reconcile,
+        Event::Reconcile,
+        Event::Reconcile,
+        Event::Person(Person::ByHand),
+        Event::Person(Person::OptOut),
+        Event::Stale(3),
+        Event::Person(Person::Image(3)),
+        Event::Stale(3),
+        Event::ReplicaSet(3),
+    ];
+    check_history(&setup, &events);
+}
