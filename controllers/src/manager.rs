@@ -50,7 +50,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             "release" => {
                 // Many at once: a rush of changes has to reach the API server beside what its own controllers make of it.
                 let answerer = Some(validation::answerer());
-                let options = ControllerOptions { workers: 32, answerer, ..ControllerOptions::default() };
+                let options = ControllerOptions { workers: 40, answerer, ..ControllerOptions::default() };
                 manager.controller(options, |watches| Rollout::new(watches, rollout.clone()))
             }
             "config" => {
@@ -65,7 +65,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             "scale" => {
                 // Each metric is a question; the servers have their own limits.
                 let answerer = Some(scale::answerer());
-                let options = ControllerOptions { workers: 16, asks: 20_000, answerer, ..ControllerOptions::default() };
+                let options = ControllerOptions { workers: 20, asks: 4096, answerer, ..ControllerOptions::default() };
                 manager.controller(options, |watches| Scaling::new(watches, args.scale.options()))
             }
             other => bail!("there is no controller {other:?}: use one of {}", CONTROLLERS.join(", ")),

@@ -10,6 +10,9 @@ use crate::{Kind, ObjectRef, OwnerRef, TextMap, text_map};
 pub trait Watched: DeserializeOwned + Send + Sync + 'static {
     /// The kind that it is a projection of.
     const KIND: Kind;
+    /// The most bytes of JSON of one object. A larger one counts as one that cannot be read, before it takes memory: for kinds
+    /// that people write freely, and where whoever it concerns is told of what cannot be read.
+    const LARGEST: usize = usize::MAX;
 
     /// Its metadata.
     fn meta(&self) -> &Meta;

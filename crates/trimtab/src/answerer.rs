@@ -9,12 +9,15 @@ use futures::future::BoxFuture;
 use http::Request;
 use kube::Client;
 use kube::client::Body;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_json::error::Category;
 use trimtab_plan::{Answer, ObjectRef, Write};
 
 use crate::apply::rehearsal;
 use crate::metrics::Metrics;
-use crate::path;
+use crate::{body, path};
 
 /// Reads single objects from the API server, and what programs in containers say; counted in the process's metrics. What it
 /// reads is kept nowhere.
@@ -38,13 +41,26 @@ impl Reader {
 
     /// The whole object, as the API server has it now. An answer of [`Answer::Failed`] holds nothing of it.
     pub async fn get(&self, object: &ObjectRef) -> Answer {
-        self.read(&object.to_string(), path::object(object, "")).await
+        self.get_as::<Value>(object).await.map_or_else(Into::into, Answer::Object)
     }
 
-    /// What the API server has at a path, for APIs that are not objects: discovery, metrics. What the path is made of is
-    /// encoded by [`Reader::encoded`]; a name that is not one segment of it is refused. An answer of [`Answer::Failed`] holds nothing of it.
-    pub async fn get_path(&self, path: &str) -> Answer {
-        self.read(path, path.to_owned()).await
+    /// The same, as far as a type names it: for objects of which little is kept.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none. The text holds nothing of the object.
+    pub async fn get_as<T: DeserializeOwned>(&self, object: &ObjectRef) -> Result<T, Unanswered> {
+        self.read(&object.to_string(), path::object(object, ""), body::OBJECT).await
+    }
+
+    /// What the API server has at a path, for APIs that are not objects: discovery, metrics. Not more than `most` bytes of it.
+    /// What the path is made of is encoded by [`Reader::encoded`]; a name that is not one segment of it is refused.
+    ///
+    /// # Errors
+    ///
+    /// Why there is nothing. The text holds nothing of what there is.
+    pub async fn get_path<T: DeserializeOwned>(&self, path: &str, most: usize) -> Result<T, Unanswered> {
+        self.read(path, path.to_owned(), most).await
     }
 
     /// Text as it stands in a path or a query.
@@ -70,45 +86,77 @@ impl Reader {
             let places = keep.iter().filter_map(|place| Some(((*place).to_owned(), object.pointer(place)?.clone())));
             Answer::Object(Value::Object(places.collect()))
         };
-        match self.answered(&what, method, request).await {
-            Answer::Object(object) => kept(object),
-            other => other,
-        }
+        self.answered(&what, method, request, body::OBJECT).await.map_or_else(Into::into, kept)
     }
 
-    async fn read(&self, what: &str, path: String) -> Answer {
+    async fn read<T: DeserializeOwned>(&self, what: &str, path: String, most: usize) -> Result<T, Unanswered> {
+        let failed = |error: String| Unanswered::Failed(format!("{what} could not be read: {error}"));
         if !path::is_plain(&path) {
-            let why = "a name in it is empty, \".\" or \"..\", or holds \"/\" or \"%\"";
-            return Answer::Failed(format!("{what} could not be read: {why}"));
+            return Err(failed(path::NOT_PLAIN.to_owned()));
         }
-        match Request::get(path).body(Body::empty()) {
-            Ok(request) => self.answered(what, "GET", request).await,
-            Err(error) => Answer::Failed(format!("{what} could not be read: {error}")),
-        }
+        let request = Request::get(path).body(Body::empty()).map_err(|error| failed(error.to_string()))?;
+        self.answered(what, "GET", request, most).await
     }
 
-    async fn answered(&self, what: &str, method: &'static str, request: Request<Body>) -> Answer {
-        let failed = |error: String| Answer::Failed(format!("{what} could not be read: {error}"));
+    async fn answered<T: DeserializeOwned>(
+        &self,
+        what: &str,
+        method: &'static str,
+        request: Request<Body>,
+        most: usize,
+    ) -> Result<T, Unanswered> {
+        let failed = |error: String| Unanswered::Failed(format!("{what} could not be read: {error}"));
         let counted = self.metrics.request_started(method);
         let response = match self.client.send(request).await {
             Ok(response) => {
                 counted.answered(response.status().as_u16());
                 response
             }
-            Err(error) => return failed(error.to_string()),
+            Err(error) => return Err(failed(error.to_string())),
         };
         let code = response.status();
-        let bytes = match response.into_body().collect_bytes().await {
-            Ok(bytes) => bytes,
-            Err(error) => return failed(error.to_string()),
-        };
+        let most = if code.is_success() { most } else { body::REFUSAL };
+        let bytes = body::read(response.into_body(), most).await;
         if code == http::StatusCode::NOT_FOUND {
-            return Answer::NotFound;
+            return Err(Unanswered::NotFound);
         }
-        match serde_json::from_slice(&bytes) {
-            Ok(value) if code.is_success() => Answer::Object(value),
-            Ok(value) => failed(format!("{code}: {}", value["message"].as_str().unwrap_or_default())),
-            Err(error) => failed(format!("{code}: {error}")),
+        let bytes = bytes.map_err(|error| failed(error.to_string()))?;
+        if !code.is_success() {
+            return Err(failed(match serde_json::from_slice::<Refusal>(&bytes) {
+                Ok(refusal) => format!("{code}: {}", refusal.message),
+                Err(_) => format!("{code}: the answer is no Status"),
+            }));
+        }
+        // What serde says of it may quote it.
+        let misread = |error: serde_json::Error| match error.classify() {
+            Category::Data => failed(format!("{code}: line {}: it is not as expected", error.line())),
+            _ => failed(format!("{code}: {error}")),
+        };
+        serde_json::from_slice(&bytes).map_err(misread)
+    }
+}
+
+/// What is read of a refusal.
+#[derive(Deserialize)]
+struct Refusal {
+    #[serde(default)]
+    message: String,
+}
+
+/// Why nothing was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unanswered {
+    /// There is nothing of that name.
+    NotFound,
+    /// It could not be read, or is not what was expected.
+    Failed(String),
+}
+
+impl From<Unanswered> for Answer {
+    fn from(unanswered: Unanswered) -> Self {
+        match unanswered {
+            Unanswered::NotFound => Self::NotFound,
+            Unanswered::Failed(why) => Self::Failed(why),
         }
     }
 }

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use kube::Client;
-use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 use trimtab_plan::{Answer, Answers, Ask, Question};
 
@@ -16,13 +15,14 @@ use crate::Key;
 use crate::answerer::{Answerer, Reader};
 use crate::metrics::Metrics;
 use crate::queue::{Lane, Queue, Trigger};
+use crate::share::Shares;
 
 /// The questions of one controller.
 pub(crate) struct Asks<K> {
     reader: Reader,
     answerer: Option<Answerer>,
     queue: Arc<Queue<K>>,
-    limit: Arc<Semaphore>,
+    limit: Shares,
     state: Mutex<HashMap<K, BTreeMap<String, Slot>>>,
 }
 
@@ -40,9 +40,9 @@ impl Drop for Slot {
 }
 
 impl<K: Key> Asks<K> {
-    /// At most `limit` questions are under way at once.
+    /// At most `limit` questions are under way at once, and of one namespace three quarters of them.
     pub(crate) fn new(client: Client, queue: Arc<Queue<K>>, limit: usize, metrics: Metrics) -> Self {
-        let (reader, limit) = (Reader::new(client, metrics), Arc::new(Semaphore::new(limit.max(1))));
+        let (reader, limit) = (Reader::new(client, metrics), Shares::of_waits(limit));
         Self { reader, answerer: None, queue, limit, state: Mutex::default() }
     }
 
@@ -100,7 +100,7 @@ impl<K: Key> Asks<K> {
     async fn ask(self: Arc<Self>, key: K, ask: Ask) {
         // The deadline includes the wait for a turn: to the controller it is all the same.
         let answer = async {
-            let _turn = self.limit.acquire().await;
+            let _turn = self.limit.turn(key.namespace()).await;
             // A panic harms its own question alone; what it says may hold what was read.
             let answer = AssertUnwindSafe(self.answer(&ask.question)).catch_unwind().await;
             answer.unwrap_or_else(|_| Answer::Failed("the answerer panicked".to_owned()))

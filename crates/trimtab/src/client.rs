@@ -15,6 +15,7 @@ use kube::{Client, Config};
 use tower::{Layer, Service};
 
 use crate::clock::{self, Moment, moment};
+use crate::path;
 
 /// How old a token may be before its file is read again. Kubelets replace tokens minutes before they expire.
 const TOKEN_AGE: Duration = Duration::from_secs(30);
@@ -112,11 +113,14 @@ where
         if let Some(token) = &token {
             request.headers_mut().insert(AUTHORIZATION, token.newest());
         }
-        let sent = moment();
+        // Another server's clock is not the API server's, though its answers come through it.
+        let sent = path::is_api_servers_own(request.uri().path()).then(moment);
         let answer = self.inner.call(request);
         async move {
             let answer = answer.await?;
-            clock::hear(answer.headers(), sent);
+            if let Some(sent) = sent {
+                clock::hear(answer.headers(), sent);
+            }
             if let Some(token) = token.filter(|_| answer.status() == StatusCode::UNAUTHORIZED) {
                 token.refused();
             }

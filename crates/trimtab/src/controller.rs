@@ -49,9 +49,9 @@ pub trait Controller: Send + Sync + 'static {
     /// What it decides about.
     type Key: Key;
     /// What it sees of a key.
-    type Snapshot: Serialize + Send + Sync;
+    type Snapshot: Serialize + Send + Sync + 'static;
     /// What it says of a key.
-    type Status: Serialize + Send + Sync;
+    type Status: Serialize + Send + Sync + 'static;
 
     /// What it needs to be allowed as it is set up: its writes, and what it reads beside its watches: `get` of what
     /// answerers read and of the sources of copies. What it watches is added by the runtime.
@@ -64,6 +64,12 @@ pub trait Controller: Send + Sync + 'static {
     /// about the key. Those whose status is written, and those of notices, need not be named.
     fn concerns(_seen: &Self::Snapshot) -> Vec<ObjectRef> {
         vec![]
+    }
+
+    /// Whether a decision computes what others wrote, such as an expression: it is then made on a thread of its own, of which a
+    /// namespace has a share, and not on those of the process.
+    fn is_costly(_seen: &Self::Snapshot) -> bool {
+        false
     }
 
     /// Decides.
@@ -87,11 +93,11 @@ pub trait Controller: Send + Sync + 'static {
 /// How a controller is run.
 #[derive(Debug, Clone)]
 pub struct ControllerOptions {
-    /// How many keys are worked on at once.
+    /// How many keys are worked on at once; of one namespace three quarters of them.
     pub workers: usize,
     /// How long a reconcile's writes may take together; what is left then fails as `Timeout`, and the status says so.
     pub timeout: Duration,
-    /// How many questions may be under way at once.
+    /// How many questions may be under way at once; of one namespace three quarters of them.
     pub asks: usize,
     /// What answers custom questions.
     pub answerer: Option<Answerer>,

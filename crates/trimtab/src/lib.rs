@@ -9,8 +9,10 @@
 
 pub mod admin;
 mod answerer;
+mod apart;
 mod apply;
 mod asks;
+mod body;
 mod client;
 pub mod clock;
 mod contact;
@@ -32,13 +34,15 @@ mod path;
 pub mod permissions;
 mod queue;
 mod selector;
+mod share;
 pub mod shutdown;
 mod store;
 mod watched;
 mod watches;
 mod worker;
 
-pub use answerer::{Answerer, Reader};
+pub use answerer::{Answerer, Reader, Unanswered};
+pub use apart::{Apart, Lost, Slot};
 pub use apply::Writer;
 pub use client::client;
 pub use controller::{Controller, ControllerOptions, Key};
@@ -47,6 +51,7 @@ pub use lease::Options as LeaseOptions;
 pub use manager::{Manager, ManagerError, ManagerOptions, permissions_of};
 pub use permissions::{Grants, Permission};
 pub use selector::Selector;
+pub use share::{Shares, Turn};
 pub use store::{Store, Unreadable};
 pub use watched::{Meta, Watched};
 pub use watches::{Watch, Watches};

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use trimtab_plan::Kind;
 
 use crate::admin::{Addresses, Admin, CannotListen, Checks, Servers, Version};
+use crate::apart::Apart;
 use crate::apply::{Applier, Process, Told};
 use crate::asks::Asks;
 use crate::events::{self, Recorder};
@@ -34,6 +35,9 @@ use crate::{Controller, ControllerOptions};
 
 /// Kept of the shutdown budget for events, lease and servers.
 const RESERVE: Duration = Duration::from_secs(3);
+
+/// Decisions of one controller that compute what others wrote, at a time.
+const APART: usize = 4;
 
 /// How a manager is run.
 #[derive(Debug, Clone)]
@@ -122,7 +126,7 @@ impl Manager {
         options: ControllerOptions,
         build: impl FnOnce(&mut Watches<C::Key>) -> C,
     ) -> &mut Self {
-        let queue = Arc::new(Queue::new(C::NAME, self.metrics.clone()));
+        let queue = Arc::new(Queue::new(C::NAME, self.metrics.clone()).shared_by(options.workers.max(1)));
         let empty = Registry::new(vec![], self.metrics.clone());
         let mut watches = Watches::new(std::mem::replace(&mut self.registry, empty), queue);
         let controller = build(&mut watches);
@@ -354,6 +358,7 @@ impl<C: Controller> Runner for Registered<C> {
             timeout: options.timeout,
             hot: Hot::new(),
             lazy: Lazy::default(),
+            apart: Apart::new(APART),
         });
         shared.loops.watch_progress(C::NAME, options.timeout, &worker.metrics);
         let mut tasks = vec![];

@@ -37,6 +37,9 @@ pub(crate) fn push_encoded(to: &mut String, text: &str) {
     }
 }
 
+/// What is said of a path that is not.
+pub(crate) const NOT_PLAIN: &str = "a name in it is empty, \".\" or \"..\", or holds \"/\" or \"%\"";
+
 /// Whether every segment of a path, in URL encoding, is one to the API server as well: it takes an encoded slash for a slash,
 /// and what stands between may follow dots. As Kubernetes' own clients refuse names that are no segments.
 pub(crate) fn is_plain(path: &str) -> bool {
@@ -44,6 +47,22 @@ pub(crate) fn is_plain(path: &str) -> bool {
     let encoded = |segment: &str| ["%2f", "%25", "%00"].iter().any(|code| segment.to_ascii_lowercase().contains(code));
     let fits = |segment: &str| !segment.is_empty() && segment != "." && segment != ".." && !encoded(segment);
     path.strip_prefix('/').is_some_and(|rest| rest.split('/').all(fits))
+}
+
+/// Groups that the API server serves itself, as far as this process asks for them. Any other may be an extension API server's.
+const OWN: [&str; 7] =
+    ["apps", "authorization.k8s.io", "autoscaling", "batch", "coordination.k8s.io", "events.k8s.io", "policy"];
+/// Subresources of pods, nodes and Services whose answers come from elsewhere.
+const ELSEWHERE: [&str; 5] = ["attach", "exec", "log", "portforward", "proxy"];
+
+/// Whether the answer at a path is the API server's own, and not one that it passes on.
+pub(crate) fn is_api_servers_own(path: &str) -> bool {
+    let mut segments = path.split('/').skip(1);
+    match segments.next() {
+        Some("api") => !segments.any(|segment| ELSEWHERE.contains(&segment)),
+        Some("apis") => segments.next().is_some_and(|group| OWN.contains(&group)),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -71,5 +90,29 @@ mod tests {
         }
         assert!(is_plain("/api/v1/pods?labelSelector=a%2Fb%3Dc"));
         assert!(!is_plain("api/v1") && !is_plain("//api") && !is_plain("/api/%2Fv1%2Fsecrets"));
+    }
+
+    #[test]
+    fn only_the_api_server_tells_the_time() {
+        for own in [
+            "/api/v1/pods",
+            "/apis/apps/v1/namespaces/a/deployments/web",
+            "/apis/coordination.k8s.io/v1/namespaces/a/leases/x",
+        ] {
+            assert!(is_api_servers_own(own), "{own}");
+        }
+        for other in [
+            "/apis/metrics.k8s.io/v1beta1/namespaces/a/pods",
+            "/apis/custom.metrics.k8s.io/v1beta2/namespaces/a/pods/*/rps",
+            "/apis/external.metrics.k8s.io",
+            "/apis/example.com/v1/queues",
+            "/apis",
+            "/api/v1/namespaces/a/pods/web/exec",
+            "/api/v1/namespaces/a/services/web/proxy/x",
+            "/",
+            "",
+        ] {
+            assert!(!is_api_servers_own(other), "{other}");
+        }
     }
 }

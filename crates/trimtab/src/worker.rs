@@ -13,6 +13,7 @@ use trimtab_plan::{
     Applied, Chore, Class, Failure, ObjectRef, Outcome, Plan, StatusWrite, Subresource, Verb, Wake, Write,
 };
 
+use crate::apart::Apart;
 use crate::apply::{Applier, Trail};
 use crate::asks::Asks;
 use crate::clock;
@@ -43,6 +44,7 @@ pub(crate) struct Worker<C: Controller> {
     pub(crate) timeout: Duration,
     pub(crate) hot: Hot<C::Key>,
     pub(crate) lazy: Lazy<C::Key>,
+    pub(crate) apart: Apart,
 }
 
 /// A function of the controller panicked; the text is what it said.
@@ -165,7 +167,7 @@ impl<C: Controller> Worker<C> {
         let answers = self.asks.answers(key);
         let Some(seen) = guard("gather", || self.controller.gather(key, &answers))? else { return Ok(false) };
         report.concerns = guard("concerns", || C::concerns(&seen))?;
-        let plan = guard("decide", || C::decide(now, &seen))?;
+        let (seen, plan) = self.decided(key, now, seen).await?;
         note_plan(&plan, report);
         let outcome = self.applier.apply(&plan.writes, deadline, &mut report.trail).await;
         note_outcome(&plan.writes, &outcome, report);
@@ -186,6 +188,22 @@ impl<C: Controller> Worker<C> {
             report.print = Some(hot::print(&(&plan.writes, &status, &tidied)));
         }
         Ok(true)
+    }
+
+    /// The plan, and what it was decided on.
+    async fn decided(
+        &self,
+        key: &C::Key,
+        now: Timestamp,
+        seen: C::Snapshot,
+    ) -> Result<(C::Snapshot, Plan<C::Status>), Panicked> {
+        if !guard("decide", || C::is_costly(&seen))? {
+            let plan = guard("decide", || C::decide(now, &seen))?;
+            return Ok((seen, plan));
+        }
+        let work = move || guard("decide", || C::decide(now, &seen)).map(|plan| (seen, plan));
+        let done = self.apart.slot(key.namespace()).await.run(work).await;
+        done.unwrap_or_else(|lost| Err(Panicked(format!("decide was not made: {lost}"))))
     }
 
     /// Tidies up, unless this process must not write any more. Says what that changed.

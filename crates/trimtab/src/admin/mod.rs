@@ -5,6 +5,8 @@
 
 mod health;
 mod routes;
+mod scrape;
+mod serve;
 mod version;
 
 use std::io;
@@ -115,8 +117,7 @@ impl Servers {
         let bound = listener.local_addr().map_err(cannot)?;
         tracing::info!(server = name, address = %bound, "listening");
         let stop = self.stop.clone();
-        let serving = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
-        self.tasks.push(tokio::spawn(async move { serving.await }));
+        self.tasks.push(tokio::spawn(serve::serve(listener, router, stop, serve::HEAD)));
         Ok(bound)
     }
 

@@ -6,6 +6,7 @@ use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
+use super::scrape::Scrapes;
 use super::{Admin, Checks};
 use crate::metrics::Metrics;
 
@@ -39,7 +40,11 @@ pub(super) fn router(admin: Admin, serve: Serve) -> Router {
     }
     if serve.metrics {
         paths.push("/metrics");
-        router = router.route("/metrics", get(metrics));
+        let scrapes = Scrapes::default();
+        let text = move |State(admin): State<Admin>| async move {
+            ([(header::CONTENT_TYPE, Metrics::CONTENT_TYPE)], scrapes.text(&admin.metrics)).into_response()
+        };
+        router = router.route("/metrics", get(text));
     }
     let nothing = format!("there is nothing here; there is:\n{}\n", paths.join("\n"));
     router.fallback(|| async move { (StatusCode::NOT_FOUND, nothing) }).with_state(admin)
@@ -70,10 +75,6 @@ async fn version(State(admin): State<Admin>) -> Response {
         Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json + "\n").into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
-}
-
-async fn metrics(State(admin): State<Admin>) -> Response {
-    ([(header::CONTENT_TYPE, Metrics::CONTENT_TYPE)], admin.metrics.render()).into_response()
 }
 
 async fn keys(State(admin): State<Admin>) -> Response {

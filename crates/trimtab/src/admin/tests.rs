@@ -141,3 +141,50 @@ async fn a_stopped_server_takes_no_more_connections() {
     servers.stop(Duration::from_millis(200)).await;
     assert!(tokio::net::TcpStream::connect(address).await.is_err());
 }
+
+/// Sends bytes on a connection and reads until the server closes it; what it said, if it closed it within the time.
+async fn said(address: SocketAddr, bytes: &[u8], patience: Duration) -> Option<String> {
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    _ = stream.write_all(bytes).await;
+    let mut answer = vec![];
+    // A connection that is reset is closed too.
+    _ = tokio::time::timeout(patience, stream.read_to_end(&mut answer)).await.ok()?;
+    Some(String::from_utf8_lossy(&answer).into_owned())
+}
+
+#[tokio::test]
+async fn a_head_without_end_is_given_up() {
+    let listener = TcpListener::bind(local().unwrap()).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = routes::router(admin(), routes::Serve { admin: true, metrics: true });
+    let (stop, head) = (CancellationToken::new(), Duration::from_millis(300));
+    let _ends = stop.clone().drop_guard();
+    tokio::spawn(serve::serve(listener, router, stop, head));
+    let long = format!("GET /metrics HTTP/1.1\r\nx: {}", "x".repeat(2 * serve::HEAD_BYTES));
+    let patience = Duration::from_secs(20);
+    let (long, slow, idle) = tokio::join!(
+        said(address, long.as_bytes(), patience),
+        said(address, b"GET /metrics HTTP/1.1\r\nx: ", patience),
+        said(address, b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n", patience)
+    );
+    assert!(
+        long.is_some_and(|answer| answer.is_empty() || answer.starts_with("HTTP/1.1 431")),
+        "a head that is too long"
+    );
+    assert!(slow.is_some(), "a head that does not end");
+    assert!(idle.is_some_and(|answer| answer.starts_with("HTTP/1.1 200")), "a connection that is not used any more");
+}
+
+#[tokio::test]
+async fn a_probe_gets_in_however_many_connections_there_are() {
+    let (_servers, address) = all_in_one(admin()).await;
+    let mut crowd = vec![];
+    for _ in 0..serve::CONNECTIONS * 2 {
+        crowd.push(tokio::net::TcpStream::connect(address).await.unwrap());
+    }
+    assert_eq!(get(address, "/livez", "*/*").await.2, "ok");
+    // The newest of the crowd are still there, the oldest are not.
+    let mut byte = [0];
+    let closed = tokio::time::timeout(Duration::from_secs(5), crowd[0].read(&mut byte)).await.unwrap();
+    assert!(closed.is_err() || closed.is_ok_and(|count| count == 0));
+}

@@ -22,8 +22,12 @@ impl Applier {
         let Verb::CopyFrom { source, uid, resource_version, fields, body } = &write.verb else {
             return Ok(Cow::Borrowed(write));
         };
-        let request = Request::get(path::object(source, "")).body(vec![]);
-        let request = request.map_err(|error| failure::new(index, Class::Blocked, "Invalid", error.to_string()))?;
+        let invalid = |error: String| failure::new(index, Class::Blocked, "Invalid", error);
+        let path = path::object(source, "");
+        if !path::is_plain(&path) {
+            return Err(invalid(format!("{source} cannot be read: {}", path::NOT_PLAIN)));
+        }
+        let request = Request::get(path).body(vec![]).map_err(|error| invalid(error.to_string()))?;
         let until = deadline.min(Instant::now() + REQUEST);
         let (code, _, bytes) = self.exchange(index, &request, until).await?;
         let changed = || {

@@ -21,6 +21,7 @@ use serde::Deserialize;
 use tokio::time::{Instant, sleep, timeout_at};
 use trimtab_plan::{Applied, Class, Failure, Outcome, PatchOp, StatusWrite, Subresource, Verb, Write};
 
+use crate::body;
 use crate::faults::Faults;
 use crate::gate::{Effect, Watching, Written};
 use crate::lease::Fence;
@@ -201,9 +202,11 @@ impl Applier {
     async fn exchange(&self, index: usize, request: &Request<Vec<u8>>, until: Instant) -> Result<Answered, Failure> {
         let started = Instant::now();
         let exchange = async {
-            let response = self.process.client.send(request.clone().map(Body::from)).await?;
+            let response =
+                self.process.client.send(request.clone().map(Body::from)).await.map_err(|error| error.to_string())?;
             let (parts, body) = response.into_parts();
-            Ok::<_, kube::Error>((parts.status, retry_after(&parts.headers), body.collect_bytes().await?))
+            let bytes = body::read(body, body::OBJECT).await.map_err(|error| error.to_string())?;
+            Ok::<_, String>((parts.status, retry_after(&parts.headers), bytes))
         };
         let answer = timeout_at(until, exchange).await;
         let code = match &answer {
@@ -218,8 +221,8 @@ impl Applier {
                 Ok(answer)
             }
             Ok(Err(error)) => {
-                contact.unanswered(&error.to_string());
-                Err(failure::new(index, Class::Transient, "Unreachable", error.to_string()))
+                contact.unanswered(&error);
+                Err(failure::new(index, Class::Transient, "Unreachable", error))
             }
             Err(_) => {
                 contact.unanswered("a write timed out");

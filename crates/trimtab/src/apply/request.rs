@@ -47,6 +47,10 @@ pub(super) fn request(write: &Write, manager: &str) -> Result<Request<Vec<u8>>, 
             (Method::POST, path::object(target, "eviction"), "application/json", body)
         }
     };
+    // The last place before the wire: whatever a name came from, it is one segment and no more.
+    if !path::is_plain(&uri) {
+        return Err(format!("{target} is no object that can be written: {}", path::NOT_PLAIN));
+    }
     let request = Request::builder().method(method).uri(uri).header(http::header::CONTENT_TYPE, content);
     request.body(body.to_string().into_bytes()).map_err(|error| error.to_string())
 }

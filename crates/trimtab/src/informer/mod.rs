@@ -27,6 +27,7 @@ use tokio::time::{Instant, sleep, timeout};
 use trimtab_plan::{Kind, Meta};
 
 use crate::apply::retry_after;
+use crate::body::{self, Unread};
 use crate::contact::Contact;
 use crate::queue::Backoff;
 pub(crate) use source::{Source, Subscriber};
@@ -75,6 +76,7 @@ impl Source {
                 epoch: 0,
                 listed: false,
                 streamed_lists: true,
+                page: wire::PAGE,
                 heard: false,
                 reported: Instant::now(),
                 source: self.clone(),
@@ -106,6 +108,8 @@ enum Ended {
     Silent,
     #[error("the connection may be dead: requests were not answered for a while")]
     Doubtful,
+    #[error("a page with one object is too long")]
+    TooLong,
     #[error("{0}")]
     Refused(String, Option<Duration>),
     #[error("{0}")]
@@ -141,6 +145,8 @@ struct Watch {
     /// Whether the store has a list to go on from.
     listed: bool,
     streamed_lists: bool,
+    /// How many objects are asked for at a time, where lists come in pages.
+    page: u32,
     /// Whether the server said anything useful since the last failure.
     heard: bool,
     reported: Instant,
@@ -297,7 +303,14 @@ impl Watch {
         let delivery = Delivery { scope: self.scope, epoch: self.epoch, listing: true };
         let mut next = String::new();
         loop {
-            let bytes = timeout(PAGE_TIMEOUT, self.fetch(target.page(&next)?)).await.map_err(|_| Ended::Silent)??;
+            let fetched = timeout(PAGE_TIMEOUT, self.fetch(target.page(self.page, &next)?)).await;
+            let bytes = match fetched.map_err(|_| Ended::Silent)? {
+                Err(Ended::TooLong) if self.page > 1 => {
+                    self.page = (self.page / 8).max(1);
+                    continue;
+                }
+                fetched => fetched?,
+            };
             let page = Page::read(&bytes).map_err(|error| Ended::Broken(format!("a page that is no list: {error}")))?;
             page.items().for_each(|object| self.source.put(object, delivery));
             self.heard = true;
@@ -314,7 +327,11 @@ impl Watch {
         if !response.status().is_success() {
             return Err(refused(response).await);
         }
-        Ok(response.into_body().collect_bytes().await?)
+        match body::read(response.into_body(), body::PAGE).await {
+            Ok(bytes) => Ok(bytes),
+            Err(Unread::TooLong(_)) => Err(Ended::TooLong),
+            Err(broken) => Err(Ended::Broken(broken.to_string())),
+        }
     }
 
     fn contact(&self) -> Contact {
@@ -360,7 +377,7 @@ async fn stream(response: http::Response<Body>) -> Result<impl AsyncBufRead, End
 /// What an answer that is no success means.
 async fn refused(response: http::Response<Body>) -> Ended {
     let (parts, body) = response.into_parts();
-    let bytes = match timeout(PAGE_TIMEOUT, body.collect_bytes()).await {
+    let bytes = match timeout(PAGE_TIMEOUT, body::read(body, body::REFUSAL)).await {
         Ok(Ok(bytes)) => bytes,
         _ => bytes::Bytes::new(),
     };

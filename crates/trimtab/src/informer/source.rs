@@ -9,6 +9,7 @@ use super::health::Health;
 use super::upkeep::{Delivery, Scope, Upkeep};
 use super::{place, wire};
 use crate::Selector;
+use crate::body;
 use crate::metrics::Metrics;
 use crate::store::{Change, Object, Shared, Unread, Unreadable, version};
 
@@ -28,12 +29,17 @@ pub(crate) struct Subscriber {
 pub(crate) struct Source {
     pub(crate) shared: Arc<Shared>,
     pub(super) upkeep: Upkeep,
-    read: fn(&[u8]) -> Result<Object, serde_json::Error>,
+    /// What cannot be read is said in words.
+    read: fn(&[u8]) -> Result<Object, String>,
     subscribers: RwLock<Vec<Subscriber>>,
 }
 
-fn read<T: Watched>(object: &[u8]) -> Result<Object, serde_json::Error> {
-    Ok(Arc::new(serde_json::from_slice::<T>(object)?))
+fn read<T: Watched>(object: &[u8]) -> Result<Object, String> {
+    if object.len() > T::LARGEST {
+        return Err(format!("it has more than {}: divide it", body::size(T::LARGEST)));
+    }
+    let read = serde_json::from_slice::<T>(object);
+    Ok(Arc::new(read.map_err(|error| describe(T::KIND.kind, object, &error))?))
 }
 
 impl Source {
@@ -95,13 +101,12 @@ impl Source {
         }
     }
 
-    fn put_unreadable(&self, object: &[u8], error: &serde_json::Error, delivery: Delivery) {
+    fn put_unreadable(&self, object: &[u8], error: String, delivery: Delivery) {
         let kind = self.upkeep.kind.kind;
         let Ok(meta) = wire::meta(object) else {
             tracing::error!(kind, "an object without a readable name was skipped");
             return;
         };
-        let error = describe(kind, object, error);
         tracing::warn!(kind, namespace = meta.namespace, name = meta.name, error, "an object cannot be read");
         let seen = version(&meta.resource_version);
         let unread = self
@@ -135,7 +140,7 @@ impl Source {
     pub(super) fn put(&self, object: &[u8], delivery: Delivery) {
         match (self.read)(object) {
             Ok(read) => self.put_read(read, delivery),
-            Err(error) => self.put_unreadable(object, &error, delivery),
+            Err(error) => self.put_unreadable(object, error, delivery),
         }
     }
 
@@ -178,4 +183,44 @@ fn describe(kind: &str, object: &[u8], error: &serde_json::Error) -> String {
     let text = error.to_string();
     let what = text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what);
     if place.is_empty() { what.to_owned() } else { format!("{place}: {what}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+    use serde_json::json;
+    use trimtab_plan::Kind;
+
+    use super::*;
+
+    #[derive(Deserialize)]
+    struct Small {
+        metadata: Meta,
+    }
+
+    impl Watched for Small {
+        const KIND: Kind = Kind::namespaced("example.com", "v1", "Small", "smalls");
+        const LARGEST: usize = 2048;
+
+        fn meta(&self) -> &Meta {
+            &self.metadata
+        }
+    }
+
+    #[test]
+    fn what_is_too_large_is_not_read_and_told() {
+        let source = Source::new::<Small>(&[], Selector::default(), Metrics::new());
+        let put = |name: &str, length: usize| {
+            let metadata = json!({"name": name, "namespace": "n", "uid": name, "resourceVersion": "1"});
+            let object = json!({"metadata": metadata, "spec": "x".repeat(length)}).to_string();
+            source.put(object.as_bytes(), Delivery { scope: 0, epoch: 1, listing: false });
+        };
+        put("small", 1000);
+        put("large", 2048);
+        assert_eq!(source.shared.len(), 1);
+        let store = crate::store::Store::<Small>::new(source.shared.clone(), vec![]);
+        let told = store.unreadable("n", "large").map(|unreadable| unreadable.error.clone());
+        assert_eq!(told.as_deref(), Some("it has more than 2 KiB: divide it"));
+        assert!(store.get("n", "small").is_some() && store.unreadable("n", "small").is_none());
+    }
 }

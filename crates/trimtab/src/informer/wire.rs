@@ -8,12 +8,14 @@ use serde_json::value::RawValue;
 use trimtab_plan::{Condition, Kind, Meta};
 
 use crate::Selector;
-use crate::path;
+use crate::{body, path};
 
 /// How long the server keeps a watch; the clients of one server should not all come back at once, so it varies.
 pub(super) const WATCH_SECONDS: u32 = 290;
-/// Objects in one page of a list.
-const PAGE: u32 = 500;
+/// Objects in one page of a list; fewer where they are so large that a page of them is too long.
+pub(super) const PAGE: u32 = 500;
+/// The longest line of a watch, in bytes: an object and what is around it.
+const LINE: usize = body::OBJECT + 1024;
 /// A line buffer that grew beyond this is given back.
 const KEEP_BUFFER: usize = 64 * 1024;
 
@@ -64,8 +66,8 @@ impl Target<'_> {
     }
 
     /// One page of a list.
-    pub(super) fn page(&self, next: &str) -> http::Result<http::Request<Vec<u8>>> {
-        self.request(&[("limit", &PAGE.to_string()), ("continue", next)])
+    pub(super) fn page(&self, size: u32, next: &str) -> http::Result<http::Request<Vec<u8>>> {
+        self.request(&[("limit", &size.to_string()), ("continue", next)])
     }
 }
 
@@ -89,6 +91,9 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
             }
             let Some(end) = memchr::memchr(b'\n', available) else {
                 let length = available.len();
+                if self.buffer.len() + length > LINE {
+                    return Err(io::Error::other(format!("a line of a watch has more than {LINE} bytes")));
+                }
                 self.buffer.extend_from_slice(available);
                 self.reader.consume_unpin(length);
                 continue;

@@ -38,7 +38,8 @@ impl<K> Lanes<K> {
         }
     }
 
-    pub(super) fn pop(&mut self) -> Option<(K, u64)> {
+    /// The next key of a namespace that may have one taken.
+    pub(super) fn pop(&mut self, may: impl Fn(&str) -> bool) -> Option<(K, u64)> {
         self.taken = self.taken.wrapping_add(1);
         let Self { low, normal, urgent, taken } = self;
         let order = match *taken % ROUND {
@@ -46,7 +47,7 @@ impl<K> Lanes<K> {
             4 => [normal, urgent, low],
             _ => [urgent, normal, low],
         };
-        order.into_iter().find_map(Turns::pop)
+        order.into_iter().find_map(|turns| turns.pop(&may))
     }
 }
 
@@ -70,8 +71,10 @@ impl<K> Turns<K> {
         }
     }
 
-    fn pop(&mut self) -> Option<(K, u64)> {
-        let namespace = self.order.pop_front()?;
+    fn pop(&mut self, may: impl Fn(&str) -> bool) -> Option<(K, u64)> {
+        // Those that have had their share keep their places.
+        let next = self.order.iter().position(|namespace| may(namespace))?;
+        let namespace = self.order.remove(next)?;
         let keys = self.waiting.get_mut(&namespace)?;
         let taken = keys.pop_front();
         if keys.is_empty() {

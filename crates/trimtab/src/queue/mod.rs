@@ -34,6 +34,7 @@ pub(crate) use trigger::{Trigger, What};
 use crate::Key;
 use crate::gate::Gate;
 use crate::metrics::Metrics;
+use crate::share::{MOST_OF_IT, may_take};
 use item::{FORWARD_OTHER, Item, Place};
 use lanes::Lanes;
 
@@ -55,6 +56,36 @@ struct State<K> {
     gated: HashSet<Arc<K>>,
     ready: usize,
     next: u64,
+    hands: Hands,
+}
+
+/// How many keys are in the hands of workers, by namespace: none has all of them.
+#[derive(Default)]
+struct Hands {
+    /// How many workers there are; 0 where nobody said.
+    workers: usize,
+    held: HashMap<String, usize>,
+    all: usize,
+}
+
+impl Hands {
+    fn may_take(&self, namespace: &str) -> bool {
+        let held = self.held.get(namespace).copied().unwrap_or(0);
+        self.workers == 0 || may_take(held, self.workers.saturating_sub(self.all), MOST_OF_IT)
+    }
+
+    fn take(&mut self, namespace: &str) {
+        *self.held.entry(namespace.to_owned()).or_default() += 1;
+        self.all += 1;
+    }
+
+    fn give_back(&mut self, namespace: &str) {
+        let Some(held) = self.held.get_mut(namespace) else { return };
+        (*held, self.all) = (held.saturating_sub(1), self.all.saturating_sub(1));
+        if *held == 0 {
+            self.held.remove(namespace);
+        }
+    }
 }
 
 /// A key in the hands of a worker.
@@ -95,6 +126,7 @@ impl<K: Key> Queue<K> {
             gated: HashSet::new(),
             ready: 0,
             next: 0,
+            hands: Hands::default(),
         };
         Self {
             controller,
@@ -104,6 +136,12 @@ impl<K: Key> Queue<K> {
             gated: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
         }
+    }
+
+    /// The same for so many workers, of which no namespace has all.
+    pub(crate) fn shared_by(self, workers: usize) -> Self {
+        self.lock().hands.workers = workers;
+        self
     }
 
     fn lock(&self) -> MutexGuard<'_, State<K>> {
@@ -287,7 +325,8 @@ impl<K: Key> State<K> {
 
     fn take(&mut self, now: Instant) -> Option<Taken<K>> {
         loop {
-            let (key, ticket) = self.lanes.pop()?;
+            let (lanes, hands) = (&mut self.lanes, &self.hands);
+            let (key, ticket) = lanes.pop(|namespace| hands.may_take(namespace))?;
             let Some(item) = self.items.get_mut(&key) else { continue };
             if !matches!(item.place, Place::Ready(_, valid) if valid == ticket) {
                 continue;
@@ -295,6 +334,7 @@ impl<K: Key> State<K> {
             item.place = Place::Running;
             item.comes(now);
             self.ready -= 1;
+            self.hands.take(key.namespace());
             return Some(Taken {
                 triggers: std::mem::take(&mut item.triggers),
                 queued: now - item.since,
@@ -306,6 +346,7 @@ impl<K: Key> State<K> {
 
     /// Says whether the key was put aside at once.
     fn finish(&mut self, key: &K, finished: Finished, now: Instant) -> bool {
+        self.hands.give_back(key.namespace());
         let Some((key, _)) = self.items.get_key_value(key) else { return false };
         let key = key.clone();
         let Some(item) = self.items.get_mut(&key) else { return false };

@@ -47,6 +47,25 @@ async fn wait_for(queue: &Queue<ObjectRef>) -> u128 {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_namespace_has_never_all_workers() {
+    let queue = queue().shared_by(8);
+    (0..20).for_each(|number| normal(&queue, &key("crowd", &number.to_string())));
+    let mut held = vec![];
+    while let Some(next) = taken(&queue).await {
+        held.push(next);
+    }
+    assert_eq!(held.len(), 6, "two workers are free");
+    normal(&queue, &key("calm", "a"));
+    assert_eq!(taken(&queue).await, Some(key("calm", "a")), "another namespace has one at once");
+    assert_eq!(taken(&queue).await, None);
+    queue.finish(&key("calm", "a"), Finished::default());
+    let done = held.pop().unwrap();
+    queue.finish(&done, Finished::default());
+    assert!(taken(&queue).await.is_some_and(|next| next.namespace == "crowd"), "it goes on in its own share");
+    assert_eq!(taken(&queue).await, None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_key_is_there_once_and_in_one_hand() {
     let (queue, a) = (queue(), key("n", "a"));
     normal(&queue, &a);
