@@ -1,38 +1,49 @@
 //! Answers the question whether a source is as policies ask: reads the live object and the copy before it, and has
 //! `trimtab-validate` look at them. Nothing of what they hold is kept or told; only what was found is.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, Once, PoisonError};
-use std::time::Duration;
+mod ready;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Once};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use k8s_openapi::ByteString;
 use serde::Deserialize;
+use serde::de::IntoDeserializer;
+use serde::de::value::StringDeserializer;
 use serde_json::Value;
-use trimtab::{Answerer, Reader};
+use trimtab::{Answerer, Apart, Reader};
 use trimtab_config::{Judgement, NamedPolicy, PolicyFinding, PolicyProblem, Source, SourceKind, VALIDATE, Validate};
-use trimtab_crds::ConfigPolicySpec;
 use trimtab_plan::Answer;
-use trimtab_validate::{BadRule, Compiled, SourceData, THREAD, compile};
+use trimtab_validate::{SourceData, THREAD};
+
+use ready::Ready;
 
 /// For one policy to be made ready.
 const COMPILE: Duration = Duration::from_secs(2);
 /// For one source to be checked against one policy.
 const CHECK: Duration = Duration::from_secs(3);
-/// Policies that are kept ready.
-const KEPT: usize = 256;
+/// The most findings of one source; more help nobody.
+const FINDINGS: usize = 200;
+/// For one source to be checked against all its policies: less than the question's deadline, so that what took long is told.
+const ALL: Duration = Duration::from_secs(8);
+/// Sources that are read and checked at a time, of one namespace half of them.
+pub(crate) const AT_ONCE: usize = 4;
+/// The most policies for one source.
+pub(crate) const POLICIES: usize = 50;
 
-/// The answerer of [`VALIDATE`]. Ask with a deadline of 10 s or more: a policy may take 5.
+/// The answerer of [`VALIDATE`]. Ask with a deadline of 10 s or more: a source may take 8.
 pub fn answerer() -> Answerer {
     hide_panics();
-    let policies = Arc::new(Policies::default());
+    let (policies, turns) = (Arc::new(Ready::default()), Apart::new(AT_ONCE));
     Answerer::new(move |reader, name, input| {
-        let policies = policies.clone();
+        let (policies, turns) = (policies.clone(), turns.clone());
         async move {
             if name != VALIDATE {
                 return Answer::Failed(format!("nothing answers the question {name:?}"));
             }
-            validate(&reader, policies, input).await.unwrap_or_else(|answer| answer)
+            validate(&reader, policies, turns, input).await.unwrap_or_else(|answer| answer)
         }
     })
 }
@@ -53,9 +64,11 @@ fn hide_panics() {
 }
 
 /// `Err` where there is nothing to judge.
-async fn validate(reader: &Reader, policies: Arc<Policies>, input: Value) -> Result<Answer, Answer> {
+async fn validate(reader: &Reader, policies: Arc<Ready>, turns: Apart, input: Value) -> Result<Answer, Answer> {
     let failed = |error: String| Answer::Failed(error);
     let asked: Validate = serde_json::from_value(input).map_err(|error| failed(format!("no question: {error}")))?;
+    // What is read takes memory: it is read in a turn as well.
+    let slot = turns.slot(&asked.namespace).await;
     let live = read(reader, &asked, &asked.source).await?;
     if live.version != asked.resource_version {
         return judgement(&Judgement { changed: true, ..Judgement::default() });
@@ -69,9 +82,8 @@ async fn validate(reader: &Reader, policies: Arc<Policies>, input: Value) -> Res
             Err(other) => return Err(other),
         },
     };
-    // Checks block their thread, and this one is the reconciles'.
-    let judged = tokio::task::spawn_blocking(move || judge(&policies, &asked.policies, &live.data, old.as_ref()));
-    judgement(&judged.await.map_err(|_| failed("the check ended early".to_owned()))?)
+    let judged = slot.run(move || judge(&policies, &asked, &live.data, old.as_ref(), ALL)).await;
+    judgement(&judged.map_err(|_| failed("the check ended early".to_owned()))?)
 }
 
 fn judgement(judged: &Judgement) -> Result<Answer, Answer> {
@@ -85,21 +97,19 @@ pub(crate) struct Body {
 }
 
 async fn read(reader: &Reader, asked: &Validate, source: &Source) -> Result<Body, Answer> {
-    match reader.get(&source.object(&asked.namespace)).await {
-        // What serde says of a wrong type may hold the value.
-        Answer::Object(object) => body(source, object).ok_or_else(|| Answer::Failed(format!("{source} is unreadable"))),
-        other => Err(other),
-    }
+    let raw = reader.get_as::<Raw>(&source.object(&asked.namespace)).await?;
+    raw.body(source).ok_or_else(|| Answer::Failed(format!("{source} is unreadable")))
 }
 
+/// A ConfigMap or a Secret, of which nothing is kept but what it holds.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Raw {
     metadata: RawMeta,
     #[serde(default)]
-    data: Option<BTreeMap<String, Value>>,
+    data: Option<BTreeMap<String, Option<String>>>,
     #[serde(default)]
-    binary_data: Option<BTreeMap<String, ByteString>>,
+    binary_data: Option<BTreeMap<String, Option<String>>>,
 }
 
 #[derive(Deserialize)]
@@ -108,77 +118,71 @@ struct RawMeta {
     resource_version: String,
 }
 
-/// What a ConfigMap or a Secret holds, decoded; `None` if it is neither.
-pub(crate) fn body(source: &Source, object: Value) -> Option<Body> {
-    let raw: Raw = serde_json::from_value(object).ok()?;
-    let secret = source.kind == SourceKind::Secret;
-    let plain = |value: Value| match value {
-        Value::String(text) => Some(Bytes::from(text)),
-        Value::Null => Some(Bytes::new()),
-        _ => None,
-    };
-    let encoded = |value: Value| match value {
-        Value::Null => Some(Bytes::new()),
-        value => serde_json::from_value::<ByteString>(value).ok().map(|bytes| Bytes::from(bytes.0)),
-    };
-    let mut data = BTreeMap::new();
-    for (key, value) in raw.data.unwrap_or_default() {
-        data.insert(key, if secret { encoded(value)? } else { plain(value)? });
+impl Raw {
+    /// What it holds, decoded; `None` if it cannot be.
+    fn body(self, source: &Source) -> Option<Body> {
+        let secret = source.kind == SourceKind::Secret;
+        let mut data = BTreeMap::new();
+        for (key, value) in self.data.unwrap_or_default() {
+            let value = value.unwrap_or_default();
+            data.insert(key, if secret { decoded(value)? } else { Bytes::from(value) });
+        }
+        for (key, value) in self.binary_data.unwrap_or_default() {
+            data.insert(key, decoded(value.unwrap_or_default())?);
+        }
+        let data = SourceData { source: source.to_string(), data, secret };
+        Some(Body { version: self.metadata.resource_version, data })
     }
-    data.extend(raw.binary_data.unwrap_or_default().into_iter().map(|(key, bytes)| (key, Bytes::from(bytes.0))));
-    let data = SourceData { source: source.to_string(), data, secret };
-    Some(Body { version: raw.metadata.resource_version, data })
 }
 
-fn judge(known: &Policies, asked: &[NamedPolicy], live: &SourceData, old: Option<&SourceData>) -> Judgement {
-    let mut judged = Judgement::default();
-    for NamedPolicy { name, spec } in asked {
-        match known.compiled(spec) {
+fn decoded(text: String) -> Option<Bytes> {
+    let text: StringDeserializer<serde::de::value::Error> = text.into_deserializer();
+    ByteString::deserialize(text).ok().map(|bytes| Bytes::from(bytes.0))
+}
+
+/// What a ConfigMap or a Secret holds, decoded; `None` if it is neither.
+pub(crate) fn body(source: &Source, object: Value) -> Option<Body> {
+    serde_json::from_value::<Raw>(object).ok()?.body(source)
+}
+
+fn judge(known: &Ready, asked: &Validate, live: &SourceData, old: Option<&SourceData>, all: Duration) -> Judgement {
+    let (mut judged, began) = (Judgement::default(), Instant::now());
+    let mut bad = |policy: &str, rule: String, message: String| {
+        judged.bad.push(PolicyProblem { policy: policy.to_owned(), rule, message });
+    };
+    let mut findings = vec![];
+    for (index, NamedPolicy { name, spec }) in asked.policies.iter().enumerate() {
+        let left = all.saturating_sub(began.elapsed());
+        if index >= POLICIES {
+            let message = format!("more than {POLICIES} policies are about one source: this one was not looked at");
+            bad(name, "*".to_owned(), message);
+            break;
+        }
+        match known.compiled(&asked.namespace, spec, COMPILE.min(left)) {
             Ok(policy) => {
-                judged.findings.extend(policy.check(live, old, CHECK).into_iter().map(|found| PolicyFinding {
+                findings.extend(policy.check(live, old, CHECK.min(left)).into_iter().map(|found| PolicyFinding {
                     policy: name.clone(),
                     key: found.key,
                     line: found.line,
                     rule: found.rule,
                     message: found.message,
-                }))
+                }));
             }
-            Err(bad) => judged.bad.extend(bad.iter().map(|bad| PolicyProblem {
-                policy: name.clone(),
-                rule: bad.rule.clone(),
-                message: bad.message.clone(),
-            })),
+            Err(all) => all.iter().for_each(|one| bad(name, one.rule.clone(), one.message.clone())),
+        }
+        if findings.len() >= FINDINGS {
+            findings.truncate(FINDINGS);
+            break;
         }
     }
+    judged.findings = findings;
     judged
-}
-
-/// A policy that is ready, or the rules that keep it from being so.
-type Made = Result<Compiled, Arc<[BadRule]>>;
-
-/// What became of policies, by their JSON.
-#[derive(Default)]
-struct Policies(Mutex<HashMap<String, Made>>);
-
-impl Policies {
-    fn compiled(&self, spec: &ConfigPolicySpec) -> Made {
-        let id = serde_json::to_string(spec).unwrap_or_default();
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
-        known.unwrap_or_else(|| {
-            let made = compile(spec, COMPILE).map_err(Arc::from);
-            let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            // Rarely so many: to make some of them again costs less than to know which were used last.
-            if all.len() >= KEPT {
-                all.clear();
-            }
-            all.insert(id, made.clone());
-            made
-        })
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use axum::Router;
     use axum::extract::State;
     use axum::http::{StatusCode, Uri};
@@ -224,6 +228,7 @@ mod tests {
         let rule = json!({"name": "r", "keys": ["*.yaml"], "format": "Yaml",
             "schema": {"properties": {"port": {"type": "integer"}}}, "cel": "value.size <= old.size * 2"});
         let judged = judge(rule).await.unwrap().unwrap();
+        assert_eq!(judged.bad, []);
         let told: Vec<String> = judged.findings.iter().map(ToString::to_string).collect();
         assert_eq!(
             told,
@@ -271,5 +276,43 @@ mod tests {
         let broken = json!({"/api/v1/namespaces/n/secrets/web": {"metadata": {"resourceVersion": "7"}, "data": {"pin": "hunter2!"}}});
         let answer = ask(broken, input("secret/web", json!({"name": "r", "format": "Json"}))).await;
         assert_eq!(answer, Answer::Failed("secret/web is unreadable".to_owned()));
+    }
+
+    fn asked(policies: usize, rule: &Value) -> Validate {
+        let policy = |number: usize| json!({"name": format!("p{number}"), "spec": {"rules": [rule]}});
+        let policies: Vec<Value> = (0..policies).map(policy).collect();
+        serde_json::from_value(
+            json!({"namespace": "n", "source": "cm/web", "resourceVersion": "7", "policies": policies}),
+        )
+        .unwrap()
+    }
+
+    fn live(text: &str) -> SourceData {
+        let data = BTreeMap::from([("a".to_owned(), Bytes::from(text.to_owned()))]);
+        SourceData { source: "cm/web".to_owned(), data, secret: false }
+    }
+
+    #[test]
+    fn policies_beyond_the_limit_are_not_looked_at() {
+        let rule = json!({"name": "r", "cel": "value != ''"});
+        let judged = judge(&Ready::default(), &asked(POLICIES + 9, &rule), &live("x"), None, ALL);
+        assert_eq!(judged.bad.len(), 1);
+        assert!(judged.bad[0].policy == "p50" && judged.bad[0].message.contains("more than 50 policies"), "{judged:?}");
+        assert!(judge(&Ready::default(), &asked(POLICIES, &rule), &live("x"), None, ALL).allows());
+    }
+
+    #[test]
+    fn what_does_not_end_in_time_is_ended() {
+        let rule = json!({"name": "r", "format": "Json", "cel": "value.all(x, value.all(y, x == y))"});
+        let numbers = format!("[{}0]", "0,".repeat(20_000));
+        let (began, short) = (Instant::now(), Duration::from_millis(100));
+        let judged = judge(&Ready::default(), &asked(20, &rule), &live(&numbers), None, short);
+        assert!(!judged.allows(), "{judged:?}");
+        let told = |message: &String| message.contains("it takes") || message.contains("not compiled");
+        assert!(judged.findings.iter().map(|found| &found.message).all(told), "{judged:?}");
+        let findings = judged.findings.iter().map(|found| found.policy.as_str());
+        let named: BTreeSet<&str> = findings.chain(judged.bad.iter().map(|bad| bad.policy.as_str())).collect();
+        assert_eq!(named.len(), 20, "each policy is told");
+        assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
     }
 }

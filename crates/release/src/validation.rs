@@ -15,6 +15,9 @@ const TIMEOUT: u32 = 20;
 /// When a question that could not be answered is asked again.
 const AGAIN: Duration = Duration::from_secs(10);
 
+/// The most policies about one source.
+const POLICIES: usize = 50;
+
 /// What came of it.
 pub(crate) enum Validity {
     /// Nothing stands against it.
@@ -47,6 +50,9 @@ pub(crate) fn validate(draft: &mut Draft<'_>, want: &Want) -> Validity {
         if policies.is_empty() {
             continue;
         }
+        if let Some(refused) = too_many(source, policies.len()) {
+            return refused;
+        }
         match judged(draft, source, live, template.get(source), policies) {
             Validity::Allowed => {}
             Validity::Asked => result = Validity::Asked,
@@ -63,6 +69,15 @@ fn not_understood(source: &Source, what: &str) -> Validity {
          policy, or run the version that does"
     );
     Validity::Refused { reason: "ConfigPolicyInvalid", message }
+}
+
+/// So many that their specs together are more than a question should hold.
+fn too_many(source: &Source, policies: usize) -> Option<Validity> {
+    let message = format!(
+        "{policies} ConfigPolicies are about {source}, which is more than {POLICIES}, so it is not released: put their rules \
+         together, or select fewer sources in them"
+    );
+    (policies > POLICIES).then_some(Validity::Refused { reason: "ConfigPolicyInvalid", message })
 }
 
 fn policies_of(
@@ -140,5 +155,19 @@ fn understood(source: &Source, judgement: &Judgement) -> Validity {
     Validity::Refused {
         reason: "ConfigRefused",
         message: format!("{source} is refused: {first}{more}; correct it, or the policy"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_with_too_many_policies_is_not_released() {
+        let source: Source = "cm/web".parse().unwrap();
+        assert!(too_many(&source, POLICIES).is_none());
+        let Some(Validity::Refused { reason, message }) = too_many(&source, POLICIES + 1) else { panic!("it is") };
+        assert_eq!(reason, "ConfigPolicyInvalid");
+        assert!(message.starts_with("51 ConfigPolicies are about cm/web, which is more than 50"), "{message}");
     }
 }

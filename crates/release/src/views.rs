@@ -7,6 +7,9 @@ use trimtab_plan::{Kind, Meta, Newer, Watched, read_with_rest};
 
 use crate::template::Template;
 
+/// The most bytes of one ConfigPolicy: a schema of the largest size, and as much again.
+pub(crate) const POLICY: usize = 128 << 10;
+
 macro_rules! watched {
     ($view:ty, $kind:expr) => {
         impl Watched for $view {
@@ -329,7 +332,15 @@ pub struct ConfigPolicyView {
     #[serde(skip)]
     pub newer: Newer,
 }
-watched!(ConfigPolicyView, names::CONFIG_POLICY);
+
+impl Watched for ConfigPolicyView {
+    const KIND: Kind = names::CONFIG_POLICY;
+    const LARGEST: usize = POLICY;
+
+    fn meta(&self) -> &Meta {
+        &self.metadata
+    }
+}
 
 #[derive(Deserialize)]
 struct AnyConfigPolicy {

@@ -14,7 +14,9 @@ use crate::isolated::{attempt, isolated};
 use crate::meter;
 
 /// Findings of one check; more help nobody.
-const FINDINGS: usize = 100;
+pub(crate) const FINDINGS: usize = 100;
+/// Keys of an object that is checked.
+pub(crate) const KEYS: usize = 10_000;
 /// What is said of a Secret's value: what was found might tell the value.
 const OF_A_SECRET: &str = "the value is not as the rule asks; what was found is not told of a Secret";
 
@@ -38,6 +40,10 @@ impl Compiled {
     /// Blocks the calling thread until `deadline` at most; then, as with everything that cannot be evaluated, there is a
     /// finding that says so. A key that is not there is no finding.
     pub fn check(&self, source: &SourceData, old: Option<&SourceData>, deadline: Duration) -> Vec<Finding> {
+        if source.data.len() > KEYS {
+            let message = format!("not checked: it has more than {KEYS} keys: divide it");
+            return vec![Finding { key: "*".to_owned(), line: None, rule: "*".to_owned(), message }];
+        }
         let progress = Arc::new(Mutex::new(Progress::default()));
         let (rules, secret, shared) = (self.0.clone(), source.secret, progress.clone());
         let (new, old) = (source.data.clone(), old.map(|old| old.data.clone()).unwrap_or_default());
@@ -62,9 +68,14 @@ fn check(
     let lock = || shared.lock().unwrap_or_else(PoisonError::into_inner);
     for (key, bytes) in new {
         let mut value = Value::new(key, bytes, old.get(key));
-        for rule in rules.iter().filter(|rule| rule.spec.covers(key)) {
-            lock().at = Some((key.clone(), rule.spec.name.clone()));
+        for rule in rules {
             meter::refill();
+            // Counted also where it is not about the key, of which there can be many.
+            meter::step();
+            if !rule.spec.covers(key) {
+                continue;
+            }
+            lock().at = Some((key.clone(), rule.spec.name.clone()));
             let wrong = attempt(|| value.against(rule))
                 .unwrap_or_else(|failed| vec![Wrong { line: None, message: format!("not checked: {failed}") }]);
             let mut progress = lock();
@@ -128,12 +139,18 @@ impl<'a> Value<'a> {
             (Err(wrong), _) => return vec![Wrong { line: wrong.line, message: wrong.message.clone() }],
         };
         let mut wrong = vec![];
-        if let Some(pattern) = &rule.pattern
-            && !pattern.is_match(text)
-        {
-            wrong.push(Wrong { line: None, message: "the value does not match the pattern as a whole".to_owned() });
+        if let Some(pattern) = &rule.pattern {
+            let message = match pattern.fits(text) {
+                Ok(true) => None,
+                Ok(false) => Some("the value does not match the pattern as a whole".to_owned()),
+                Err(why) => Some(format!("not checked: {why}")),
+            };
+            wrong.extend(message.map(|message| Wrong { line: None, message }));
         }
         for (index, document) in parsed.documents.iter().enumerate() {
+            if wrong.len() >= FINDINGS {
+                break;
+            }
             if let Some(schema) = &rule.schema
                 && let Err(invalid) = schema.check(document)
             {
@@ -154,7 +171,8 @@ impl<'a> Value<'a> {
     fn read(&mut self, text: &str, format: Option<ConfigFormat>) -> (&Result<Parsed, Wrong>, Option<&Parsed>) {
         let at = self.read.iter().position(|read| read.format == format).unwrap_or_else(|| {
             let new = parse(text, format).map_err(|error| Wrong { line: error.line, message: error.message });
-            let old = self.old.and_then(|old| parse(old, format).ok());
+            // One that is too much to be read is as one that cannot be: no value before.
+            let old = self.old.and_then(|old| attempt(|| parse(old, format)).ok()?.ok());
             self.read.push(Read { format, new, old });
             self.read.len() - 1
         });

@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use regex::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
 use trimtab_crds::{ConfigPolicySpec, ConfigRule};
 
@@ -12,14 +11,17 @@ use crate::cel::Expression;
 use crate::data::sentence;
 use crate::isolated::{attempt, isolated};
 use crate::meter;
+use crate::pattern::Pattern;
 use crate::schema::Schema;
 
-/// How large a compiled regular expression may be, in bytes.
-const PATTERN: usize = 1 << 20;
-/// The longest pattern, in bytes; the API server keeps the same limit.
-const PATTERN_SOURCE: usize = 1024;
 /// Rules of a policy; the API server keeps the same limit.
-const RULES: usize = 50;
+pub(crate) const RULES: usize = 50;
+/// How large a policy may be once it is ready, in bytes, as far as that is known.
+pub(crate) const POLICY: usize = 8 << 20;
+/// How it is said that the making of a rule was ended.
+const NOT_COMPILED: &str = "not compiled: ";
+/// What a rule takes at least.
+const RULE: usize = 4 << 10;
 
 /// A rule that cannot be used, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +30,13 @@ pub struct BadRule {
     pub rule: String,
     /// What is wrong with it and what to do, in one sentence.
     pub message: String,
+}
+
+impl BadRule {
+    /// Whether it stays so, however often it is tried: not where there was no time, or no thread.
+    pub fn is_lasting(&self) -> bool {
+        !self.message.starts_with(NOT_COMPILED)
+    }
 }
 
 /// A policy that can be applied; cheap to clone.
@@ -44,7 +53,7 @@ impl fmt::Debug for Compiled {
 pub(crate) struct Rule {
     pub(crate) spec: ConfigRule,
     pub(crate) schema: Option<Schema>,
-    pub(crate) pattern: Option<Regex>,
+    pub(crate) pattern: Option<Pattern>,
     pub(crate) cel: Option<Expression>,
 }
 
@@ -61,7 +70,7 @@ pub fn compile(spec: &ConfigPolicySpec, deadline: Duration) -> Result<Compiled, 
     if rules.len() > RULES {
         return Err(bad(format!("a policy has at most {RULES} rules: divide it")));
     }
-    isolated(deadline, move || all(rules)).unwrap_or_else(|failed| Err(bad(format!("not compiled: {failed}"))))
+    isolated(deadline, move || all(rules)).unwrap_or_else(|failed| Err(bad(format!("{NOT_COMPILED}{failed}"))))
 }
 
 fn all(rules: Vec<ConfigRule>) -> Result<Compiled, Vec<BadRule>> {
@@ -72,10 +81,36 @@ fn all(rules: Vec<ConfigRule>) -> Result<Compiled, Vec<BadRule>> {
         match attempt(|| rule(spec)) {
             Ok(Ok(rule)) => good.push(rule),
             Ok(Err(message)) => bad.push(BadRule { rule: name, message: sentence(&message) }),
-            Err(failed) => bad.push(BadRule { rule: name, message: format!("not compiled: {failed}") }),
+            Err(failed) => bad.push(BadRule { rule: name, message: format!("{NOT_COMPILED}{failed}") }),
         }
     }
-    if bad.is_empty() { Ok(Compiled(Arc::new(good))) } else { Err(bad) }
+    if !bad.is_empty() {
+        return Err(bad);
+    }
+    let compiled = Compiled(Arc::new(good));
+    match compiled.size() <= POLICY {
+        true => Ok(compiled),
+        false => {
+            let message = format!("its schemas and patterns take more than {} MiB: divide the policy", POLICY >> 20);
+            Err(vec![BadRule { rule: "*".to_owned(), message }])
+        }
+    }
+}
+
+impl Compiled {
+    /// Whether this and another are the same one, and not only alike.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// About how many bytes it takes.
+    pub fn size(&self) -> usize {
+        let rule = |rule: &Rule| {
+            let pattern = rule.pattern.as_ref().map_or(0, Pattern::size);
+            RULE + pattern + rule.schema.as_ref().map_or(0, |schema| schema.size)
+        };
+        self.0.iter().map(rule).sum()
+    }
 }
 
 fn rule(spec: ConfigRule) -> Result<Rule, String> {
@@ -86,21 +121,7 @@ fn rule(spec: ConfigRule) -> Result<Rule, String> {
         return Err("a schema needs a format: say how the value is read".to_owned());
     }
     let schema = spec.schema.as_ref().map(Schema::new).transpose()?;
-    let pattern = spec.pattern.as_deref().map(pattern).transpose()?;
+    let pattern = spec.pattern.as_deref().map(Pattern::whole).transpose()?;
     let cel = spec.cel.as_deref().map(Expression::new).transpose()?;
     Ok(Rule { spec, schema, pattern, cel })
-}
-
-fn pattern(source: &str) -> Result<Regex, String> {
-    if source.len() > PATTERN_SOURCE {
-        return Err(format!("the pattern has more than {PATTERN_SOURCE} bytes"));
-    }
-    let build = |text: &str| RegexBuilder::new(text).size_limit(PATTERN).dfa_size_limit(PATTERN).build();
-    // Alone first: `a)|(b` must not slip out of the group.
-    let whole = build(source).and_then(|_| build(&format!(r"\A(?:{source})\z")));
-    whole.map_err(|error| match error {
-        regex::Error::CompiledTooBig(_) => "the pattern is too large: repeat less in it".to_owned(),
-        // The last line says what is wrong; those before it point into the pattern.
-        error => format!("the pattern is no regular expression: {}", error.to_string().lines().last().unwrap_or("")),
-    })
 }

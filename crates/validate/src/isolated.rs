@@ -1,4 +1,5 @@
 //! Work on a thread of its own: with a large stack, a deadline, and an end that harms nobody else. Not what is done there.
+//! Whoever waits waits until the thread has ended, so that no more of them run than somebody waits for.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -60,7 +61,7 @@ impl Drop for Running {
     }
 }
 
-/// Does work on a thread of its own and waits for it until the deadline.
+/// Does work on a thread of its own and waits for it. After the deadline it is told to end, and what it gives does not count.
 pub(crate) fn isolated<T: Send + 'static>(
     deadline: Duration,
     work: impl FnOnce() -> T + Send + 'static,
@@ -75,9 +76,12 @@ pub(crate) fn isolated<T: Send + 'static>(
         // Nobody waits any more if this fails.
         let _ = send.send(attempt(work));
     };
-    thread::Builder::new().name(THREAD.to_owned()).stack_size(STACK).spawn(body).map_err(|_| Failed::NoThread)?;
+    let named = thread::Builder::new().name(THREAD.to_owned()).stack_size(STACK);
+    let thread = named.spawn(body).map_err(|_| Failed::NoThread)?;
     let done = receive.recv_timeout(deadline);
     cancelled.store(true, Ordering::Relaxed);
+    // What it does is counted, so it notices soon. If not, this waits: its turn is not over.
+    _ = thread.join();
     done.map_err(|_| Failed::TimedOut)?
 }
 

@@ -18,6 +18,7 @@ mod format;
 mod isolated;
 mod meter;
 mod number;
+mod pattern;
 mod schema;
 
 pub use compile::{BadRule, Compiled, compile};

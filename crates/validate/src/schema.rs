@@ -6,9 +6,13 @@ use serde_json::{Map, Value};
 use crate::meter;
 
 /// How large a schema may be, in bytes of JSON.
-const SIZE: usize = 64 << 10;
+pub(crate) const SIZE: usize = 64 << 10;
 /// How large a compiled regular expression of a schema may be, in bytes.
-const PATTERN: usize = 1 << 20;
+pub(crate) const PATTERN: usize = 128 << 10;
+/// How many regular expressions a schema may have.
+pub(crate) const PATTERNS: usize = 100;
+/// How many times its text a schema takes once it is ready, about.
+const READY: usize = 16;
 /// The keyword that is put into every subschema, to count that it is visited.
 const STEP: &str = "x-trimtab-step";
 
@@ -16,7 +20,11 @@ const STEP: &str = "x-trimtab-step";
 const DATA: [&str; 6] = ["const", "enum", "default", "examples", "dependentRequired", "$vocabulary"];
 
 /// A schema that is ready.
-pub(crate) struct Schema(Validator);
+pub(crate) struct Schema {
+    validator: Validator,
+    /// About how many bytes it takes.
+    pub(crate) size: usize,
+}
 
 /// Why a value is not valid.
 pub(crate) struct Invalid {
@@ -41,11 +49,16 @@ impl<'i> Keyword<'i> for Step {
 
 impl Schema {
     pub(crate) fn new(schema: &Value) -> Result<Self, String> {
-        if schema.to_string().len() > SIZE {
+        let length = schema.to_string().len();
+        if length > SIZE {
             return Err(format!("the schema has more than {} KiB", SIZE >> 10));
         }
         if let Some(reference) = outside(schema) {
             return Err(format!("the schema refers to {reference:?}: only references inside of it (#…) are followed"));
+        }
+        let patterns = patterns(schema);
+        if patterns > PATTERNS {
+            return Err(format!("the schema has more than {PATTERNS} patterns: divide it"));
         }
         let mut counted = schema.clone();
         count(&mut counted);
@@ -54,12 +67,13 @@ impl Schema {
             .with_pattern_options(PatternOptions::regex().size_limit(PATTERN).dfa_size_limit(PATTERN))
             .with_keyword(STEP, |_, _, _| Ok(Box::new(Step)));
         let built = options.build(&counted);
-        built.map(Self).map_err(|error| format!("the schema is not valid: {error}"))
+        let size = length * READY + patterns * (PATTERN / 2);
+        built.map(|validator| Self { validator, size }).map_err(|error| format!("the schema is not valid: {error}"))
     }
 
     /// Whether a value is valid; if not, the first reason.
     pub(crate) fn check(&self, value: &Value) -> Result<(), Invalid> {
-        self.0.validate(value).map_err(|error| {
+        self.validator.validate(value).map_err(|error| {
             let pointer = error.instance_path().as_str().to_owned();
             // A list or a map would be shown in full.
             let said = match error.instance().as_ref() {
@@ -85,6 +99,22 @@ fn outside(schema: &Value) -> Option<&str> {
         }),
         Value::Array(items) => items.iter().find_map(outside),
         _ => None,
+    }
+}
+
+/// How many regular expressions a schema has, or might have.
+fn patterns(schema: &Value) -> usize {
+    match schema {
+        Value::Object(fields) => fields.iter().fold(0, |sum, (name, value)| {
+            let own = match (name.as_str(), value) {
+                ("patternProperties", Value::Object(named)) => named.len(),
+                ("pattern", Value::String(_)) => 1,
+                _ => 0,
+            };
+            sum + own + patterns(value)
+        }),
+        Value::Array(items) => items.iter().map(patterns).sum(),
+        _ => 0,
     }
 }
 

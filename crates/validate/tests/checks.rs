@@ -54,7 +54,7 @@ fn said(rule: Value, text: &str, old: Option<&str>) -> String {
 fn check(rule: Value, text: &str, expected: &str) {
     let said = said(rule.clone(), text, None);
     let fits = if expected.is_empty() { said.is_empty() } else { said.starts_with(expected) };
-    assert!(fits, "{rule} of {text:?} says {said:?}, not {expected:?}");
+    assert!(fits, "{rule} of {text:.80?} says {said:.200?}, not {expected:?}");
 }
 
 #[test]
@@ -288,6 +288,71 @@ fn hostile_values_are_refused() {
         assert!(!said.is_empty(), "{format} {:.20}", text);
         assert!(began.elapsed() < PATIENCE, "{format} {:.20}: {:?}", text, began.elapsed());
     }
+}
+
+#[test]
+fn what_is_small_and_holds_much_is_refused() {
+    let mib = 1 << 20;
+    for (format, text) in [
+        ("Json", format!("[{}[]]", "[],".repeat(mib / 3))),
+        ("Json", format!("{{{}\"z\":1}}", (0..150_000).map(|n| format!("\"{n}\":1,")).collect::<String>())),
+        ("Yaml", format!("[{}[]]", "[],".repeat(mib / 3))),
+        ("Yaml", "- 1\n".repeat(mib / 4)),
+        ("Toml", format!("a = [{}[]]", "[],".repeat(mib / 3))),
+        ("Properties", "a\n".repeat(mib / 2)),
+    ] {
+        // On a machine that hardly gets on, the time ends before.
+        let told = said(json!({"format": format}), &text, None);
+        let ended = ["-: not checked: it holds more than 100000 texts", "-: not checked: it takes too long"];
+        assert!(ended.iter().any(|ended| told.starts_with(ended)), "{format}: {told:.200}");
+        let found = said(json!({"format": format, "cel": "true"}), "a", Some(&text));
+        assert!(!found.contains("holds more"), "what was before is not what is released: {format}: {found:.200}");
+    }
+    check(json!({"format": "Json"}), &format!("[{}0]", "0,".repeat(50_000)), "");
+    let data = (0..10_001).map(|key| (key.to_string(), Bytes::new())).collect();
+    let many = SourceData { source: "cm/web".to_owned(), data, secret: false };
+    let found = compiled(json!({"format": "Json"})).check(&many, None, DEADLINE);
+    assert_eq!((found.len(), found[0].message.as_str()), (1, "not checked: it has more than 10000 keys: divide it"));
+}
+
+#[test]
+fn what_takes_too_much_memory_is_refused() {
+    let named = |count: usize, pattern: &str| -> Value {
+        let named: serde_json::Map<String, Value> =
+            (0..count).map(|n| (format!("p{n}"), json!({ "pattern": pattern }))).collect();
+        json!({"format": "Json", "schema": { "properties": named }})
+    };
+    assert!(bad(named(101, "a")).starts_with("the schema has more than 100 patterns"));
+    assert!(bad(named(1, "(?:a{100}){100}")).starts_with("the schema is not valid"));
+    compiled(named(50, "^[a-z]+$"));
+    let long = json!({"format": "Json", "schema": { "title": "x".repeat(64 << 10) }});
+    assert!(bad(long).starts_with("the schema has more than 64 KiB"));
+    let rule = |name: &str| {
+        let mut rule = named(100, "^[a-z]+$");
+        rule["name"] = json!(name);
+        rule
+    };
+    let large: ConfigPolicySpec = serde_json::from_value(json!({ "rules": [rule("a"), rule("b")] })).unwrap();
+    let refused = compile(&large, DEADLINE).unwrap_err();
+    assert!(refused[0].message.contains("more than 8 MiB"), "{refused:?}");
+}
+
+#[test]
+fn patterns_are_ended_like_everything_else() {
+    // Each byte of the text is another state of the automaton.
+    let slow = compiled(json!({"pattern": "(?:[0-9a]{1,40}){1,40}b"}));
+    let began = Instant::now();
+    let text = "0123456789a".repeat(90_000);
+    let found = slow.check(&source(text.as_bytes(), false), None, Duration::from_millis(50));
+    assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
+    assert_eq!(found.len(), 1, "{found:?}");
+}
+
+#[test]
+fn findings_are_few() {
+    let rule = json!({"format": "Yaml", "schema": {"type": "string"}});
+    let found = compiled(rule).check(&source("---\n1\n".repeat(150).as_bytes(), false), None, DEADLINE);
+    assert_eq!(found.len(), 100);
 }
 
 #[test]

@@ -4,11 +4,14 @@
 //! The interpreter has no budget of its own, and its loops cannot be interrupted from outside. Names that begin with `@`
 //! cannot be written in CEL, so the functions that are put in are never a user's.
 
+use std::sync::Arc;
+
 use cel::common::ast::{CallExpr, EntryExpr, Expr, LiteralValue, operators};
 use cel::{Context, DeclarationError, ExecutionError, IdedExpr, Value};
 
 use super::value;
 use crate::meter;
+use crate::pattern::Patterns;
 
 /// Counts a step; true.
 const STEP: &str = "@step";
@@ -16,11 +19,16 @@ const STEP: &str = "@step";
 const KEEP: &str = "@keep";
 /// Adds, and counts the bytes of the result.
 const ADD: &str = "@add";
+/// Whether a pattern fits somewhere in a text.
+const MATCHES: &str = "@matches";
+/// The function that people write for it.
+const WRITTEN: &str = "matches";
 /// The longest text or list that adding may give, in bytes.
 const LONGEST: usize = 2 << 20;
 
 /// Declares the functions that [`count`] puts in.
-pub(super) fn functions(context: &mut Context<'_, '_>) -> Result<(), DeclarationError> {
+pub(super) fn functions(context: &mut Context<'_, '_>, patterns: &Patterns) -> Result<(), DeclarationError> {
+    let patterns = patterns.clone();
     context.add_function(STEP, || {
         meter::step();
         true
@@ -36,6 +44,9 @@ pub(super) fn functions(context: &mut Context<'_, '_>) -> Result<(), Declaration
         }
         meter::bytes(size);
         left + right
+    })?;
+    context.add_function(MATCHES, move |text: Arc<String>, pattern: Arc<String>| -> Result<bool, ExecutionError> {
+        patterns.fits(&pattern, &text).map_err(|why| ExecutionError::function_error(WRITTEN, why))
     })
 }
 
@@ -51,6 +62,11 @@ pub(super) fn count(expression: &mut IdedExpr) {
             call.args.iter_mut().for_each(count);
             if call.func_name == operators::ADD {
                 ADD.clone_into(&mut call.func_name);
+            }
+            if call.func_name == WRITTEN {
+                MATCHES.clone_into(&mut call.func_name);
+                let target = call.target.take().map(|target| *target);
+                call.args = target.into_iter().chain(std::mem::take(&mut call.args)).collect();
             }
         }
         Expr::List(list) => list.elements.iter_mut().for_each(keep),

@@ -5,17 +5,19 @@ mod bounds;
 mod metered;
 mod value;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use cel::parser::Parser;
 use cel::{Context, Env, ExecutionError, IdedExpr, Value};
 
+use crate::pattern::Patterns;
+
 /// The longest expression, in bytes; the API server keeps the same limit.
-const SOURCE: usize = 1024;
+pub(crate) const SOURCE: usize = 1024;
 /// How deeply brackets may nest.
-const BRACKETS: usize = 32;
+pub(crate) const BRACKETS: usize = 32;
 /// The most operators of one sign in a row, as in `!!!!x`.
-const SIGNS: usize = 16;
+pub(crate) const SIGNS: usize = 16;
 
 /// What a rule may name.
 const RULE: [&str; 4] = ["value", "text", "old", "key"];
@@ -24,7 +26,13 @@ const RULE: [&str; 4] = ["value", "text", "old", "key"];
 pub(crate) struct Expression {
     source: String,
     expression: IdedExpr,
-    env: Arc<Env>,
+    patterns: Patterns,
+}
+
+/// What CEL knows by itself: the same for all.
+fn env() -> Arc<Env> {
+    static ENV: OnceLock<Arc<Env>> = OnceLock::new();
+    ENV.get_or_init(|| Arc::new(Env::stdlib())).clone()
 }
 
 impl Expression {
@@ -42,7 +50,7 @@ impl Expression {
         })?;
         bounds::check(&expression, names)?;
         metered::count(&mut expression);
-        Ok(Self { source: source.to_owned(), expression, env: Arc::new(Env::stdlib()) })
+        Ok(Self { source: source.to_owned(), expression, patterns: Patterns::default() })
     }
 
     /// Whether the expression is true of a value; if not, why.
@@ -53,8 +61,8 @@ impl Expression {
         value: &serde_json::Value,
         old: Option<&serde_json::Value>,
     ) -> Result<(), String> {
-        let mut context = Context::with_env(self.env.clone());
-        metered::functions(&mut context).map_err(|error| error.to_string())?;
+        let mut context = Context::with_env(env());
+        metered::functions(&mut context, &self.patterns).map_err(|error| error.to_string())?;
         context.add_variable_from_value("value", value::cel(value));
         context.add_variable_from_value("old", old.map_or(Value::Null, value::cel));
         context.add_variable_from_value("text", text);
@@ -71,8 +79,9 @@ impl Expression {
 impl Expression {
     /// The number that the expression gives of some variables.
     pub(crate) fn number(&self, variables: &serde_json::Map<String, serde_json::Value>) -> Result<f64, String> {
-        let mut context = Context::with_env(self.env.clone());
-        metered::functions(&mut context).map_err(|error| error.to_string())?;
+        // Formulas are about numbers: what patterns they have is made each time, so that many of them take little memory.
+        let mut context = Context::with_env(env());
+        metered::functions(&mut context, &Patterns::default()).map_err(|error| error.to_string())?;
         for (name, value) in variables {
             context.add_variable_from_value(name.as_str(), value::cel(value));
         }

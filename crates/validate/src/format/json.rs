@@ -6,10 +6,11 @@ use std::collections::HashMap;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::counted::Counted;
 use super::{Unreadable, line_at};
 
 pub(super) fn parse(text: &str) -> Result<Value, Unreadable> {
-    serde_json::from_str(text).map_err(|error| {
+    serde_json::from_str(text).map(|Counted(value)| value).map_err(|error| {
         let line = u32::try_from(error.line()).ok().filter(|line| *line > 0);
         Unreadable { line, message: format!("the value is not JSON: {error}") }
     })

@@ -1,6 +1,7 @@
 //! A value's text as the documents that it holds, and the lines that their parts stand on. Nothing is judged here but whether
 //! the text can be read.
 
+mod counted;
 mod json;
 mod properties;
 mod toml;
@@ -8,6 +9,8 @@ mod yaml;
 
 use serde_json::Value;
 use trimtab_crds::ConfigFormat;
+
+use crate::meter;
 
 /// A text that was read.
 pub(crate) struct Parsed {
@@ -26,6 +29,7 @@ pub(crate) struct Unreadable {
 
 /// Reads a text; without a format it is its own document.
 pub(crate) fn parse(text: &str, format: Option<ConfigFormat>) -> Result<Parsed, Unreadable> {
+    meter::begin_value();
     let documents = match format {
         None => vec![Value::String(text.to_owned())],
         Some(ConfigFormat::Json) => vec![json::parse(text)?],
@@ -39,6 +43,7 @@ pub(crate) fn parse(text: &str, format: Option<ConfigFormat>) -> Result<Parsed, 
 impl Parsed {
     /// The line of a part of a document, given by a JSON pointer; the nearest part around it if it cannot be found.
     pub(crate) fn line(&self, text: &str, document: usize, pointer: &str) -> Option<u32> {
+        meter::begin_value();
         let path = tokens(pointer);
         match self.format? {
             ConfigFormat::Json => json::line(text, &path),

@@ -4,6 +4,7 @@
 use serde_json::{Map, Value};
 
 use super::Unreadable;
+use crate::meter;
 
 pub(super) fn parse(text: &str) -> Result<Value, Unreadable> {
     let mut map = Map::new();
@@ -39,6 +40,9 @@ fn entries(text: &str) -> Vec<Entry> {
         let continued = line.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1;
         let kept = if continued { line.strip_suffix('\\').unwrap_or(line) } else { line };
         let number = u32::try_from(index + 1).unwrap_or(u32::MAX);
+        if open.is_none() {
+            meter::part();
+        }
         open.get_or_insert_with(|| Entry { line: number, text: String::new() }).text.push_str(kept);
         if !continued {
             entries.extend(open.take());

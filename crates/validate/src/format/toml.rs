@@ -4,8 +4,11 @@ use serde_json::{Number, Value};
 use toml::de::{DeTable, DeValue};
 
 use super::{Unreadable, line_at};
+use crate::meter;
 
 pub(super) fn parse(text: &str) -> Result<Value, Unreadable> {
+    // The tables are built before anything of them is seen, so what can begin a part is counted in the text.
+    text.bytes().filter(|byte| b"[{,=".contains(byte)).for_each(|_| meter::part());
     let table: toml::Table = toml::from_str(text).map_err(|error| Unreadable {
         line: error.span().and_then(|span| line_at(text, span.start)),
         message: format!("the value is not TOML: {}", error.message()),

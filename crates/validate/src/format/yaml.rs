@@ -8,13 +8,16 @@ use serde_json::Value;
 use serde_saphyr::{Options, Spanned};
 
 use super::Unreadable;
+use super::counted::Counted;
+use crate::meter;
 
 pub(super) fn parse(text: &str) -> Result<Vec<Value>, Unreadable> {
-    let documents: Vec<Value> = serde_saphyr::from_multiple_with_options(text, options()).map_err(|error| {
+    let documents: Vec<Counted> = serde_saphyr::from_multiple_with_options(text, options()).map_err(|error| {
         let line = error.location().and_then(|location| u32::try_from(location.line()).ok());
         Unreadable { line: line.filter(|line| *line > 0), message: format!("the value is not YAML: {error}") }
     })?;
     // A text of nothing but comments is the null document.
+    let documents: Vec<Value> = documents.into_iter().map(|Counted(value)| value).collect();
     Ok(if documents.is_empty() { vec![Value::Null] } else { documents })
 }
 
@@ -52,6 +55,7 @@ enum Kind {
 
 impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        meter::part();
         let spanned = Spanned::<Kind>::deserialize(deserializer)?;
         Ok(Self { line: spanned.referenced.line(), kind: spanned.value })
     }
