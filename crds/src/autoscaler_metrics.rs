@@ -197,9 +197,11 @@ pub struct MetricIdentifier {
 pub struct MetricSelector {
     /// Labels with these values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 50))]
     pub match_labels: BTreeMap<String, String>,
     /// What else holds of the labels.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50))]
     pub match_expressions: Vec<MetricSelectorRequirement>,
 }
 
@@ -207,11 +209,13 @@ pub struct MetricSelector {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MetricSelectorRequirement {
     /// The label.
+    #[schemars(length(max = 317))]
     pub key: String,
     /// `In`, `NotIn`, `Exists` or `DoesNotExist`.
     pub operator: String,
     /// Values, for `In` and `NotIn`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50), inner(length(max = 253)))]
     pub values: Vec<String>,
 }
 

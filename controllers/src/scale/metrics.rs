@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde_json::Value;
-use trimtab::Reader;
+use serde::Deserialize;
+use trimtab::{Reader, Unanswered};
 use trimtab_crds::{MetricIdentifier, MetricSpec, Milli, ObjectMetric, Quantity};
-use trimtab_plan::Answer;
+use trimtab_plan::TextMap;
 use trimtab_scale::questions::MetricQuestion;
 use trimtab_scale::{Missing, Observation, PodSample};
 
@@ -16,6 +16,11 @@ use super::grant::Grant;
 
 const CUSTOM: &str = "custom.metrics.k8s.io";
 const EXTERNAL: &str = "external.metrics.k8s.io";
+
+/// The most bytes of a list of metrics: of some thousand pods.
+pub(super) const LIST: usize = 8 << 20;
+/// The most series of an external metric, or of one of an object, that are added up.
+pub(super) const SUMMANDS: usize = 1000;
 
 pub(super) fn missing(why: Missing, message: impl Into<String>) -> Observation {
     Observation::Missing { why, message: message.into() }
@@ -30,27 +35,61 @@ pub(super) fn resource_path(question: &MetricQuestion) -> String {
     }
 }
 
-/// What pods use of a resource, from a list of `PodMetrics`; only those that the selector fits, where all were asked for.
-pub(super) fn resource(list: &Answer, metric: &MetricSpec, fits: impl Fn(&Value) -> bool) -> Observation {
+/// What all pods of a path use, as metrics-server tells it.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Used {
+    #[serde(default)]
+    items: Vec<UsedByPod>,
+}
+
+#[derive(Debug, Deserialize)]
+struct UsedByPod {
+    metadata: Name,
+    #[serde(default)]
+    timestamp: String,
+    #[serde(default)]
+    window: String,
+    #[serde(default)]
+    containers: Vec<UsedByContainer>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Name {
+    name: String,
+    #[serde(default)]
+    labels: TextMap,
+}
+
+#[derive(Debug, Deserialize)]
+struct UsedByContainer {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    usage: BTreeMap<String, Quantity>,
+}
+
+/// What pods use of a resource; only those that the selector fits, where all were asked for.
+pub(super) fn resource(
+    list: &Result<Used, Unanswered>,
+    metric: &MetricSpec,
+    fits: impl Fn(&TextMap) -> bool,
+) -> Observation {
     let list = match list {
-        Answer::Object(list) => list,
-        Answer::NotFound => {
+        Ok(list) => list,
+        Err(Unanswered::NotFound) => {
             let message = "nobody serves metrics.k8s.io: install metrics-server";
             return missing(Missing::ServerError, message);
         }
-        Answer::Failed(why) => return missing(Missing::Unreachable, why.clone()),
+        Err(Unanswered::Failed(why)) => return missing(Missing::Unreachable, why.clone()),
     };
     let (resource, container) = match (&metric.resource, &metric.container_resource) {
         (Some(source), _) => (source.name.as_str(), None),
         (_, Some(source)) => (source.name.as_str(), Some(source.container.as_str())),
         _ => return missing(Missing::ServerError, "the metric names no resource"),
     };
-    let items = list["items"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let samples: BTreeMap<String, PodSample> = items
-        .iter()
-        .filter(|item| fits(&item["metadata"]["labels"]))
-        .filter_map(|item| Some((item["metadata"]["name"].as_str()?.to_owned(), sample(item, resource, container)?)))
-        .collect();
+    let fitting = list.items.iter().filter(|item| fits(&item.metadata.labels));
+    let samples: BTreeMap<String, PodSample> =
+        fitting.filter_map(|item| Some((item.metadata.name.clone(), sample(item, resource, container)?))).collect();
     if samples.is_empty() {
         return missing(Missing::NoMetrics, format!("there is no sample of {resource} of any of the pods yet"));
     }
@@ -58,27 +97,53 @@ pub(super) fn resource(list: &Answer, metric: &MetricSpec, fits: impl Fn(&Value)
 }
 
 /// A pod's sample: the sum over its containers, or one container's. A container without the resource spoils the pod's.
-fn sample(item: &Value, resource: &str, container: Option<&str>) -> Option<PodSample> {
-    let containers = item["containers"].as_array()?;
-    let usage = |one: &Value| Quantity(text(&one["usage"][resource])?).milli();
+fn sample(item: &UsedByPod, resource: &str, container: Option<&str>) -> Option<PodSample> {
+    let usage = |one: &UsedByContainer| one.usage.get(resource)?.milli();
     let value = match container {
-        Some(name) => usage(containers.iter().find(|one| one["name"] == name)?)?,
-        None => containers.iter().try_fold(Milli(0), |sum, one| Some(Milli(sum.0.saturating_add(usage(one)?.0))))?,
+        Some(name) => usage(item.containers.iter().find(|one| one.name == name)?)?,
+        None => {
+            let add = |sum: Milli, one| Some(Milli(sum.0.saturating_add(usage(one)?.0)));
+            item.containers.iter().try_fold(Milli(0), add)?
+        }
     };
-    Some(PodSample { value, at: time(&item["timestamp"])?, window_seconds: seconds(&item["window"]) })
+    Some(PodSample { value, at: item.timestamp.parse().ok()?, window_seconds: seconds(&item.window) })
 }
 
-fn text(value: &Value) -> Option<String> {
-    value.as_str().map(str::to_owned).or_else(|| value.is_number().then(|| value.to_string()))
-}
-
-fn time(value: &Value) -> Option<Timestamp> {
-    value.as_str()?.parse().ok()
-}
-
-fn seconds(window: &Value) -> u32 {
-    let length = window.as_str().and_then(trimtab_crds::parse_duration);
+fn seconds(window: &str) -> u32 {
+    let length = trimtab_crds::parse_duration(window);
     length.and_then(|length| u32::try_from(length.as_secs()).ok()).unwrap_or(60)
+}
+
+/// Values of custom or external metrics.
+#[derive(Debug, Default, Deserialize)]
+struct Values {
+    #[serde(default)]
+    items: Vec<OneValue>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct OneValue {
+    #[serde(default)]
+    described_object: Option<Described>,
+    #[serde(default)]
+    value: Quantity,
+    #[serde(default)]
+    timestamp: Option<String>,
+    #[serde(default)]
+    window_seconds: Option<u32>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Described {
+    #[serde(default)]
+    name: String,
+}
+
+impl OneValue {
+    fn at(&self) -> Option<Timestamp> {
+        self.timestamp.as_ref()?.parse().ok()
+    }
 }
 
 /// Asks the API of custom metrics about the pods of a target.
@@ -103,14 +168,12 @@ pub(super) async fn of_pods(
         Ok(list) => list,
         Err(missing) => return missing,
     };
-    let items = list["items"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let one = |item: &Value| {
-        let value = Quantity(text(&item["value"])?).milli()?;
-        let window_seconds = item["windowSeconds"].as_u64().and_then(|window| u32::try_from(window).ok()).unwrap_or(60);
-        let sample = PodSample { value, at: time(&item["timestamp"])?, window_seconds };
-        Some((item["describedObject"]["name"].as_str()?.to_owned(), sample))
+    let one = |item: &OneValue| {
+        let window_seconds = item.window_seconds.unwrap_or(60);
+        let sample = PodSample { value: item.value.milli()?, at: item.at()?, window_seconds };
+        Some((item.described_object.as_ref()?.name.clone(), sample))
     };
-    let samples: BTreeMap<String, PodSample> = items.iter().filter_map(one).collect();
+    let samples: BTreeMap<String, PodSample> = list.items.iter().filter_map(one).collect();
     if samples.is_empty() { missing(Missing::NoMetrics, "the answer is empty") } else { Observation::Pods(samples) }
 }
 
@@ -206,26 +269,29 @@ async fn custom_base(reader: &Reader, discovery: &Discovery) -> Result<String, O
     }
 }
 
-async fn read(reader: &Reader, path: &str, name: &str, grant: &Grant<'_>) -> Result<Value, Observation> {
-    match reader.get_path(path).await {
-        Answer::Object(list) => Ok(list),
-        Answer::NotFound => Err(missing(Missing::NoMetrics, format!("nobody serves a metric {name} here"))),
-        Answer::Failed(why) => Err(missing(Missing::Unreachable, grant.explain(why))),
+async fn read(reader: &Reader, path: &str, name: &str, grant: &Grant<'_>) -> Result<Values, Observation> {
+    match reader.get_path(path, LIST).await {
+        Ok(list) => Ok(list),
+        Err(Unanswered::NotFound) => Err(missing(Missing::NoMetrics, format!("nobody serves a metric {name} here"))),
+        Err(Unanswered::Failed(why)) => Err(missing(Missing::Unreachable, grant.explain(why))),
     }
 }
 
 /// The values of a list that count together.
-fn total(list: &Result<Value, Observation>) -> Observation {
+fn total(list: &Result<Values, Observation>) -> Observation {
     let list = match list {
         Ok(list) => list,
         Err(missing) => return missing.clone(),
     };
-    let items = list["items"].as_array().map(Vec::as_slice).unwrap_or_default();
-    if items.is_empty() {
+    if list.items.is_empty() {
         return missing(Missing::NoMetrics, "the answer is empty");
     }
-    let values: Option<Vec<Milli>> = items.iter().map(|item| Quantity(text(&item["value"])?).milli()).collect();
-    let at = items.iter().filter_map(|item| time(&item["timestamp"])).min();
+    if list.items.len() > SUMMANDS {
+        let message = format!("the metric has more than {SUMMANDS} series: select fewer");
+        return missing(Missing::ManySeries, message);
+    }
+    let values: Option<Vec<Milli>> = list.items.iter().map(|item| item.value.milli()).collect();
+    let at = list.items.iter().filter_map(OneValue::at).min();
     match values {
         Some(values) => Observation::Total { values, at },
         None => missing(Missing::NotANumber, "a value of the answer is no quantity"),
@@ -234,18 +300,19 @@ fn total(list: &Result<Value, Observation>) -> Observation {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
     #[test]
     fn a_pod_uses_what_its_containers_use_together() {
-        let list = Answer::Object(json!({"items": [
+        let list = Ok(serde_json::from_value(json!({"items": [
             {"metadata": {"name": "a"}, "timestamp": "2026-01-01T00:00:00Z", "window": "15.2s", "containers": [
                 {"name": "web", "usage": {"cpu": "250m", "memory": "1Gi"}}, {"name": "x", "usage": {"cpu": "1500u"}}]},
             {"metadata": {"name": "b"}, "timestamp": "2026-01-01T00:00:00Z", "window": "15s", "containers": [
                 {"name": "web", "usage": {"memory": "1Gi"}}]}
-        ]}));
+        ]}))
+        .unwrap());
         let spec = |value: Value| serde_json::from_value::<MetricSpec>(value).unwrap();
         let target = json!({"type": "AverageValue", "averageValue": "1"});
         let whole = spec(json!({"type": "Resource", "resource": {"name": "cpu", "target": target}}));
@@ -258,7 +325,7 @@ mod tests {
             "containerResource": {"name": "cpu", "container": "web", "target": target}}));
         let Observation::Pods(found) = resource(&list, &one, |_| true) else { panic!("no samples") };
         assert_eq!(found["a"].value.0, 250);
-        assert!(matches!(resource(&Answer::NotFound, &whole, |_| true), Observation::Missing { .. }));
+        assert!(matches!(resource(&Err(Unanswered::NotFound), &whole, |_| true), Observation::Missing { .. }));
     }
 
     #[test]
@@ -286,5 +353,15 @@ mod tests {
         // A kind of somebody's that is only called so.
         check("example.com", "namespaces", true, "shop", Ok("namespaces.example.com/shop"));
         check("example.com", "namespaces", false, "shop", Err("namespaces.example.com are of the whole"));
+    }
+
+    #[test]
+    fn many_series_are_not_added_up() {
+        let values = |count: usize| {
+            let items: Vec<Value> = (0..count).map(|_| json!({"metricName": "x", "value": "1"})).collect();
+            Ok(serde_json::from_value::<Values>(json!({ "items": items })).unwrap())
+        };
+        assert!(matches!(total(&values(SUMMANDS)), Observation::Total { values, .. } if values.len() == SUMMANDS));
+        assert!(matches!(total(&values(SUMMANDS + 1)), Observation::Missing { why: Missing::ManySeries, .. }));
     }
 }

@@ -297,6 +297,10 @@ impl Controller for Scaling {
         })
     }
 
+    fn is_costly(seen: &Seen) -> bool {
+        seen.autoscaler.spec.formula.is_some() || !seen.autoscaler.spec.schedules.is_empty()
+    }
+
     fn decide(now: Timestamp, seen: &Seen) -> Plan<Option<AutoscalerStatus>> {
         reconcile(now, seen)
     }

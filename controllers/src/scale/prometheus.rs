@@ -1,14 +1,20 @@
 //! Prometheus, asked directly: one number now, or the history of one. No series, several, and what is not a number are told
-//! apart from zero.
+//! apart from zero. The servers are whoever writes an autoscaler names, so of an answer no more is read than it may have.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::borrow::Cow;
+use std::sync::OnceLock;
+use std::time::Duration;
 
-use http::Request;
+use bytes::Bytes;
+use http::{Request, Uri};
+use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use jiff::Timestamp;
-use kube::client::Body;
-use kube::{Client, Config};
-use serde_json::Value;
+use kube::Config;
+use kube::client::ConfigExt;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use trimtab::Reader;
 use trimtab_crds::Milli;
 use trimtab_scale::{Missing, Observation};
@@ -16,63 +22,108 @@ use trimtab_scale::{Missing, Observation};
 use super::metrics::missing;
 use super::shared::TIMEOUT;
 
-/// The most bytes of an answer: a query that gives more is not one for an autoscaler.
-const MOST: usize = 4 << 20;
-/// The most servers that are remembered.
-const SERVERS: usize = 200;
+/// The most bytes of the answer to a query: one number, and the labels of its series.
+pub(super) const NUMBER: usize = 64 << 10;
+/// The most bytes of a history: some thousand numbers.
+pub(super) const HISTORY: usize = 512 << 10;
+/// The most bytes of the head of an answer.
+pub(super) const HEAD: usize = 64 << 10;
+/// Connections to one server that are kept for the next questions.
+const IDLE: usize = 2;
+/// For how long they are kept: longer than most autoscalers wait between two decisions.
+const IDLE_FOR: Duration = Duration::from_secs(30);
 
-/// Clients by address.
+type Https = Client<hyper_rustls::HttpsConnector<hyper_util::client::legacy::connect::HttpConnector>, Empty<Bytes>>;
+
+/// The client of all servers.
 #[derive(Default)]
 pub(super) struct Servers {
-    clients: Mutex<HashMap<String, Client>>,
+    client: OnceLock<Result<Https, String>>,
+}
+
+/// What every answer of Prometheus has.
+#[derive(Deserialize)]
+struct Answer<'a> {
+    #[serde(borrow, default)]
+    status: Cow<'a, str>,
+    #[serde(borrow, default)]
+    error: Cow<'a, str>,
+    #[serde(borrow, default)]
+    data: Option<&'a RawValue>,
+}
+
+/// What a query gives; what `result` is depends on the type.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Data<'a> {
+    #[serde(borrow, default)]
+    result_type: Cow<'a, str>,
+    #[serde(borrow, default)]
+    result: Option<&'a RawValue>,
+}
+
+/// A time in seconds, and a number as text.
+#[derive(Deserialize)]
+struct Point<'a>(f64, #[serde(borrow)] Cow<'a, str>);
+
+#[derive(Deserialize)]
+struct Sample<'a> {
+    #[serde(borrow)]
+    value: Point<'a>,
+}
+
+#[derive(Deserialize)]
+struct Series<'a> {
+    #[serde(borrow, default)]
+    values: Vec<Point<'a>>,
 }
 
 impl Servers {
-    fn client(&self, address: &str) -> Result<Client, String> {
-        let mut all = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = all.get(address) {
-            return Ok(client.clone());
-        }
-        let uri =
-            address.trim_end_matches('/').parse().map_err(|error| format!("{address:?} is no address: {error}"))?;
-        let mut config = Config::new(uri);
-        (config.connect_timeout, config.read_timeout) = (Some(TIMEOUT), Some(TIMEOUT));
-        let client = Client::try_from(config).map_err(|error| format!("{address}: {error}"))?;
-        if all.len() >= SERVERS {
-            all.clear();
-        }
-        all.insert(address.to_owned(), client.clone());
-        Ok(client)
+    fn client(&self) -> Result<&Https, String> {
+        let made = self.client.get_or_init(|| {
+            let nowhere = Config::new(Uri::from_static("http://localhost"));
+            let connector = nowhere.rustls_https_connector().map_err(|error| error.to_string())?;
+            let mut builder = Client::builder(TokioExecutor::new());
+            builder.pool_timer(TokioTimer::new()).pool_max_idle_per_host(IDLE).pool_idle_timeout(IDLE_FOR);
+            Ok(builder.http1_max_buf_size(HEAD).build(connector))
+        });
+        made.as_ref().map_err(|error| format!("there is no client: {error}"))
     }
 
-    /// Sends a request and reads the answer's data.
-    async fn ask(&self, address: &str, path: &str) -> Result<Value, String> {
-        let client = self.client(address)?;
-        let request = Request::get(path).body(Body::empty()).map_err(|error| error.to_string())?;
+    /// Sends a request; gives the text of the answer's data.
+    async fn ask(&self, address: &str, path: &str, most: usize) -> Result<Box<RawValue>, String> {
+        let uri: Uri = format!("{}{path}", address.trim_end_matches('/'))
+            .parse()
+            .map_err(|error| format!("{address:?} is no address: {error}"))?;
+        let request = Request::get(uri).body(Empty::new()).map_err(|error| error.to_string())?;
         let answer = tokio::time::timeout(TIMEOUT, async {
-            let response = client.send(request).await.map_err(|error| format!("{address} does not answer: {error}"))?;
+            let response = self.client()?.request(request).await;
+            let response = response.map_err(|error| format!("{address} does not answer: {}", causes(&error)))?;
             let code = response.status();
-            let body = http_body_util::Limited::new(response.into_body(), MOST);
-            let bytes = http_body_util::BodyExt::collect(body).await;
-            let bytes = bytes.map_err(|error| format!("{address}: the answer breaks off or is too long: {error}"))?;
-            Ok::<_, String>((code, bytes.to_bytes()))
+            match Limited::new(response.into_body(), most).collect().await {
+                Ok(body) => Ok((code, body.to_bytes())),
+                Err(error) if error.is::<LengthLimitError>() => {
+                    Err(format!("{address} answered with more than {} KiB: make the query give one series", most >> 10))
+                }
+                Err(error) => Err(format!("{address}: the answer breaks off: {error}")),
+            }
         });
         let (code, bytes) =
             answer.await.map_err(|_| format!("{address} did not answer within {} s", TIMEOUT.as_secs()))??;
-        let Ok(mut value) = serde_json::from_slice::<Value>(&bytes) else {
+        let Ok(answer) = serde_json::from_slice::<Answer<'_>>(&bytes) else {
             return Err(format!("{address} answered {code}, and not as Prometheus does: check the address"));
         };
-        if value["status"] != "success" {
-            let error: String = value["error"].as_str().unwrap_or_default().chars().take(300).collect();
+        if answer.status != "success" {
+            let error: String = answer.error.chars().take(300).collect();
             return Err(format!("{address} answered {code}: {error}"));
         }
-        Ok(value["data"].take())
+        answer.data.map(ToOwned::to_owned).ok_or_else(|| format!("{address} answered without data: check the address"))
     }
 
     /// The number that a query gives now.
     pub(super) async fn now(&self, address: &str, query: &str) -> Observation {
-        match self.ask(address, &format!("/api/v1/query?query={}", Reader::encoded(query))).await {
-            Ok(data) => one(&data),
+        match self.ask(address, &format!("/api/v1/query?query={}", Reader::encoded(query)), NUMBER).await {
+            Ok(data) => one(data.get()),
             Err(why) => missing(Missing::Unreachable, why),
         }
     }
@@ -90,16 +141,19 @@ impl Servers {
         let start = end - step * i64::from(count.saturating_sub(1));
         let query = Reader::encoded(query);
         let path = format!("/api/v1/query_range?query={query}&start={start}&end={end}&step={step}");
-        let data = self.ask(address, &path).await?;
-        let series = data["result"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let data = self.ask(address, &path, HISTORY).await?;
+        let read = || {
+            let data: Data<'_> = serde_json::from_str(data.get()).ok()?;
+            serde_json::from_str::<Vec<Series<'_>>>(data.result?.get()).ok()
+        };
+        let series = read().ok_or_else(|| "the query gives no history: it must give a series".to_owned())?;
         if series.len() > 1 {
             return Err(format!("the query gives {} series: sum them into one", series.len()));
         }
         let mut values = vec![None; usize::try_from(count).unwrap_or(0)];
-        for point in series.first().and_then(|series| series["values"].as_array()).into_iter().flatten() {
-            let at = point[0].as_f64().unwrap_or_default() as i64;
-            let slot = usize::try_from((at - start).div_euclid(step)).ok().and_then(|slot| values.get_mut(slot));
-            if let (Some(slot), Some(value)) = (slot, number(&point[1])) {
+        for Point(at, number) in series.first().map(|series| series.values.as_slice()).unwrap_or_default() {
+            let slot = usize::try_from((*at as i64 - start).div_euclid(step)).ok();
+            if let (Some(slot), Ok(value)) = (slot.and_then(|slot| values.get_mut(slot)), number.parse::<f64>()) {
                 *slot = Some(value).filter(|value| value.is_finite());
             }
         }
@@ -107,47 +161,70 @@ impl Servers {
     }
 }
 
-fn number(value: &Value) -> Option<f64> {
-    value.as_str()?.parse().ok()
+/// An error with what caused it.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
 }
 
-/// The one number of an answer.
-fn one(data: &Value) -> Observation {
-    let result = &data["result"];
-    let point = match data["resultType"].as_str() {
-        Some("scalar") => result,
-        Some("vector") => match result.as_array().map(Vec::as_slice).unwrap_or_default() {
-            [] => {
+/// The one number of an answer's data.
+fn one(data: &str) -> Observation {
+    let not_a_number = |message: String| missing(Missing::NotANumber, message);
+    let Ok(data) = serde_json::from_str::<Data<'_>>(data) else {
+        return not_a_number("the query gives no number".to_owned());
+    };
+    let result = data.result.map(RawValue::get).unwrap_or_default();
+    let no_number = || not_a_number("the query gives no number".to_owned());
+    let (at, number) = match data.result_type.as_ref() {
+        "scalar" => match serde_json::from_str::<Point<'_>>(result) {
+            Ok(Point(at, number)) => (at, number),
+            Err(_) => return no_number(),
+        },
+        "vector" => match serde_json::from_str::<Vec<Sample<'_>>>(result) {
+            Ok(samples) if samples.is_empty() => {
                 let message = "the query gives no series: if that is to mean 0, write `query or vector(0)`";
                 return missing(Missing::NoMetrics, message);
             }
-            [one] => &one["value"],
-            many => {
-                let message = format!("the query gives {} series: make it one, for example by sum(...)", many.len());
+            Ok(samples) if samples.len() > 1 => {
+                let count = samples.len();
+                let message = format!("the query gives {count} series: make it one, for example by sum(...)");
                 return missing(Missing::ManySeries, message);
             }
+            Ok(mut samples) => match samples.pop() {
+                Some(Sample { value: Point(at, number) }) => (at, number),
+                None => return no_number(),
+            },
+            Err(_) => return no_number(),
         },
         other => {
-            let kind = other.unwrap_or("nothing");
-            return missing(Missing::NotANumber, format!("the query gives a {kind}, not one number for now"));
+            let kind = if other.is_empty() { "nothing" } else { other };
+            let kind: String = kind.chars().take(40).collect();
+            return not_a_number(format!("the query gives a {kind}, not one number for now"));
         }
     };
-    let Some(value) = number(&point[1]) else { return missing(Missing::NotANumber, "the query gives no number") };
-    let at = point[0].as_f64().and_then(|at| Timestamp::from_millisecond((at * 1000.0) as i64).ok());
+    let Ok(value) = number.parse::<f64>() else { return no_number() };
+    let at = Timestamp::from_millisecond((at * 1000.0) as i64).ok();
     match Milli::of(value) {
         Some(value) => Observation::Total { values: vec![value], at },
-        None => missing(Missing::NotANumber, format!("the query gives {value}")),
+        None => not_a_number(format!("the query gives {value}")),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use axum::Router;
+    use axum::extract::State;
+    use serde_json::{Value, json};
 
     use super::*;
 
     fn check(data: &Value, expected: Result<i64, Missing>) {
-        let found = match one(data) {
+        let found = match one(&data.to_string()) {
             Observation::Total { values, .. } => Ok(values[0].0),
             Observation::Missing { why, .. } => Err(why),
             Observation::Pods(_) => panic!("pods"),
@@ -159,12 +236,61 @@ mod tests {
     fn one_number_is_told_from_none_and_many() {
         let vector = |result: Value| json!({"resultType": "vector", "result": result});
         check(&json!({"resultType": "scalar", "result": [1.5, "2.5"]}), Ok(2500));
-        check(&vector(json!([{"value": [1, "0"]}])), Ok(0));
+        check(&json!({"result": [1, "2.5"], "resultType": "scalar"}), Ok(2500));
+        check(&vector(json!([{"metric": {"a": "b"}, "value": [1, "0"]}])), Ok(0));
         check(&vector(json!([])), Err(Missing::NoMetrics));
         check(&vector(json!([{"value": [1, "1"]}, {"value": [1, "1"]}])), Err(Missing::ManySeries));
-        for text in ["NaN", "+Inf", "-Inf", "1e300"] {
+        for text in ["NaN", "+Inf", "-Inf", "1e300", "", "x"] {
             check(&vector(json!([{"value": [1, text]}])), Err(Missing::NotANumber));
         }
         check(&json!({"resultType": "matrix", "result": []}), Err(Missing::NotANumber));
+        for nothing in [json!({}), json!([]), json!({"resultType": "scalar"}), vector(json!({"a": [[]]}))] {
+            check(&nothing, Err(Missing::NotANumber));
+        }
+    }
+
+    /// What is said of a server that answers this.
+    async fn asked(answer: String) -> (Observation, Result<Vec<Option<f64>>, String>) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}/", listener.local_addr().unwrap());
+        let router = Router::new().fallback(|State(answer): State<String>| async { answer }).with_state(answer);
+        let server = tokio::spawn(async move { axum::serve(listener, router).await });
+        let servers = Servers::default();
+        let now = servers.now(&address, "up").await;
+        let history = servers.history(&address, "up", Timestamp::from_second(1000).unwrap(), 10, 3).await;
+        server.abort();
+        (now, history)
+    }
+
+    fn why(found: &Observation) -> String {
+        match found {
+            Observation::Missing { message, .. } => message.clone(),
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_read_as_far_as_it_may_go() {
+        let data = |data: Value| json!({"status": "success", "data": data}).to_string();
+        let number = data(json!({"resultType": "vector", "result": [{"value": [1, "3"]}]}));
+        assert!(matches!(asked(number).await.0, Observation::Total { .. }));
+        let (long, _) = asked(format!("{{\"status\": \"success\", \"data\": [{}0]}}", "[],".repeat(NUMBER))).await;
+        assert!(why(&long).contains("more than 64 KiB"), "{long:?}");
+        let points = json!([[980, "1"], [990, "NaN"], [1000, "3"], [2000, "4"]]);
+        let (_, history) = asked(data(json!({"resultType": "matrix", "result": [{"values": points}]}))).await;
+        assert_eq!(history.unwrap(), [Some(1.0), None, Some(3.0)]);
+        let (_, nested) = asked(data(json!({"resultType": "matrix", "result": [[[[]]]]}))).await;
+        assert!(nested.unwrap_err().contains("no history"));
+        for odd in ["{}", "[", "", "nothing"] {
+            assert!(why(&asked(odd.to_owned()).await.0).contains("answered 200"), "{odd}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_address_is_told() {
+        let found = Servers::default().now("http://[", "up").await;
+        assert!(why(&found).contains("is no address"), "{found:?}");
+        let nobody = Servers::default().now("http://127.0.0.1:1", "up").await;
+        assert!(why(&nobody).contains("does not answer"), "{nobody:?}");
     }
 }

@@ -6,43 +6,64 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::OnceCell;
+use trimtab::Shares;
 
-/// How many requests one server gets at once. A slow server delays only those that wait for it.
-const AT_ONCE: usize = 16;
+/// How many requests one server gets at once, of one namespace half of them. A slow server delays only those that wait for it.
+pub(super) const AT_ONCE: usize = 16;
 /// How many answers and servers are remembered at most, before those that are old are forgotten.
-const REMEMBERED: usize = 10_000;
-/// How long an answer may be of use.
+pub(super) const REMEMBERED: usize = 10_000;
+/// How long an answer may be of use: the longest step is some minutes.
 const KEPT: SignedDuration = SignedDuration::from_mins(10);
+/// How long one is kept where there are too many.
+const KEPT_OF_MANY: SignedDuration = SignedDuration::from_secs(30);
+/// How often what is of no use any more is forgotten.
+const SWEPT: SignedDuration = SignedDuration::from_mins(1);
 
 type Cell<T> = Arc<OnceCell<T>>;
 
 /// Answers by what was asked.
 pub(super) struct Shared<T> {
-    answers: Mutex<HashMap<String, (Timestamp, Cell<T>)>>,
-    servers: Mutex<HashMap<String, Arc<Semaphore>>>,
+    answers: Mutex<Answers<T>>,
+    servers: Mutex<HashMap<String, Shares>>,
+}
+
+struct Answers<T> {
+    all: HashMap<String, (Timestamp, Cell<T>)>,
+    swept: Timestamp,
+}
+
+impl<T> Answers<T> {
+    fn sweep(&mut self, now: Timestamp) {
+        let many = self.all.len() >= REMEMBERED;
+        if many || now.duration_since(self.swept) >= SWEPT {
+            let kept = if many { KEPT_OF_MANY } else { KEPT };
+            self.all.retain(|_, (begun, _)| now.duration_since(*begun) < kept);
+            self.swept = now;
+        }
+    }
 }
 
 impl<T> Default for Shared<T> {
     fn default() -> Self {
-        Self { answers: Mutex::default(), servers: Mutex::default() }
+        let answers = Answers { all: HashMap::new(), swept: Timestamp::UNIX_EPOCH };
+        Self { answers: Mutex::new(answers), servers: Mutex::default() }
     }
 }
 
 impl<T: Clone> Shared<T> {
-    /// The answer to a question: one that was begun at `since` or later, or a new one, for which `server` is asked.
+    /// The answer to a question: one that was begun at `since` or later, or a new one, for which `server` is asked, in the turn
+    /// of a namespace.
     pub(super) async fn get<F: Future<Output = T>>(
         &self,
         question: &str,
         since: Timestamp,
-        server: &str,
+        (server, namespace): (&str, &str),
         measure: impl FnOnce() -> F,
     ) -> T {
         let cell = self.cell(question, since);
         let answer = async {
-            let turns = self.turns(server);
-            // The semaphore is never closed.
-            let _turn = turns.acquire().await;
+            let _turn = self.turns(server).turn(namespace).await;
             measure().await
         };
         cell.get_or_init(|| answer).await.clone()
@@ -52,25 +73,30 @@ impl<T: Clone> Shared<T> {
         let mut all = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         // The time that plans count by, as `since` does.
         let now = trimtab::clock::now();
-        if let Some((begun, cell)) = all.get(question)
+        if let Some((begun, cell)) = all.all.get(question)
             && *begun >= since
         {
             return cell.clone();
         }
-        if all.len() >= REMEMBERED {
-            all.retain(|_, (begun, _)| now.duration_since(*begun) < KEPT);
-        }
+        all.sweep(now);
         let cell = Cell::default();
-        all.insert(question.to_owned(), (now, cell.clone()));
+        all.all.insert(question.to_owned(), (now, cell.clone()));
         cell
     }
 
-    fn turns(&self, server: &str) -> Arc<Semaphore> {
+    /// The answer to a question, if it is there already.
+    pub(super) fn known(&self, question: &str, since: Timestamp) -> Option<T> {
+        let all = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let (_, cell) = all.all.get(question).filter(|(begun, _)| *begun >= since)?;
+        cell.get().cloned()
+    }
+
+    fn turns(&self, server: &str) -> Shares {
         let mut all = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= REMEMBERED {
-            all.retain(|_, turns| Arc::strong_count(turns) > 1);
+            all.retain(|_, turns| !turns.is_idle());
         }
-        all.entry(server.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(AT_ONCE))).clone()
+        all.entry(server.to_owned()).or_insert_with(|| Shares::of_work(AT_ONCE)).clone()
     }
 }
 
@@ -88,10 +114,32 @@ mod tests {
         let (shared, count) = (Shared::<usize>::default(), AtomicUsize::new(0));
         let measure = || async { count.fetch_add(1, Ordering::SeqCst) };
         let since = Timestamp::now();
-        let both = tokio::join!(shared.get("q", since, "s", measure), shared.get("q", since, "s", measure),);
+        let both =
+            tokio::join!(shared.get("q", since, ("s", "n"), measure), shared.get("q", since, ("s", "n"), measure),);
         assert_eq!(both, (0, 0));
         let later = Timestamp::now().checked_add(SignedDuration::from_secs(1)).unwrap();
-        assert_eq!(shared.get("q", later, "s", measure).await, 1);
-        assert_eq!(shared.get("other", since, "s", measure).await, 2);
+        assert_eq!(shared.get("q", later, ("s", "n"), measure).await, 1);
+        assert_eq!(shared.get("other", since, ("s", "n"), measure).await, 2);
+    }
+
+    #[tokio::test]
+    async fn a_slow_server_delays_only_its_own_namespace() {
+        let (shared, since) = (Arc::new(Shared::<usize>::default()), Timestamp::now());
+        let mut crowd = tokio::task::JoinSet::new();
+        for number in 0..AT_ONCE * 4 {
+            let shared = shared.clone();
+            crowd.spawn(async move {
+                let never = || std::future::pending();
+                shared.get(&format!("slow{number}"), since, ("s", "hostile"), never).await
+            });
+        }
+        tokio::task::yield_now().await;
+        let patience = Duration::from_secs(20);
+        let same = tokio::time::timeout(patience, shared.get("quick", since, ("s", "calm"), || async { 1 })).await;
+        assert_eq!(same, Ok(1), "the same server, another namespace");
+        let other = tokio::time::timeout(patience, shared.get("other", since, ("t", "hostile"), || async { 2 })).await;
+        assert_eq!(other, Ok(2), "another server");
+        let own = shared.get("late", since, ("s", "hostile"), || async { 3 });
+        assert!(tokio::time::timeout(Duration::from_millis(50), own).await.is_err(), "it waits for its own");
     }
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use trimtab::{Answerer, Reader};
+use trimtab::{Answerer, Apart, Reader, Shares, Unanswered};
 use trimtab_forecast::{Series, Settings, forecast};
-use trimtab_plan::{Answer, TextMap};
+use trimtab_plan::Answer;
 use trimtab_reload::LabelSelector;
 use trimtab_scale::questions::{
     FORECAST, ForecastQuestion, FoundScale, METRIC, MetricQuestion, SCALE, ScaleQuestion, source,
@@ -16,7 +16,7 @@ use trimtab_scale::{ForecastView, Missing, Observation};
 
 use super::discovery::Discovery;
 use super::grant::Grant;
-use super::metrics::{self, missing};
+use super::metrics::{self, Used, missing};
 use super::prometheus::Servers;
 use super::shared::Shared;
 
@@ -29,12 +29,33 @@ const SEASONS: [u32; 2] = [24 * 3600, 7 * 24 * 3600];
 /// The name under which the API server's own turns are counted: what it passes on to is behind it.
 const API_SERVER: &str = "metrics";
 
-#[derive(Default)]
+/// Questions to servers of metrics at a time, of one namespace half of them.
+pub(super) const TURNS: usize = 64;
+/// Forecasts at a time, of one namespace half of them.
+pub(super) const FORECASTS: usize = 4;
+/// The most bytes of a scale.
+const ONE_SCALE: usize = 256 << 10;
+
 struct Sources {
     discovery: Discovery,
     servers: Servers,
     observations: Shared<Arc<Observation>>,
-    lists: Shared<Arc<Answer>>,
+    lists: Shared<Arc<Result<Used, Unanswered>>>,
+    turns: Shares,
+    forecasts: Apart,
+}
+
+impl Default for Sources {
+    fn default() -> Self {
+        Self {
+            discovery: Discovery::default(),
+            servers: Servers::default(),
+            observations: Shared::default(),
+            lists: Shared::default(),
+            turns: Shares::of_work(TURNS),
+            forecasts: Apart::new(FORECASTS),
+        }
+    }
 }
 
 /// Answers the controller's questions.
@@ -84,23 +105,22 @@ impl Sources {
             return Answer::Failed(format!("{kind} of {version} has no scale subresource: it cannot be scaled"));
         }
         let path = format!("{}/{}/scale", served.path(&question.namespace), Reader::encoded(&target.name));
-        let scale = match reader.get_path(&path).await {
-            Answer::Object(scale) => scale,
-            Answer::Failed(why) => {
+        let scale = match reader.get_path::<OneScale>(&path, ONE_SCALE).await {
+            Ok(scale) => scale,
+            Err(Unanswered::Failed(why)) => {
                 return Answer::Failed(Grant::scale(&served.group, &served.plural).explain(why));
             }
-            other => return other,
+            Err(Unanswered::NotFound) => return Answer::NotFound,
         };
-        let int = |value: &Value| value.as_i64().and_then(|value| i32::try_from(value).ok()).unwrap_or_default();
         let found = FoundScale {
             group: served.group,
             version: served.version,
             kind: target.kind.clone(),
             plural: served.plural,
-            uid: scale["metadata"]["uid"].as_str().unwrap_or_default().to_owned(),
-            replicas: int(&scale["spec"]["replicas"]),
-            status_replicas: int(&scale["status"]["replicas"]),
-            selector: scale["status"]["selector"].as_str().unwrap_or_default().to_owned(),
+            uid: scale.metadata.uid,
+            replicas: scale.spec.replicas,
+            status_replicas: scale.status.replicas,
+            selector: scale.status.selector,
         };
         Answer::Object(json!(found))
     }
@@ -112,6 +132,11 @@ impl Sources {
             return Arc::new(self.resource(reader, question).await);
         }
         let id = source(metric, &question.namespace, &question.selector);
+        if let Some(known) = self.observations.known(&id, question.since) {
+            return known;
+        }
+        // Before the measuring, which several wait for: nobody waits for a turn of another namespace.
+        let _turn = self.turns.turn(&question.namespace).await;
         let server = metric.prometheus.as_ref().map_or(API_SERVER, |source| source.address.as_str());
         let measure = || async {
             let (namespace, discovery) = (&question.namespace, &self.discovery);
@@ -123,33 +148,37 @@ impl Sources {
                 _ => missing(Missing::ServerError, "the metric names no source"),
             })
         };
-        self.observations.get(&id, question.since, server, measure).await
+        self.observations.get(&id, question.since, (server, &question.namespace), measure).await
     }
 
     async fn resource(&self, reader: &Reader, question: &MetricQuestion) -> Observation {
         let path = metrics::resource_path(question);
-        let measure = || async { Arc::new(reader.get_path(&path).await) };
-        let list = self.lists.get(&path, question.since, API_SERVER, measure).await;
+        let measure = || async { Arc::new(reader.get_path(&path, metrics::LIST).await) };
+        let list = match self.lists.known(&path, question.since) {
+            Some(known) => known,
+            None => {
+                let _turn = self.turns.turn(&question.namespace).await;
+                self.lists.get(&path, question.since, (API_SERVER, &question.namespace), measure).await
+            }
+        };
         if !question.wide {
             return metrics::resource(&list, &question.metric, |_| true);
         }
         let Ok(selector) = question.selector.parse::<LabelSelector>() else {
             return missing(Missing::ServerError, "the target's selector is not understood");
         };
-        metrics::resource(&list, &question.metric, |labels| {
-            let labels = labels.as_object().into_iter().flatten();
-            let labels: TextMap = labels.filter_map(|(name, value)| Some((name.as_str(), value.as_str()?))).collect();
-            selector.matches(&labels)
-        })
+        metrics::resource(&list, &question.metric, |labels| selector.matches(labels))
     }
 
-    /// What is expected of a query. The work is some hundredths of a second, on a thread of its own.
+    /// What is expected of a query. The work is some hundredths of a second, on a thread of its own, and so is the history that it
+    /// takes: both in the turn of its namespace.
     async fn forecast(&self, question: &ForecastQuestion) -> Answer {
         let own = question.spec.seasons.iter().filter_map(|season| u32::try_from(season.get()?.as_secs()).ok());
         let mut seasons: Vec<u32> = own.collect();
         if seasons.is_empty() {
             seasons = SEASONS.to_vec();
         }
+        let slot = self.forecasts.slot(&question.namespace).await;
         let count = HISTORY_SECONDS / STEP_SECONDS;
         let (address, query) = (&question.address, &question.query);
         let values = match self.servers.history(address, query, question.until, STEP_SECONDS, count).await {
@@ -164,7 +193,7 @@ impl Sources {
             horizon_seconds: question.horizon_seconds,
             quantile: f64::from(question.spec.percentile) / 100.0,
         };
-        let worked = tokio::task::spawn_blocking(move || forecast(&series, &settings)).await;
+        let worked = slot.run(move || forecast(&series, &settings)).await;
         match worked {
             Ok(found) => {
                 let (peak, reason) = (found.peak, found.state.code().to_owned());
@@ -173,4 +202,34 @@ impl Sources {
             Err(error) => Answer::Failed(format!("the forecast failed: {error}")),
         }
     }
+}
+
+/// What is read of a scale.
+#[derive(Deserialize)]
+struct OneScale {
+    metadata: ScaleMeta,
+    #[serde(default)]
+    spec: ScaleSpec,
+    #[serde(default)]
+    status: ScaleStatus,
+}
+
+#[derive(Deserialize)]
+struct ScaleMeta {
+    #[serde(default)]
+    uid: String,
+}
+
+#[derive(Default, Deserialize)]
+struct ScaleSpec {
+    #[serde(default)]
+    replicas: i32,
+}
+
+#[derive(Default, Deserialize)]
+struct ScaleStatus {
+    #[serde(default)]
+    replicas: i32,
+    #[serde(default)]
+    selector: String,
 }

@@ -14,6 +14,9 @@ use crate::ratio::{Scale, Tolerance, pods as whole};
 use crate::requests::requests;
 use crate::{Missing, Observation, Phase, PodSample, PodView, ScaleSnapshot};
 
+/// Pods of which a status says why they were left out, for each metric.
+pub(crate) const LEFT_OUT: usize = 10;
+
 /// Why a metric asks for nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Unknown {
@@ -400,7 +403,8 @@ fn counts(groups: &Groups<'_>, values: usize) -> PodCounts {
 fn left_out(groups: &Groups<'_>) -> Vec<LeftOutPod> {
     let all = groups.unready.iter().chain(&groups.missing).chain(&groups.ignored);
     let one = |(pod, reason): (&&str, &LeftOut)| LeftOutPod { pod: (*pod).to_owned(), reason: *reason, assumed: None };
-    all.map(one).collect()
+    // As many as help people: how many there are is told beside them, and a status has to fit into an object.
+    all.take(LEFT_OUT).map(one).collect()
 }
 
 pub(crate) fn int(count: usize) -> i32 {

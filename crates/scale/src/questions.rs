@@ -87,6 +87,9 @@ pub struct ForecastQuestion {
     pub horizon_seconds: u32,
     /// The end of the history that is used.
     pub until: Timestamp,
+    /// The autoscaler's namespace.
+    #[serde(default)]
+    pub namespace: String,
 }
 
 /// What a metric is read from: those that name the same are measured once.

@@ -83,6 +83,14 @@ impl Seen {
 
     fn target(&self, plan: &mut Plan<Option<AutoscalerStatus>>, now: Timestamp) -> Target {
         let (meta, asked) = (&self.autoscaler.metadata, &self.autoscaler.spec.target_ref);
+        if self.autoscaler.too_large {
+            let most = crate::views::SPEC >> 10;
+            let message = format!(
+                "the spec has more than {most} KiB, so the size stays as it is: name fewer metrics, labels or schedules, or shorter \
+                 queries"
+            );
+            return Target::Lost("TooLarge", message);
+        }
         if !self.autoscaler.newer.spec.is_empty() {
             let paths: Vec<&str> = self.autoscaler.newer.spec.iter().map(String::as_str).collect();
             let message = format!(
@@ -198,6 +206,7 @@ impl Seen {
             spec: spec.clone(),
             horizon_seconds: u32::try_from(horizon).unwrap_or(3600),
             until: beat.start(step),
+            namespace: self.autoscaler.metadata.namespace.clone(),
         };
         let ask = ask_forecast(&question, step);
         let found = questions::expectation(self.answers.get(&ask.id));

@@ -24,7 +24,13 @@ pub struct AutoscalerView {
     /// What another version of this program wrote into it.
     #[serde(skip)]
     pub newer: Newer,
+    /// Whether its spec is larger than it may be: then nothing of it is kept but what it is about.
+    #[serde(skip)]
+    pub too_large: bool,
 }
+
+/// The most bytes of an autoscaler's spec as JSON: fifty metrics with a query of a page each.
+pub(crate) const SPEC: usize = 128 << 10;
 
 #[derive(Deserialize)]
 struct AnyAutoscaler {
@@ -37,9 +43,14 @@ struct AnyAutoscaler {
 impl<'de> Deserialize<'de> for AutoscalerView {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (AnyAutoscaler { metadata, mut spec, mut status }, object) = read_with_rest(deserializer)?;
-        let newer = Newer::of(&object, &spec, &status);
+        let too_large = serde_json::to_string(&spec).map_or(0, |text| text.len()) > SPEC;
+        if too_large {
+            (spec.metrics, spec.schedules, spec.behavior, spec.formula, spec.forecast) =
+                (vec![], vec![], None, None, None);
+        }
+        let newer = if too_large { Newer::default() } else { Newer::of(&object, &spec, &status) };
         shrink(&mut spec, status.as_mut());
-        Ok(Self { metadata, spec, status, newer })
+        Ok(Self { metadata, spec, status, newer, too_large })
     }
 }
 

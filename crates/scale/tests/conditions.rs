@@ -196,3 +196,39 @@ fn a_window_of_no_pods_and_the_one_behind_it_are_kept_without_a_metric() {
     }
     assert_eq!(sizes, [2, 0, 0, 2, 2]);
 }
+
+#[test]
+fn a_spec_that_is_too_large_is_told_and_not_kept() {
+    let metric = |number: usize| {
+        json!({"type": METRIC, "prometheus": {"name": "rps", "address": "http://p", "query": "x".repeat(4000 + number),
+        "target": {"type": "AverageValue", "averageValue": "10"}}})
+    };
+    let metrics: Vec<Value> = (0..50).map(metric).collect();
+    let world = World { spec: spec(json!({ "metrics": metrics, "formula": "1.0" })), ..worlds()[0].clone() };
+    let status = decided(NOW.parse().unwrap(), &world, &json!({}));
+    assert_eq!(conditions(&status), ["AbleToScale=False", "Ready=False"], "{status:#}");
+    let message = status["message"].as_str().unwrap();
+    assert!(message.starts_with("the spec has more than 128 KiB, so the size stays"), "{message}");
+    let view: trimtab_scale::AutoscalerView =
+        serde_json::from_value(json!({"metadata": {"name": "web"}, "spec": world.spec})).unwrap();
+    assert!(view.too_large && view.spec.metrics.is_empty() && view.spec.formula.is_none());
+}
+
+#[test]
+fn a_status_names_few_of_many_pods() {
+    let pod = |number: usize| json!({"name": format!("web-{number}"), "phase": "Pending", "containers": []});
+    let pods: Vec<Value> = (0..500).map(pod).collect();
+    let seen = serde_json::from_value(json!({
+        "spec": {"targetRef": {"kind": "Deployment", "name": "web"}, "minReplicas": 1, "maxReplicas": 900, "metrics": [
+            {"type": "Pods", "pods": {"metric": {"name": "rps"}, "target": {"type": "AverageValue", "averageValue": "1"}}}]},
+        "target": {"replicas": 500, "statusReplicas": 500},
+        "pods": pods,
+        "observations": [{"pods": {}}]
+    }))
+    .unwrap();
+    let decision = trimtab_scale::decide_scale(NOW.parse().unwrap(), &seen);
+    let metric = &decision.decision.metrics[0];
+    assert_eq!(metric.left_out.len(), 10);
+    let counts = metric.pods.unwrap();
+    assert_eq!(counts.unready + counts.missing + counts.ignored, 500, "all of them are counted");
+}
