@@ -18,7 +18,7 @@ use super::MANAGER;
 const PLANS: usize = 300;
 const MAPS: usize = 10_000;
 const MAP_BYTES: usize = 1_000;
-/// The chart's limit, in MiB.
+/// What a crowd may take, in MiB: the chart's limit leaves room beside it for what namespaces have computed.
 const LIMIT: f64 = 64.0;
 const PATIENCE: Duration = Duration::from_secs(300);
 
