@@ -8,6 +8,8 @@ NODES ?= auto
 ARGS ?=
 # How many histories of a release `make soak` plays.
 export SOAK_HISTORIES ?= 20000
+# For how many minutes one namespace does whatever could harm another.
+export SOAK_MINUTES ?= 10
 # A part of a test's name: only such tests are run.
 TEST ?=
 BIN := $(or $(CARGO_TARGET_DIR),target)/debug
@@ -22,7 +24,7 @@ NEXTEST_VERSION := 0.9.151
 DENY_VERSION := 0.20.2
 export PATH := $(TOOLS)/bin:$(PATH)
 
-.PHONY: help demo test soak bench image image-development image-check generate check packages tools-test tools-check clean need-cargo need-go
+.PHONY: help demo test soak soak-hostile bench image image-development image-check generate check packages tools-test tools-check clean need-cargo need-go
 
 help: ## List what can be made
 	@echo "Trimtab: releases of Kubernetes workloads"
@@ -73,10 +75,14 @@ test: need-cargo need-go tools-test ## Run all tests, with clusters of their own
 FRAMEWORK := --example bench_configmaps --example bench_kube_runtime
 BENCH_EXAMPLES = $(if $(strip $(ARGS)),$(if $(filter framework,$(ARGS)),$(FRAMEWORK)),$(FRAMEWORK))
 
-soak: need-cargo need-go tools-test image ## The long runs, before a release: histories of a week
+soak: need-cargo need-go tools-test image ## The long runs, before a release: histories of a week, a hostile namespace
 	@KILLS=both tests/run.sh simulated -E 'test(/killed::/)'
 	@TRIMTAB_IMAGE=$(abspath $(or $(CARGO_TARGET_DIR),target))/image/trimtab-manager.tar tests/run.sh auto -E 'test(/^(image|install)::/)'
-	@$(CARGO) nextest run --workspace --profile soak --run-ignored only --no-capture -E 'test(/soak/)'
+	@$(CARGO) nextest run --workspace --profile soak --run-ignored only --no-capture -E 'test(/soak/) & !test(/hostile/)'
+	@$(MAKE) soak-hostile
+
+soak-hostile: need-cargo need-go tools-test ## The last part of it: one namespace does whatever could harm another
+	@tests/run.sh simulated --profile soak --run-ignored only --no-capture -E 'test(/hostile::soak/)'
 
 bench: need-cargo need-go ## Measure, on a cluster with simulated nodes
 	@$(CARGO) build --release --workspace --bin trimtab-manager --bin with-cluster --bin bench $(BENCH_EXAMPLES)

@@ -3,6 +3,7 @@
 //! state of the world. No test lives here, and nothing here knows how a release is decided.
 
 pub mod helm;
+pub mod hostile;
 
 mod account;
 mod adapter;

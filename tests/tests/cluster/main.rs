@@ -11,6 +11,7 @@ mod cli;
 mod config;
 mod framework_core;
 mod hold;
+mod hostile;
 mod hot;
 mod idle;
 mod image;
