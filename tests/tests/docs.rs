@@ -1,6 +1,9 @@
 //! The documentation as far as a machine can tell whether it is true: plans can be read, links lead somewhere, examples
 //! compile. Not whether it is good.
 
+#[path = "docs/bounds.rs"]
+mod bounds;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
