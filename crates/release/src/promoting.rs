@@ -11,8 +11,9 @@ use crate::{
     idle::{IN_FULL, NO_STEPS, millis},
     record,
     request::Verb,
+    taking_back::surely_available,
     views::ReplicaSetView,
-    world::{Held, failure, words},
+    world::{Held, failure, rolling_limits, words},
 };
 
 pub(crate) fn decide(draft: &mut Draft<'_>) {
@@ -73,6 +74,9 @@ fn hand_over(draft: &mut Draft<'_>, rs: &ReplicaSetView) {
         draft.write(canary::scale(rs, size, "the Deployment became smaller than its canary"));
     }
     let current = rs.spec.replicas == size && rs.status.observed_generation >= rs.metadata.generation;
+    if let Some(waking) = waits_for_stable(draft, rs, size) {
+        return draft.say(Phase::Promoting, "WaitingForCanary", waking);
+    }
     if current && rs.status.available_replicas >= size && world.observed() {
         draft.write(canary::hand_over(world.deployment, rs));
         draft.say(Phase::Promoting, "HandingOver", "giving the canary to the Deployment");
@@ -81,6 +85,20 @@ fn hand_over(draft: &mut Draft<'_>, rs: &ReplicaSetView) {
             format!("before handing over: {} of {size} canary pods are available", rs.status.available_replicas);
         draft.say(Phase::Promoting, "WaitingForCanary", message);
     }
+}
+
+/// The Deployment that gets a ReplicaSet removes what is above its size and surge at once, whichever pods serve. Where stable has
+/// only come up beside this one (the Deployment woke with another revision, so there are no steps), it has to serve first.
+fn waits_for_stable(draft: &Draft<'_>, rs: &ReplicaSetView, size: i32) -> Option<String> {
+    let world = draft.world;
+    draft.progress().filter(|progress| progress.skips_steps.is_some() && !progress.kept)?;
+    let stable = world.stable_set(&draft.status).filter(|stable| world.owned_by_deployment(stable))?;
+    let most = world.replicas.saturating_add(rolling_limits(world.deployment).0);
+    let surplus = stable.spec.replicas.saturating_add(size).saturating_sub(most).max(0);
+    let left = surely_available(stable).saturating_add(surely_available(rs)).saturating_sub(surplus);
+    (surplus > 0 && left < world.replicas - world.max_unavailable).then(|| {
+        format!("before handing over: {} of {} stable pods are available", surely_available(stable), world.replicas)
+    })
 }
 
 /// Unpauses, once the Deployment has recognised the canary as its newest ReplicaSet.

@@ -460,3 +460,23 @@ fn taking_a_change_back_stops_no_other_that_somebody_lets_roll() {
     ];
     check_history(&setup, &events);
 }
+
+#[test]
+fn a_change_that_wakes_with_its_deployment_and_is_changed_back_costs_no_pod_that_serves() {
+    let mut setup = Setup::new(0, json!(1), json!(0), json!([]));
+    setup.history = 1;
+    let events = [
+        Event::Reconcile,
+        Event::Person(Person::Image(5)),
+        Event::Person(Person::Scale(2)),
+        Event::Deployment,
+        Event::Reconcile,
+        Event::Deployment,
+        Event::Stale(1),
+        Event::Reconcile,
+        Event::Person(Person::Image(0)),
+        Event::Reconcile,
+        Event::Reconcile,
+    ];
+    check_history(&setup, &events);
+}
