@@ -10,8 +10,8 @@ use trimtab_crds::ConfigFormat;
 use crate::compile::{Compiled, Rule};
 use crate::data::{Finding, SourceData, sentence};
 use crate::format::{Parsed, parse};
-use crate::isolated::{attempt, isolated};
-use crate::meter;
+use crate::isolated::{Failed, attempt, isolated};
+use crate::meter::{self, Exhausted};
 
 /// Findings of one check; more help nobody.
 pub(crate) const FINDINGS: usize = 100;
@@ -76,8 +76,12 @@ fn check(
                 continue;
             }
             lock().at = Some((key.clone(), rule.spec.name.clone()));
-            let wrong = attempt(|| value.against(rule))
-                .unwrap_or_else(|failed| vec![Wrong { line: None, message: format!("not checked: {failed}") }]);
+            let wrong = match attempt(|| value.against(rule)) {
+                Ok(wrong) => wrong,
+                // Whoever waits says so, once.
+                Err(Failed::Exhausted(Exhausted::Cancelled)) => return,
+                Err(failed) => vec![Wrong { line: None, message: format!("not checked: {failed}") }],
+            };
             let mut progress = lock();
             progress.found.extend(told(wrong, key, rule, secret));
             if progress.found.len() >= FINDINGS {
