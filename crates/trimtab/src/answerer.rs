@@ -19,6 +19,9 @@ use crate::apply::rehearsal;
 use crate::metrics::Metrics;
 use crate::{body, path};
 
+/// The bytes of events that are read for one answer.
+const MOST_EVENTS: usize = 4 << 20;
+
 /// Reads single objects from the API server, and what programs in containers say; counted in the process's metrics. What it
 /// reads is kept nowhere.
 #[derive(Clone)]
@@ -96,6 +99,38 @@ impl Reader {
         }
         let request = Request::get(path).body(Body::empty()).map_err(|error| failed(error.to_string()))?;
         self.answered(what, "GET", request, most).await
+    }
+
+    /// What happened at a path since a version, as the API server still knows it: the events of a watch that it ends by itself,
+    /// `[{type, object}]`. The path says from when and for how long. An answer of [`Answer::Failed`] says that it does not know.
+    pub async fn events(&self, path: &str) -> Answer {
+        let failed = |error: String| Answer::Failed(format!("{path} could not be read: {error}"));
+        if !path::is_plain(path) {
+            return failed(path::NOT_PLAIN.to_owned());
+        }
+        let request = match Request::get(path).body(Body::empty()) {
+            Ok(request) => request,
+            Err(error) => return failed(error.to_string()),
+        };
+        let counted = self.metrics.request_started("GET");
+        let response = match self.client.send(request).await {
+            Ok(response) => response,
+            Err(error) => return failed(error.to_string()),
+        };
+        counted.answered(response.status().as_u16());
+        if !response.status().is_success() {
+            return failed(response.status().to_string());
+        }
+        let bytes = match body::read(response.into_body(), MOST_EVENTS).await {
+            Ok(bytes) => bytes,
+            Err(error) => return failed(error.to_string()),
+        };
+        let events = serde_json::Deserializer::from_slice(&bytes).into_iter::<Value>().collect::<Result<Vec<_>, _>>();
+        match events {
+            Ok(events) if events.iter().all(|event| event["type"] != "ERROR") => Answer::Object(Value::Array(events)),
+            Ok(_) => failed("it is too long ago".to_owned()),
+            Err(_) => failed("the answer is no list of events".to_owned()),
+        }
     }
 
     async fn answered<T: DeserializeOwned>(

@@ -15,6 +15,22 @@ use crate::queue::{Lane, Queue, Trigger, What};
 use crate::store::{Change, Object, Store, Unread, typed_ref};
 use crate::{Key, Selector};
 
+/// Wakes keys of a controller for what no watch shows: what its stores together say of another key. Cheap to clone.
+pub struct KeyWaker<K: Key>(Arc<Queue<K>>);
+
+impl<K: Key> Clone for KeyWaker<K> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<K: Key> KeyWaker<K> {
+    /// Lets a key be decided about anew.
+    pub fn wake(&self, key: K) {
+        self.0.wake(key, Trigger::Turn, Lane::Normal);
+    }
+}
+
 /// All watches of a process.
 pub(crate) struct Registry {
     namespaces: Vec<String>,
@@ -57,6 +73,11 @@ impl<K: Key> Watches<K> {
     /// The metrics of the process, for those that a controller has itself.
     pub fn metrics(&self) -> &Metrics {
         &self.registry.metrics
+    }
+
+    /// What wakes keys for what no watch shows.
+    pub fn waker(&self) -> KeyWaker<K> {
+        KeyWaker(self.queue.clone())
     }
 
     /// Watches a kind, as far as `T` projects it.
@@ -110,6 +131,23 @@ impl<K: Key, T: Watched> Watch<'_, K, T> {
             typed_ref(new).is_some_and(|new| urgent(old.and_then(typed_ref), new))
         };
         self.urgent = Some(Arc::new(urgent));
+        self
+    }
+
+    /// Calls this for every change after the first list, before it wakes anybody: with the object before, if it was there, and
+    /// after. Not for what is gone.
+    #[must_use]
+    pub fn hears(self, heard: impl Fn(Option<&T>, &T) + Send + Sync + 'static) -> Self {
+        let changed = move |change: &Change, first: bool| {
+            if let Some(new) = change.new.as_ref().filter(|_| !first).and_then(typed_ref) {
+                heard(change.old.as_ref().and_then(typed_ref), new);
+            }
+        };
+        self.source.subscribe(Subscriber {
+            changed: Box::new(changed),
+            unreadable: Box::new(|_, _| {}),
+            advanced: Box::new(|| {}),
+        });
         self
     }
 

@@ -23,6 +23,8 @@ pub(crate) enum Trigger {
     Answered,
     /// The time that the last plan named has come.
     Wake,
+    /// A decision about another key concerns it.
+    Turn,
     /// The last reconcile failed.
     Retry,
 }
@@ -61,6 +63,7 @@ impl fmt::Display for Trigger {
             Self::Changed { kind, name, what, .. } => write!(f, "{kind} {name} {what}"),
             Self::Answered => f.write_str("an answer"),
             Self::Wake => f.write_str("the time had come"),
+            Self::Turn => f.write_str("another one's decision"),
             Self::Retry => f.write_str("another try"),
         }
     }
