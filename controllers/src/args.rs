@@ -48,8 +48,8 @@ pub struct Args {
     #[arg(long, default_value = "500ms", value_parser = duration, value_name = "DURATION")]
     pub config_quiet_period: Duration,
 
-    /// Work in these namespaces only.
-    #[arg(long, value_delimiter = ',', value_name = "A,B")]
+    /// Work in these namespaces only. Reloader's variable counts too, as its chart sets it.
+    #[arg(long, env = "KUBERNETES_NAMESPACE", value_delimiter = ',', value_name = "A,B")]
     pub namespaces: Vec<String>,
 
     /// Read Secrets, and copy those that pods of managed workloads read. Switched off, no Secret is read or written at all, and
@@ -62,7 +62,7 @@ pub struct Args {
     pub log_format: String,
 
     /// Which logs are written: error, warn, info, debug, trace.
-    #[arg(long, value_name = "LEVEL")]
+    #[arg(long, value_parser = log_level, value_name = "LEVEL")]
     pub log_level: Option<String>,
 
     #[command(flatten)]
@@ -166,6 +166,22 @@ fn address(text: &str) -> Result<Address, String> {
         .map_err(|_| format!("{text:?} is no address: write HOST:PORT, :PORT or 0"))
 }
 
+/// A level, also by Reloader's names, or what `tracing` takes in its place: `info,hyper=debug`. Anything else would switch the
+/// log off.
+fn log_level(text: &str) -> Result<String, String> {
+    let level = match text.trim().to_ascii_lowercase().as_str() {
+        "panic" | "fatal" | "error" => "error",
+        "warning" | "warn" => "warn",
+        "info" => "info",
+        "debug" => "debug",
+        "trace" => "trace",
+        "off" => "off",
+        directives if directives.contains(['=', ',']) => return Ok(text.to_owned()),
+        _ => return Err(format!("{text:?} is no level: write error, warn, info, debug or trace")),
+    };
+    Ok(level.to_owned())
+}
+
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     trimtab_crds::parse_duration(text).ok_or_else(|| format!("{text:?} is no duration: write for example 15s"))
 }
@@ -210,6 +226,34 @@ mod tests {
         assert!(parse("m").leader_elect);
         assert!(parse("m --leader-elect").leader_elect);
         assert!(!parse("m --leader-elect=false").leader_elect);
+    }
+
+    #[test]
+    fn levels_are_those_of_reloader_too_and_none_silences_by_mistake() {
+        let level = |text: &str| Args::try_parse_from(["m", "--log-level", text]).ok().and_then(|args| args.log_level);
+        for (text, expected) in [
+            ("warning", Some("warn")),
+            ("fatal", Some("error")),
+            ("panic", Some("error")),
+            ("Info", Some("info")),
+            ("info,hyper=debug", Some("info,hyper=debug")),
+            ("verbose", None),
+            ("", None),
+        ] {
+            assert_eq!(level(text).as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn lists_may_be_quoted_as_reloader_s_chart_quotes_them() {
+        for flag in [
+            "--namespace-selector=\"env=test\"",
+            "--resource-label-selector=\"a in (b,c)\"",
+            "--namespaces-to-ignore=\"a\",\"b\"",
+        ] {
+            let args = Args::try_parse_from(["m", flag]);
+            assert!(args.is_ok(), "{flag}");
+        }
     }
 
     #[test]

@@ -20,6 +20,11 @@ impl Workload {
     pub fn of(kind: Kind, meta: &Meta) -> Self {
         Self { kind, namespace: meta.namespace.clone(), name: meta.name.clone() }
     }
+
+    /// What people call it: `deployment/web`.
+    pub fn id(&self) -> String {
+        format!("{}/{}", self.kind.kind.to_ascii_lowercase(), self.name)
+    }
 }
 
 impl fmt::Display for Workload {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, ValueEnum};
 use trimtab_config::{DigestKey, SourceKind};
-use trimtab_reload::{LabelSelector, Options, ReloaderNames, Strategy};
+use trimtab_reload::{Expressions, LabelSelector, Options, ReloaderNames, Strategy};
 
 use super::Setup;
 use crate::args::duration;
@@ -157,7 +157,9 @@ impl ReloadArgs {
     ) -> Setup {
         self.warn();
         let lower = |values: &[String]| -> BTreeSet<String> {
-            values.iter().map(|value| value.trim().to_ascii_lowercase()).filter(|value| !value.is_empty()).collect()
+            // Reloader reads a list of comma-separated values, in which quotes may stand.
+            let plain = |value: &String| value.trim().trim_matches('"').trim().to_ascii_lowercase();
+            values.iter().map(plain).filter(|value| !value.is_empty()).collect()
         };
         let (sources, kinds) = (lower(&self.resources_to_ignore), lower(&self.ignored_workload_types));
         let ignored = [("configmaps", SourceKind::ConfigMap), ("secrets", SourceKind::Secret)];
@@ -187,6 +189,7 @@ impl ReloadArgs {
             secrets: digest_key.is_some(),
             digest_key: digest_key.unwrap_or_default(),
             proof_key,
+            expressions: Expressions::default(),
         };
         Setup { options, rollouts, namespaces: self.namespace_selector.clone() }
     }

@@ -16,8 +16,10 @@ use serde_json::json;
 use trimtab::{Answerer, Reader};
 use trimtab_config::Source;
 use trimtab_plan::{Answer, ObjectRef};
-use trimtab_reload::{Action, Files, HOT_RELOAD, HotReload, Verify};
+use trimtab_reload::{Action, Files, HOT_RELOAD, HotReload, JOB_MADE, Verify};
 use trimtab_validate::SourceData;
+
+use super::made;
 
 /// Kept back from the time for waiting, so that the pod can still be told and looked at: at most this, or a third.
 const AFTERWARDS: Duration = Duration::from_secs(10);
@@ -52,10 +54,13 @@ struct Job<'a> {
     until: Instant,
 }
 
-/// The answerer of `hot-reload`. Ask with a deadline that is 15 s longer than the question's own, and in a pool of its own:
+/// The answerer of `hot-reload`, and of `job-made`. Ask with a deadline that is 15 s longer than the question's own, and in a pool of its own:
 /// an answer takes as long as the kubelet does to renew files, a minute and more.
 pub fn answerer() -> Answerer {
     Answerer::new(async move |reader, name, input| {
+        if name == JOB_MADE {
+            return made::answer(&reader, input).await;
+        }
         if name != HOT_RELOAD {
             return Answer::Failed(format!("nothing answers the question {name:?}"));
         }

@@ -2,26 +2,31 @@
 //! what is live, and leaves every decision to `trimtab-reload`.
 
 pub mod args;
+mod births;
+mod boards;
 mod hot;
+mod made;
 mod workloads;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use trimtab::{Controller, Permission, Selector, Store, Watches};
+use trimtab::{Controller, KeyWaker, Permission, Selector, Store, Watches, clock};
 use trimtab_config::{ConfigMapView, SecretView, Source, SourceKind, SourceView};
 use trimtab_crds::names;
 use trimtab_plan::{Answers, Failure, Kind, Meta, Notice, Outcome, Plan, StatusWrite, Watched, Write};
 use trimtab_reload::{
-    CronJobView, DaemonSetView, DeploymentView, JobView, KeptJob, LabelSelector, Member, Options, PodView, RolloutView,
-    Run, Snapshot, StatefulSetView, Survey, Workload as View, decide, refused, survey,
+    Board, CronJobView, DaemonSetView, DeploymentView, JobView, KeptJob, LabelSelector, Member, Options, PodView,
+    RolloutView, Run, Snapshot, StatefulSetView, Survey, Turn, Workload as View, decide, refused, survey,
 };
 
 use crate::sources::{self, NOT_HELM};
 use crate::workload::Workload;
+use births::Births;
+use boards::{Boards, Busy};
 pub use hot::answerer;
-use workloads::{Busy, Workloads};
+use workloads::Workloads;
 
 /// What the controller is told beside the options of its decisions.
 #[derive(Debug, Clone, Default)]
@@ -43,6 +48,9 @@ pub struct Reloading {
     sources: Live,
     namespaces: Option<(Store<NamespaceView>, LabelSelector)>,
     busy: Busy,
+    births: Births,
+    boards: Boards,
+    waker: KeyWaker<Workload>,
     /// Whether Rollouts of Argo Rollouts are watched.
     rollouts: bool,
     options: Arc<Options>,
@@ -75,16 +83,19 @@ impl Live {
     fn new(
         watches: &mut Watches<Workload>,
         secrets: bool,
+        births: &Births,
         readers: impl Fn(&str, &Source) -> Vec<Workload> + Clone + Send + Sync + 'static,
     ) -> Self {
-        let of_maps = readers.clone();
+        let (of_maps, births_of_maps, births) = (readers.clone(), births.clone(), births.clone());
         let config_maps = watches
             .watch::<ConfigMapView>(Selector::default())
+            .hears(move |old, new| births_of_maps.heard(old.map(|old| &old.0), &new.0))
             .wakes(move |map| of_maps(&map.0.metadata.namespace, &map.0.source()))
             .store();
         let secrets = secrets.then(|| {
             watches
                 .watch::<SecretView>(Selector::all().fields(NOT_HELM))
+                .hears(move |old, new| births.heard(old.map(|old| &old.0), &new.0))
                 .wakes(move |secret| readers(&secret.0.metadata.namespace, &secret.0.source()))
                 .store()
         });
@@ -116,18 +127,37 @@ impl Live {
 impl Reloading {
     /// Declares what is watched.
     pub fn new(watches: &mut Watches<Workload>, setup: Setup) -> Self {
-        let (options, busy) = (Arc::new(setup.options), Busy::default());
+        let (options, busy, births) = (Arc::new(setup.options), Busy::default(), Births::default());
         let mut workloads = Workloads::default();
-        workloads.watch::<DeploymentView>(watches, &options, &busy);
-        workloads.watch::<StatefulSetView>(watches, &options, &busy);
-        workloads.watch::<DaemonSetView>(watches, &options, &busy);
-        workloads.watch::<CronJobView>(watches, &options, &busy);
-        workloads.watch::<JobView>(watches, &options, &busy);
+        workloads.watch::<DeploymentView>(watches, &options, &busy, &births);
+        workloads.watch::<StatefulSetView>(watches, &options, &busy, &births);
+        workloads.watch::<DaemonSetView>(watches, &options, &busy, &births);
+        workloads.watch::<CronJobView>(watches, &options, &busy, &births);
+        workloads.watch::<JobView>(watches, &options, &busy, &births);
         if setup.rollouts {
-            workloads.watch::<RolloutView>(watches, &options, &busy);
+            workloads.watch::<RolloutView>(watches, &options, &busy, &births);
         }
+        let kept = watches
+            .watch::<KeptJob>(Selector::labels(names::RELOADED_JOB))
+            .hears({
+                let births = births.clone();
+                move |old, new| {
+                    if old.is_none() {
+                        births.made(&new.metadata);
+                    }
+                }
+            })
+            .wakes(|kept: &KeptJob| {
+                let (namespace, name) = (kept.metadata.namespace.clone(), kept.job().to_owned());
+                vec![Workload { kind: names::JOB, namespace, name }]
+            })
+            .store();
         let jobs = watches
             .watch::<JobView>(Selector::default())
+            .hears({
+                let (births, kept) = (births.clone(), kept.clone());
+                move |_, job| note_made(&births, &kept, &job.0.metadata)
+            })
             .index("owner", |job| job.0.metadata.controller().map(|owner| owner.uid.clone()).into_iter().collect())
             .wakes({
                 // A CronJob that waits for a run to end: its own status does not name all of them.
@@ -138,21 +168,22 @@ impl Reloading {
         let pods = watches
             .watch::<PodView>(Selector::default())
             .index("workload", |pod| pod_of(pod).map(|key| key.to_string()).into_iter().collect())
+            .hears({
+                let births = births.clone();
+                move |old, new| {
+                    if old.is_none() {
+                        births.made(&new.metadata);
+                    }
+                }
+            })
             .wakes({
                 // Only what waits for its pods is woken by them.
                 let busy = busy.clone();
                 move |pod| pod_of(pod).filter(|key| busy.has(key)).into_iter().collect()
             })
             .store();
-        let kept = watches
-            .watch::<KeptJob>(Selector::labels(names::RELOADED_JOB))
-            .wakes(|kept| {
-                let (namespace, name) = (kept.metadata.namespace.clone(), kept.job().to_owned());
-                vec![Workload { kind: names::JOB, namespace, name }]
-            })
-            .store();
         let (read, reading, noted) = (workloads.clone(), options.clone(), busy.clone());
-        let sources = Live::new(watches, options.secrets, move |namespace, source| {
+        let sources = Live::new(watches, options.secrets, &births, move |namespace, source| {
             let readers = readers(&read, &reading, namespace, source);
             noted.add(&readers);
             readers
@@ -168,7 +199,8 @@ impl Reloading {
                 .store();
             (store, selector)
         });
-        Self { workloads, jobs, pods, kept, sources, namespaces, busy, rollouts: setup.rollouts, options }
+        let (boards, waker, rollouts) = (Boards::default(), watches.waker(), setup.rollouts);
+        Self { workloads, jobs, pods, kept, sources, namespaces, busy, births, boards, waker, rollouts, options }
     }
 
     fn is_selected(&self, namespace: &str) -> bool {
@@ -183,23 +215,55 @@ impl Reloading {
         let candidates = self.options.candidates(workload, matching);
         let live: BTreeMap<&Source, SourceView> =
             candidates.iter().filter_map(|source| Some((source, self.sources.get(namespace, source)?))).collect();
-        let found = survey(&self.options, workload, &candidates, |source| live.get(source).map(AsRef::as_ref));
+        let object = |source: &Source| live.get(source).map(AsRef::as_ref);
+        let found = survey(&self.options, workload, &candidates, object, |uid| self.births.of(uid));
         let version = |source: &Source| Some(live.get(source)?.as_ref().metadata.resource_version.clone());
         let changed = found.changes.iter().map(|change| &change.source);
         let versions = changed.filter_map(|source| Some((source.clone(), version(source)?))).collect();
         (found, versions)
     }
 
-    /// All of the namespace that want to restart or are restarting, where their number or order is limited.
-    fn board(&self, key: &Workload, view: &View, own: &Survey) -> Vec<Member> {
-        let me = Member::new(view, own.clone());
-        if self.options.max_per_source == 0 && self.options.max_per_namespace == 0 && me.after.is_empty() {
-            return vec![];
+    /// Notes on the board of its namespace how a workload is; whose turn it is from now on is woken. Whether it is its own, if
+    /// anything has changed for it.
+    fn turn(&self, key: &Workload, view: Option<&View>, found: &Survey) -> Option<Turn> {
+        let member = view.map(|view| Member::new(view, found)).filter(Member::counts);
+        if member.is_none() {
+            self.busy.remove(key);
         }
-        let others = self.busy.of(&key.namespace).into_iter().filter(|other| other != key);
-        let others = others.filter_map(|other| self.workloads.get(&other)).filter(|other| self.options.opted_in(other));
-        let others = others.map(|other| Member::new(&other, self.survey(&other).0)).filter(Member::counts);
-        others.chain([me]).collect()
+        let now = clock::now();
+        let (turn, woken) = self.boards.with(&key.namespace, |board| {
+            let Some(member) = member else {
+                let id = key.id();
+                board.remove(now, &self.options, &id);
+                return (None, board.woken(&id));
+            };
+            let (id, wants) = (member.id.clone(), !found.changes.is_empty());
+            if wants {
+                let before = member.after.iter().filter_map(|id| self.workloads.key(&key.namespace, id));
+                let rolling =
+                    if self.options.is_unlimited() { BTreeSet::new() } else { self.busy.take_rolling(&key.namespace) };
+                for other in before.chain(rolling).filter(|other| other != key && self.busy.take_changed(other)) {
+                    self.note(now, board, &other);
+                }
+            }
+            board.put(now, &self.options, member);
+            let turn = wants.then(|| board.turn(now, &self.options, &id));
+            (turn, board.woken(&id))
+        });
+        for id in woken {
+            self.workloads.key(&key.namespace, &id).into_iter().for_each(|key| self.waker.wake(key));
+        }
+        turn
+    }
+
+    /// Notes on a board how another workload is, which has changed and has not been looked at since.
+    fn note(&self, now: Timestamp, board: &mut Board, other: &Workload) {
+        let view = self.workloads.get(other).filter(|view| self.options.opted_in(view));
+        let member = view.map(|view| Member::new(&view, &self.survey(&view).0)).filter(Member::counts);
+        match member {
+            Some(member) => board.put(now, &self.options, member),
+            None => board.remove(now, &self.options, &other.id()),
+        }
     }
 }
 
@@ -207,8 +271,16 @@ impl Reloading {
 fn readers(workloads: &Workloads, options: &Options, namespace: &str, source: &Source) -> Vec<Workload> {
     let reading = workloads.by_index("source", &sources::id(namespace, source));
     let by_pattern = workloads.by_index("pattern", namespace).into_iter();
-    let by_pattern = by_pattern.filter(|(_, view)| options.how(view, source, None).is_some());
+    let by_pattern = by_pattern.filter(|(_, view)| options.may_name(view, source));
     reading.into_iter().chain(by_pattern).map(|(key, _)| key).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// Notes that a Job was made anew, if it is not the one that something is kept of.
+fn note_made(births: &Births, kept: &Store<KeptJob>, job: &Meta) {
+    let kept = kept.get(&job.namespace, &KeptJob::name_of(&job.name));
+    if let Some(kept) = kept.filter(|kept| kept.replaces() != job.uid) {
+        births.made_of(&kept.metadata.uid);
+    }
 }
 
 fn cron_job_of(job: &View) -> Option<Workload> {
@@ -247,6 +319,8 @@ impl Controller for Reloading {
     }
 
     fn gather(&self, key: &Workload, answers: &Answers) -> Option<Snapshot> {
+        // What changes from here on wakes it once more.
+        self.busy.take_changed(key);
         let concerns = |view: &Arc<View>| self.options.opted_in(view) || self.options.asks_in_vain(view);
         let view = self.workloads.get(key).filter(concerns);
         let view = view.filter(|_| self.is_selected(&key.namespace));
@@ -254,27 +328,23 @@ impl Controller for Reloading {
             if key.kind == names::JOB { self.kept.get(&key.namespace, &KeptJob::name_of(&key.name)) } else { None };
         let own = view.as_ref().filter(|view| self.options.opted_in(view));
         let (survey, versions) = own.map(|view| self.survey(view)).unwrap_or_default();
-        let member = view.as_ref().map(|view| Member::new(view, survey.clone()));
-        if !member.is_some_and(|member| member.counts()) {
-            self.busy.remove(key);
-        }
+        let turn = self.turn(key, own.map(AsRef::as_ref), &survey);
         if view.is_none() && kept.is_none() {
             return None;
         }
-        let board = match &view {
-            Some(view) if !survey.changes.is_empty() => self.board(key, view, &survey),
-            _ => vec![],
-        };
         let pods = if survey.changes.is_empty() { vec![] } else { self.pods.by_index("workload", &key.to_string()) };
+        let made = |uid: &str| Some((uid.to_owned(), self.births.of(uid)?.made));
         let owned = view.as_ref().filter(|_| key.kind == names::CRON_JOB && !survey.changes.is_empty());
         let jobs = owned.map(|view| self.jobs.by_index("owner", &view.metadata.uid)).unwrap_or_default();
         Some(Snapshot {
             workload: view,
             survey,
-            board,
+            turn,
+            made: pods.iter().filter_map(|pod| made(&pod.metadata.uid)).collect(),
             pods,
             versions,
             jobs: jobs.iter().map(|job| Run::of(&job.0)).collect(),
+            made_anew: kept.as_ref().and_then(|kept| self.births.is_made_of(&kept.metadata.uid)),
             kept,
             answers: answers.clone(),
             options: self.options.clone(),

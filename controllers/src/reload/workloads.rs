@@ -1,12 +1,14 @@
 //! Workloads of all kinds behind one face: found by name, by what they read, or by namespace. Not what is decided of them.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use trimtab::{Selector, Store, Watched, Watches};
 use trimtab_plan::Kind;
-use trimtab_reload::{Options, Progress, Workload as View};
+use trimtab_reload::{Options, Workload as View};
 
+use super::births::Births;
+use super::boards::Busy;
 use crate::sources;
 use crate::workload::Workload;
 
@@ -37,12 +39,17 @@ pub(super) struct Workloads(Vec<Arc<dyn OfKind>>);
 
 impl Workloads {
     /// Watches one more kind.
-    pub(super) fn watch<T>(&mut self, watches: &mut Watches<Workload>, options: &Arc<Options>, busy: &Busy)
-    where
+    pub(super) fn watch<T>(
+        &mut self,
+        watches: &mut Watches<Workload>,
+        options: &Arc<Options>,
+        busy: &Busy,
+        births: &Births,
+    ) where
         T: Watched + AsRef<Arc<View>>,
     {
         let (reading, matching, listed, woken) = (options.clone(), options.clone(), options.clone(), options.clone());
-        let busy = busy.clone();
+        let (busy, births) = (busy.clone(), births.clone());
         let store = watches
             .watch::<T>(Selector::default())
             .index("source", move |view| {
@@ -59,10 +66,16 @@ impl Workloads {
                 let view: &View = view.as_ref();
                 listed.opted_in(view).then(|| view.metadata.namespace.clone()).into_iter().collect()
             })
+            .hears(move |old, new| {
+                let (old, new): (Option<&Arc<View>>, &View) = (old.map(AsRef::as_ref), new.as_ref());
+                if old.is_none_or(|old| old.metadata.uid != new.metadata.uid) {
+                    births.made(&new.metadata);
+                }
+            })
             .wakes(move |view| {
                 let view: &View = view.as_ref();
                 match woken.opted_in(view) {
-                    true => busy.woken_by(view),
+                    true => busy.changed(view),
                     false if woken.asks_in_vain(view) => vec![Workload::of(view.kind, &view.metadata)],
                     false => vec![],
                 }
@@ -76,6 +89,13 @@ impl Workloads {
         of_kind.get(&key.namespace, &key.name)
     }
 
+    /// The key of a workload by what people call it: `deployment/web`.
+    pub(super) fn key(&self, namespace: &str, id: &str) -> Option<Workload> {
+        let (kind, name) = id.split_once('/')?;
+        let kind = self.0.iter().map(|store| store.kind()).find(|own| own.kind.eq_ignore_ascii_case(kind))?;
+        Some(Workload { kind, namespace: namespace.to_owned(), name: name.to_owned() })
+    }
+
     /// The workloads that opted in and that an index has under `value`, each with its key.
     pub(super) fn by_index(&self, index: &'static str, value: &str) -> Vec<(Workload, Arc<View>)> {
         let keyed = |store: &Arc<dyn OfKind>| {
@@ -84,55 +104,5 @@ impl Workloads {
             store.by_index(index, value).into_iter().map(key).collect::<Vec<_>>()
         };
         self.0.iter().flat_map(keyed).collect()
-    }
-}
-
-/// How many of the workloads that wait for their turn are woken when one is done. The others look again by themselves.
-const WOKEN: usize = 64;
-
-/// The workloads that may have something to do or be doing it: all that a change concerned, until they were found to be up
-/// to date. So the board of a namespace is made of a few, and not of all that there are.
-#[derive(Clone, Default)]
-pub(super) struct Busy(Arc<Mutex<BTreeMap<String, BTreeSet<Workload>>>>);
-
-impl Busy {
-    /// Notes workloads before any of them is decided about.
-    pub(super) fn add(&self, keys: &[Workload]) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for key in keys {
-            all.entry(key.namespace.clone()).or_default().insert(key.clone());
-        }
-    }
-
-    /// Forgets one that is up to date.
-    pub(super) fn remove(&self, key: &Workload) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(keys) = all.get_mut(&key.namespace) {
-            keys.remove(key);
-            if keys.is_empty() {
-                all.remove(&key.namespace);
-            }
-        }
-    }
-
-    /// Whether a workload may be busy.
-    pub(super) fn has(&self, key: &Workload) -> bool {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.get(&key.namespace).is_some_and(|keys| keys.contains(key))
-    }
-
-    /// The workloads of a namespace that may be busy.
-    pub(super) fn of(&self, namespace: &str) -> Vec<Workload> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.get(namespace).into_iter().flatten().cloned().collect()
-    }
-
-    /// Whom a change of a workload wakes: itself, and those that wait for their turn once it is done.
-    fn woken_by(&self, view: &View) -> Vec<Workload> {
-        let key = Workload::of(view.kind, &view.metadata);
-        let done = view.progress != Progress::Rolling && view.annotation(trimtab_crds::names::RELOAD_LOG).is_some();
-        let waiting = if done { self.of(&key.namespace) } else { vec![] };
-        self.add(std::slice::from_ref(&key));
-        waiting.into_iter().filter(|other| *other != key).take(WOKEN).chain([key.clone()]).collect()
     }
 }

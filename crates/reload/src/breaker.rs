@@ -92,6 +92,7 @@ mod tests {
             to: Applied { pin: Pin::parse(to).unwrap(), written: Some(at(written)) },
             by: Some("two".into()),
             dated: true,
+            version: None,
             trigger: None,
         }
     }

@@ -13,12 +13,14 @@ use trimtab_crds::names;
 use trimtab_plan::{Answer, Answers, Ask, Failure, Notice, ObjectRef, Plan, Question, Severity, Verb, Write};
 
 use crate::blocked::Blocked;
-use crate::board::{Verdict, quiet_until, verdict};
+use crate::board::Turn;
 use crate::breaker::{Tripped, tripped};
 use crate::hot::Hot;
+use crate::member::quiet_until;
+use crate::opt_in::MOST_SOURCES;
 use crate::pods::{Fresh, freshness};
 use crate::record::Record;
-use crate::{Change, KeptJob, Member, Options, PodView, Progress, Survey, Workload, blocked, cron, hot, job, trigger};
+use crate::{Change, KeptJob, Options, PodView, Progress, Survey, Workload, blocked, cron, hot, job, trigger};
 
 /// Everything that a decision about one workload sees.
 #[derive(Debug, Clone, Serialize)]
@@ -27,16 +29,21 @@ pub struct Snapshot {
     pub workload: Option<Arc<Workload>>,
     /// What changed for it.
     pub survey: Survey,
-    /// The workloads of its namespace that want to restart or are restarting, where their number is limited.
-    pub board: Vec<Member>,
+    /// Whether it is its turn among the workloads of its namespace, if it wants to restart.
+    pub turn: Option<Turn>,
     /// Its pods.
     pub pods: Vec<Arc<PodView>>,
+    /// The versions at which its pods were made, where somebody watched.
+    #[serde(skip)]
+    pub made: BTreeMap<String, u64>,
     /// The versions of the sources that changed.
     pub versions: BTreeMap<Source, String>,
     /// Of a CronJob, its Jobs.
     pub jobs: Vec<Run>,
     /// What is kept of a Job that is being made anew.
     pub kept: Option<Arc<KeptJob>>,
+    /// Whether the Job was made of it since it was kept, where somebody watched.
+    pub made_anew: Option<bool>,
     /// Answers to questions.
     #[serde(skip)]
     pub answers: Answers,
@@ -81,17 +88,21 @@ pub fn decide(now: Timestamp, seen: &Snapshot) -> Plan<()> {
         job::go_on(seen, workload, &mut plan);
         return plan;
     }
-    let problems = seen.options.problems(workload);
+    let mut problems = seen.options.problems(workload);
+    if seen.survey.full {
+        problems.push(format!(
+            "it reads or names {MOST_SOURCES} sources or more, and no more are looked after: read fewer"
+        ));
+    }
     if let Some(problem) = problems.first() {
         tell(workload, Severity::Warning, "BadAnnotation", "Ignore", problem.clone(), &mut plan);
         plan.because("BadAnnotation", problem.clone());
     }
     if !seen.survey.missing.is_empty() {
-        let missing: Vec<String> = seen.survey.missing.iter().map(ToString::to_string).collect();
         let message = format!(
             "{} names {}, which is not there: nothing is reloaded for it; create it, or correct the name",
             names::RELOAD,
-            missing.join(", ")
+            few(&seen.survey.missing)
         );
         tell(workload, Severity::Warning, "SourceMissing", "Wait", message.clone(), &mut plan);
         plan.because("SourceMissing", message);
@@ -104,14 +115,14 @@ pub fn decide(now: Timestamp, seen: &Snapshot) -> Plan<()> {
 
 /// Says which Secrets a workload is to be reloaded for and never will.
 fn unread(seen: &Snapshot, workload: &Workload, plan: &mut Plan<()>) -> Option<Blocked> {
-    let unread: Vec<String> = seen.options.unread(workload).iter().map(ToString::to_string).collect();
+    let unread = seen.options.unread(workload);
     if unread.is_empty() {
         return None;
     }
     let message = format!(
         "changes of {} reload nothing, since the manager runs with --secrets=false: run it with --secrets=true, or name in the \
          annotation what is to reload this workload ({}: configmaps)",
-        unread.join(", "),
+        few(&unread),
         names::RELOAD
     );
     plan.because("SecretsNotRead", message.clone());
@@ -141,7 +152,18 @@ fn changed(now: Timestamp, seen: &Snapshot, workload: &Workload, plan: &mut Plan
         plan.because("QuietPeriod", "a change was seen; it is acted on once nothing has followed it for a moment");
         return None;
     }
-    match freshness(&seen.pods, &survey.changes) {
+    match freshness(&seen.pods, &survey.changes, &seen.made) {
+        Fresh::NoPods if workload.progress == Progress::Rolling => {
+            plan.because("Rolling", "its pods are not there yet: they tell by their age whether they have the change");
+            return None;
+        }
+        // Pods that it will have start with the change.
+        Fresh::NoPods if workload.idle => {
+            plan.because("AlreadyFresh", "it has no pods: those that it will have start with the change");
+            let record = trigger::record(now, workload, survey, false);
+            plan.writes.push(trigger::note(workload, &record, "note that its pods will have the change"));
+            return None;
+        }
         Fresh::All => {
             plan.because("AlreadyFresh", "its pods started after the change: they have it");
             let record = trigger::record(now, workload, survey, false);
@@ -152,7 +174,7 @@ fn changed(now: Timestamp, seen: &Snapshot, workload: &Workload, plan: &mut Plan
             plan.because("Rolling", "the rollout that is under way starts its pods with the change");
             return None;
         }
-        Fresh::Newest | Fresh::No => {}
+        Fresh::Newest | Fresh::No | Fresh::NoPods => {}
     }
     if let Some(tripped) = trips.iter().flatten().next().filter(|_| trips.iter().all(Option::is_some)) {
         plan.wake_by(tripped.until);
@@ -183,30 +205,27 @@ fn changed(now: Timestamp, seen: &Snapshot, workload: &Workload, plan: &mut Plan
 
 /// Restarts a workload if it is its turn.
 fn in_turn(now: Timestamp, seen: &Snapshot, workload: &Workload, plan: &mut Plan<()>) -> Option<Blocked> {
-    let options = &seen.options;
-    let (reason, message) = match verdict(now, options, &seen.board, &workload.id()) {
-        Verdict::Go => {
+    let (reason, message) = match seen.turn.clone().unwrap_or(Turn::Go) {
+        Turn::Go => {
             plan.because("Restarting", format!("restarted for {}", sources(&seen.survey)));
-            plan.writes.push(trigger::restart(now, options, workload, &seen.survey));
+            plan.writes.push(trigger::restart(now, &seen.options, workload, &seen.survey));
             let note = format!("restarting for {}", sources(&seen.survey));
             tell(workload, Severity::Normal, "Reloaded", "Restart", note, plan);
             return None;
         }
-        Verdict::Wait(message) => {
-            // If one of those before it gets nowhere, nothing changes that would wake this one.
-            let deadlines = seen.board.iter().filter_map(|member| member.deadline(options));
-            if let Some(deadline) = deadlines.filter(|deadline| now < *deadline).min() {
-                plan.wake_by(deadline);
-            }
+        Turn::Wait(message, again) => {
+            // One that was to read its files anew has no place in the line.
+            let soon = now.checked_add(AGAIN).ok().filter(|_| workload.is_hot());
+            again.into_iter().chain(soon).for_each(|time| plan.wake_by(time));
             plan.because("WaitingForTurn", message);
             return None;
         }
-        Verdict::After(message) => {
+        Turn::After(message) => {
             plan.because("WaitingForOrder", message);
             return None;
         }
-        Verdict::Halted(message) => ("WaveFailed", message),
-        Verdict::Cycle(way) => {
+        Turn::Halted(message) => ("WaveFailed", message),
+        Turn::Cycle(way) => {
             ("OrderCycle", format!("{} has no beginning: {way}; take one of them out", names::RELOAD_AFTER))
         }
     };
@@ -280,13 +299,25 @@ pub(crate) fn read<'s>(
     None
 }
 
+/// How many sources are told to people by their names.
+const TOLD: usize = 8;
+
+/// The first few of some sources, for people.
+fn few(sources: &[Source]) -> String {
+    let more = sources.len().saturating_sub(TOLD);
+    let told: Vec<String> = sources.iter().take(TOLD).map(ToString::to_string).collect();
+    if more == 0 { told.join(", ") } else { format!("{} and {more} more", told.join(", ")) }
+}
+
 /// The sources that changed and who changed them, for people: `cm/web (by kubectl-edit)`.
 pub(crate) fn sources(survey: &Survey) -> String {
     let one = |change: &Change| match &change.by {
         Some(by) => format!("{} (by {by})", change.source),
         None => change.source.to_string(),
     };
-    survey.changes.iter().map(one).collect::<Vec<_>>().join(", ")
+    let more = survey.changes.len().saturating_sub(TOLD);
+    let told = survey.changes.iter().take(TOLD).map(one).collect::<Vec<_>>().join(", ");
+    if more == 0 { told } else { format!("{told} and {more} more") }
 }
 
 pub(crate) fn tell(

@@ -123,7 +123,10 @@ pub(crate) fn reload(seen: &Snapshot, workload: &Workload, plan: &mut Plan<()>) 
         return Hot::Restart;
     }
     let pins = Pins(seen.survey.changes.iter().map(|c| (c.source.clone(), c.to.pin.clone())).collect());
-    let stale = |pod: &&PodView| pod.stays() && !seen.survey.changes.iter().all(|change| pod.is_after(change));
+    let stale = |pod: &&PodView| {
+        pod.stays()
+            && !seen.survey.changes.iter().all(|change| pod.is_after(change, seen.made.get(&pod.metadata.uid).copied()))
+    };
     let pods: Vec<&PodView> = seen.pods.iter().map(AsRef::as_ref).filter(stale).collect();
     let mut done = 0;
     for pod in &pods {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 use trimtab_config::{DigestKey, canonical};
 use trimtab_crds::names;
-use trimtab_plan::{Kind, Meta, Notice, Plan, Severity, Watched, Write};
+use trimtab_plan::{Answer, Ask, Kind, Meta, Notice, Plan, Question, Severity, Watched, Write};
 
 use crate::blocked::Blocked;
 use crate::decide::{Snapshot, read, sources, tell};
@@ -21,6 +21,22 @@ const PREFIX: &str = "reloaded-job-";
 /// What the digest of what is kept begins with, and what it is of.
 const PROOF: &str = "j1:";
 const PURPOSE: &str = "trimtab.dev/reloaded-job";
+
+/// The name of the question whether a Job was made anew.
+pub const JOB_MADE: &str = "job-made";
+
+/// The question: whether a Job was made anew since a version. What is there does not tell: somebody may have deleted it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobMade {
+    /// Namespace of the Job.
+    pub namespace: String,
+    /// Its name.
+    pub job: String,
+    /// The uid of the one that was replaced.
+    pub replaces: String,
+    /// The version at which it was begun.
+    pub since: String,
+}
 
 /// What is kept of a Job while it is made anew, without the Job itself.
 #[derive(Debug, Clone, Serialize)]
@@ -73,6 +89,11 @@ impl KeptJob {
     /// The name of the Job.
     pub fn job(&self) -> &str {
         Self::job_of(&self.metadata.name)
+    }
+
+    /// The uid of the Job that is replaced.
+    pub fn replaces(&self) -> &str {
+        self.metadata.annotation(REPLACES).unwrap_or_default()
     }
 
     /// Whether a manager with this key made it, as it is.
@@ -150,6 +171,15 @@ pub(crate) fn make_again(now: Timestamp, seen: &Snapshot, plan: &mut Plan<()>) {
         plan.notices.push(Notice { about: object, uid, severity, reason: "KeptJobUnproven", action: "Wait", note });
         return;
     }
+    match was_made(seen, kept, plan) {
+        Made::No => {}
+        Made::Unknown => return,
+        Made::Yes => {
+            plan.because("Replaced", "the Job was made anew, and somebody has deleted it since");
+            plan.writes.push(Write::delete(object, &meta.uid, "forget what was kept of the Job"));
+            return;
+        }
+    }
     plan.because("Replacing", "the Job is gone, and is made anew from what was kept of it");
     let Some(revision) = read(now, seen, format!("kept/{}", meta.uid), object.clone(), plan) else { return };
     // Somebody may have put another in its place meanwhile.
@@ -160,6 +190,40 @@ pub(crate) fn make_again(now: Timestamp, seen: &Snapshot, plan: &mut Plan<()>) {
     let target = names::JOB.object(&meta.namespace, kept.job());
     plan.writes.push(Write::create(target, revision["data"].clone(), "make the Job anew"));
     plan.writes.push(Write::delete(object, &meta.uid, "forget what was kept of the Job"));
+}
+
+/// Whether the Job was made anew already.
+enum Made {
+    No,
+    Yes,
+    Unknown,
+}
+
+/// A process that ended between making the Job and forgetting what was kept of it leaves what one leaves that ended before.
+fn was_made(seen: &Snapshot, kept: &KeptJob, plan: &mut Plan<()>) -> Made {
+    if let Some(made) = seen.made_anew {
+        return if made { Made::Yes } else { Made::No };
+    }
+    let id = format!("made/{}", kept.metadata.uid);
+    let question = JobMade {
+        namespace: kept.metadata.namespace.clone(),
+        job: kept.job().to_owned(),
+        replaces: kept.replaces().to_owned(),
+        since: kept.metadata.resource_version.clone(),
+    };
+    let input = serde_json::to_value(&question).unwrap_or_default();
+    let answer = seen.answers.get(&id);
+    // Asked again where it is answered: an answer is forgotten once nobody asks.
+    plan.asks.push(Ask { id, question: Question::Custom { name: JOB_MADE, input }, timeout_seconds: 15 });
+    match answer {
+        Some(Answer::Object(value)) if value["made"] == true => Made::Yes,
+        // Nobody can tell any more: a Job twice is better than none.
+        Some(_) => Made::No,
+        None => {
+            plan.because("Reading", "whether the Job was made anew already");
+            Made::Unknown
+        }
+    }
 }
 
 /// What is to be done with what looks like a Job that is kept and was not made by us, or under another key.

@@ -70,6 +70,8 @@ impl FromStr for LabelSelector {
     type Err = NoSelector;
 
     fn from_str(text: &str) -> Result<Self, NoSelector> {
+        // Reloader reads a list of comma-separated values, in which quotes may stand; its chart writes them.
+        let text = &text.replace('"', "");
         let shown = || text.chars().take(300).collect();
         let terms = split(text).into_iter().map(str::trim).filter(|term| !term.is_empty());
         let read = terms.map(|term| requirement(term).ok_or_else(|| NoSelector::Unread(shown())));
@@ -112,7 +114,7 @@ fn split(text: &str) -> Vec<&str> {
 }
 
 fn requirement(term: &str) -> Option<Requirement> {
-    let one = |value: &str| BTreeSet::from([value.trim().trim_matches('"').to_owned()]);
+    let one = |value: &str| BTreeSet::from([value.trim().to_owned()]);
     let (key, is) = if let Some(key) = term.strip_prefix('!') {
         (key, Is::Absent)
     } else if let Some((key, values)) = term.split_once(" notin ") {
@@ -160,6 +162,10 @@ mod tests {
             "x notin (y)",
             "app:web",
             "app=*",
+            "\"app=web\"",
+            "\"app=web\",\"tier=a\"",
+            "\"tier in (a,b)\",app",
+            "app=\"web\"",
         ] {
             assert!(matches(yes, &web), "{yes}");
         }

@@ -3,13 +3,13 @@
 
 use std::collections::BTreeSet;
 
-use regex::{Regex, RegexBuilder};
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
 use trimtab_config::{Object, Source, SourceKind};
 use trimtab_crds::names;
 use trimtab_plan::TextMap;
 
+use crate::expressions::{self, Expression, is_expression, may_fit};
+use crate::member::{MOST_BEFORE, after};
 use crate::options::{EXCLUDE_CONFIG_MAPS, EXCLUDE_SECRETS};
 use crate::record::Record;
 use crate::{Options, Workload};
@@ -23,29 +23,12 @@ pub enum How {
     Reloader,
 }
 
-/// An expression from an annotation gets no more memory than this.
-const LARGEST_PATTERN: usize = 1 << 16;
-
-/// An expression that names sources.
-pub(crate) struct Expression {
-    kind: SourceKind,
-    regex: Regex,
-    /// What it is noted as.
-    pub(crate) id: String,
-}
-
-impl Expression {
-    /// Whether it names a source.
-    pub(crate) fn fits(&self, source: &Source) -> bool {
-        self.kind == source.kind && self.regex.is_match(&source.name)
-    }
-}
-
-/// Ten letters that tell one expression from others.
-fn expression_id(kind: SourceKind, entry: &str) -> String {
-    let digest = Sha256::new().chain_update(kind.short()).chain_update([0]).chain_update(entry).finalize();
-    digest.iter().take(5).map(|byte| format!("{byte:02x}")).collect()
-}
+/// How many entries of a list in an annotation are read.
+const MOST_ENTRIES: usize = 100;
+/// How many sources of a workload are looked after.
+pub(crate) const MOST_SOURCES: usize = 1_000;
+/// How much of an entry is told to people.
+const SHOWN: usize = 80;
 
 impl Options {
     /// What looks after a workload's configuration in place of reloads.
@@ -99,14 +82,39 @@ impl Options {
 
     /// Whether, and by whose rules, changes of a source reload a workload. `object` is the source, if it is there.
     pub fn how(&self, workload: &Workload, source: &Source, object: Option<&Object>) -> Option<How> {
+        self.how_by(&self.expressions(workload), workload, source, object)
+    }
+
+    /// The same for who has its expressions already.
+    pub(crate) fn how_by(
+        &self,
+        expressions: &[Expression],
+        workload: &Workload,
+        source: &Source,
+        object: Option<&Object>,
+    ) -> Option<How> {
         if !self.secrets && source.kind == SourceKind::Secret {
             return None;
         }
-        self.wished(workload, source, object)
+        self.wished(expressions, workload, source, object)
+    }
+
+    /// Whether a source may be named by an expression of a workload, as far as can be told without comparing the two: whoever
+    /// watches asks that of every source.
+    pub fn may_name(&self, workload: &Workload, source: &Source) -> bool {
+        let mut named =
+            self.named(workload).into_iter().filter(|(kind, entry)| *kind == source.kind && is_expression(entry));
+        named.any(|(_, entry)| entry.len() <= expressions::LONGEST && may_fit(&entry, &source.name))
     }
 
     /// The same, whether or not the source is read by this process.
-    fn wished(&self, workload: &Workload, source: &Source, object: Option<&Object>) -> Option<How> {
+    fn wished(
+        &self,
+        expressions: &[Expression],
+        workload: &Workload,
+        source: &Source,
+        object: Option<&Object>,
+    ) -> Option<How> {
         if let Some(object) = object {
             let says = |name: &str| object.metadata.annotation(name);
             let off = says(names::RELOAD).is_some_and(is_off) || says(&self.names.ignore) == Some("true");
@@ -118,12 +126,18 @@ impl Options {
         match workload.annotation(names::RELOAD) {
             Some(_) if ignored => None,
             Some(wish) => native(workload, wish, source).then_some(How::Native),
-            None => (!ignored && self.reloader(workload, source, object)).then_some(How::Reloader),
+            None => (!ignored && self.reloader(expressions, workload, source, object)).then_some(How::Reloader),
         }
     }
 
     /// Reloader's own order of rules.
-    fn reloader(&self, workload: &Workload, source: &Source, object: Option<&Object>) -> bool {
+    fn reloader(
+        &self,
+        expressions: &[Expression],
+        workload: &Workload,
+        source: &Source,
+        object: Option<&Object>,
+    ) -> bool {
         let exclude = if source.kind == SourceKind::ConfigMap { EXCLUDE_CONFIG_MAPS } else { EXCLUDE_SECRETS };
         let from = [&workload.metadata.annotations, &workload.template.annotations];
         let mut excluded = from.iter().filter_map(|annotations| annotations.get(exclude)).flat_map(entries);
@@ -136,7 +150,8 @@ impl Options {
             SourceKind::ConfigMap => (&self.names.config_map_auto, &self.names.config_map),
             SourceKind::Secret => (&self.names.secret_auto, &self.names.secret),
         };
-        if says(named).is_some_and(|list| entries(list).any(|entry| is_named(entry, &source.name))) {
+        let by_name = |list| entries(list).any(|entry| entry == source.name && !is_expression(entry));
+        if says(named).is_some_and(by_name) || expressions.iter().any(|one| one.fits(source)) {
             return true;
         }
         if !workload.template.uses.contains_key(source) {
@@ -160,7 +175,7 @@ impl Options {
     }
 
     /// What a workload may be reloaded for: all that it reads, and what annotations name. `matching` gives the sources of
-    /// its namespace whose names an expression fits; of those that are gone, its record tells.
+    /// its namespace whose names an expression fits; of those that are gone, its record tells. No more than are looked after.
     pub fn candidates(
         &self,
         workload: &Workload,
@@ -171,22 +186,31 @@ impl Options {
         if expressions.is_empty() {
             return found;
         }
+        let mut add = |source| {
+            if found.len() < MOST_SOURCES {
+                found.insert(source);
+            }
+        };
         let recorded = Record::of(workload).applied;
-        found.extend(recorded.into_keys().filter(|source| expressions.iter().any(|one| one.fits(source))));
-        for Expression { kind, regex, .. } in &expressions {
-            let names = matching(*kind, &|name| regex.is_match(name));
-            found.extend(names.into_iter().map(|name| Source { kind: *kind, name }));
+        recorded.into_keys().filter(|source| expressions.iter().any(|one| one.fits(source))).for_each(&mut add);
+        for kind in [SourceKind::ConfigMap, SourceKind::Secret] {
+            let of_kind: Vec<&Expression> = expressions.iter().filter(|one| one.kind == kind).collect();
+            if !of_kind.is_empty() {
+                let names = matching(kind, &|name| of_kind.iter().any(|one| one.fits_name(name)));
+                names.into_iter().for_each(|name| add(Source { kind, name }));
+            }
         }
         found
     }
 
     /// The expressions by which annotations name sources. What is none is said by `problems`.
     pub(crate) fn expressions(&self, workload: &Workload) -> Vec<Expression> {
-        let one = |(kind, entry): (SourceKind, String)| {
-            let regex = pattern(&entry)?.ok()?;
-            Some(Expression { kind, regex, id: expression_id(kind, &entry) })
-        };
-        self.named(workload).into_iter().filter_map(one).collect()
+        // Ours names no source by one.
+        if workload.annotation(names::RELOAD).is_some() {
+            return vec![];
+        }
+        let named = self.named(workload).into_iter().filter(|(_, entry)| is_expression(entry));
+        named.take(expressions::MOST).filter_map(|(kind, entry)| self.expressions.get(kind, &entry)).collect()
     }
 
     /// The sources that annotations name, by kind; expressions among them.
@@ -204,16 +228,16 @@ impl Options {
         maps.into_iter().chain(of(SourceKind::Secret, &self.names.secret)).collect()
     }
 
-    /// The sources that are named in so many letters, to look a workload up by.
+    /// The sources that are named in so many letters, to look a workload up by. No more than are looked after.
     pub fn literals(&self, workload: &Workload) -> BTreeSet<Source> {
-        let named = self.named(workload).into_iter().filter(|(_, entry)| pattern(entry).is_none());
+        let named = self.named(workload).into_iter().filter(|(_, entry)| !is_expression(entry));
         let named = named.map(|(kind, name)| Source { kind, name });
-        workload.template.uses.keys().cloned().chain(named).collect()
+        named.chain(workload.template.uses.keys().cloned()).take(MOST_SOURCES).collect()
     }
 
     /// Whether expressions name some of a workload's sources.
     pub fn has_patterns(&self, workload: &Workload) -> bool {
-        self.named(workload).iter().any(|(_, entry)| matches!(pattern(entry), Some(Ok(_))))
+        self.named(workload).iter().any(|(_, entry)| is_expression(entry))
     }
 
     /// Secrets whose changes are to reload a workload, where Secrets are not read.
@@ -222,35 +246,79 @@ impl Options {
             return vec![];
         }
         let secret = |source: &Source| source.kind == SourceKind::Secret;
-        let wished = |source: &Source| secret(source) && self.wished(workload, source, None).is_some();
+        let expressions = self.expressions(workload);
+        let wished = |source: &Source| secret(source) && self.wished(&expressions, workload, source, None).is_some();
         self.literals(workload).into_iter().filter(wished).collect()
     }
 
     /// What is wrong with a workload's annotations; for people.
     pub fn problems(&self, workload: &Workload) -> Vec<String> {
-        let mut problems = vec![];
+        let mut problems = self.beyond(workload);
         if let Some(wish) = workload.annotation(names::RELOAD) {
             let odd = entries(wish).filter(|entry| !is_word(entry) && entry.parse::<Source>().is_err());
             problems.extend(odd.map(|entry| {
-                let entry: String = entry.chars().take(80).collect();
+                let entry: String = entry.chars().take(SHOWN).collect();
                 format!(
                     "{}: {entry:?} is unknown: write auto, configmaps, secrets, off, cm/NAME or secret/NAME",
                     names::RELOAD
                 )
             }));
+            return problems;
         }
-        for (_, entry) in self.named(workload) {
-            if let Some(Err(_)) = pattern(&entry) {
-                let entry: String = entry.chars().take(80).collect();
-                problems.push(format!("{entry:?} is no name and no regular expression: correct the annotation"));
-            }
+        let named = self.named(workload).into_iter().filter(|(_, entry)| is_expression(entry)).take(expressions::MOST);
+        for (kind, entry) in named.filter(|(kind, entry)| self.expressions.get(*kind, entry).is_none()) {
+            let name = if kind == SourceKind::ConfigMap { &self.names.config_map } else { &self.names.secret };
+            let shown: String = entry.chars().take(SHOWN).collect();
+            problems.push(if entry.len() > expressions::LONGEST {
+                format!("{name}: {shown:?}… is longer than {} letters: use a shorter expression", expressions::LONGEST)
+            } else {
+                format!("{name}: {shown:?} is no name and no regular expression, or one that is too large: correct it")
+            });
         }
         problems
     }
+
+    /// What a workload's annotations and its template have more of than is read.
+    fn beyond(&self, workload: &Workload) -> Vec<String> {
+        let mut beyond = vec![];
+        let reloader = self.reloader_annotations(workload);
+        let lists = [
+            (names::RELOAD, workload.annotation(names::RELOAD)),
+            (names::RELOAD_EXCLUDE, workload.annotation(names::RELOAD_EXCLUDE)),
+        ];
+        let theirs = [self.names.config_map.as_str(), &self.names.secret, EXCLUDE_CONFIG_MAPS, EXCLUDE_SECRETS];
+        for (name, list) in lists.into_iter().chain(theirs.map(|name| (name, reloader.get(name)))) {
+            if list.is_some_and(|list| all_entries(list).nth(MOST_ENTRIES).is_some()) {
+                beyond.push(format!(
+                    "{name} has more than {MOST_ENTRIES} entries: the first {MOST_ENTRIES} count; take some out"
+                ));
+            }
+        }
+        let named = self.named(workload);
+        if named.iter().filter(|(_, entry)| is_expression(entry)).nth(expressions::MOST).is_some() {
+            beyond.push(format!(
+                "{} and {} have more than {most} expressions together: the first {most} count; join some to one (a|b)",
+                self.names.config_map,
+                self.names.secret,
+                most = expressions::MOST
+            ));
+        }
+        if after(workload).nth(MOST_BEFORE).is_some() {
+            beyond.push(format!(
+                "{} names more than {MOST_BEFORE} workloads: some are not waited for; take some out",
+                names::RELOAD_AFTER
+            ));
+        }
+        beyond
+    }
 }
 
-/// The entries of a list in an annotation.
+/// The entries of a list in an annotation, as many as are read.
 fn entries(list: &str) -> impl Iterator<Item = &str> {
+    all_entries(list).take(MOST_ENTRIES)
+}
+
+fn all_entries(list: &str) -> impl Iterator<Item = &str> {
     list.split(',').map(str::trim).filter(|entry| !entry.is_empty())
 }
 
@@ -285,21 +353,4 @@ fn native(workload: &Workload, wish: &str, source: &Source) -> bool {
     let read = workload.template.uses.contains_key(source);
     let all = |entry: &str| matches!(entry, "auto" | "true") || kind_word(entry) == Some(source.kind);
     entries(wish).any(|entry| (read && all(entry)) || entry.parse().is_ok_and(|named: Source| named == *source))
-}
-
-/// The expression that an entry is; `None` if it is a plain name.
-fn pattern(entry: &str) -> Option<Result<Regex, regex::Error>> {
-    // A dot is an expression to Reloader, and part of a name to everybody else.
-    if entry.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.')) {
-        return None;
-    }
-    Some(RegexBuilder::new(&format!("^(?:{entry})$")).size_limit(LARGEST_PATTERN).build())
-}
-
-fn is_named(entry: &str, name: &str) -> bool {
-    match pattern(entry) {
-        None => entry == name,
-        Some(Ok(regex)) => regex.is_match(name),
-        Some(Err(_)) => false,
-    }
 }

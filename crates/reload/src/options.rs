@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use trimtab_config::{DigestKey, SourceKind};
 
+use crate::expressions::Expressions;
 use crate::labels::LabelSelector;
 
 /// How a restart is made.
@@ -109,6 +110,15 @@ pub struct Options {
     pub proof_key: DigestKey,
     /// Whether Secrets are read at all.
     pub secrets: bool,
+    /// The expressions of annotations, compiled.
+    pub expressions: Expressions,
+}
+
+impl Options {
+    /// Whether any number of workloads may roll at once.
+    pub fn is_unlimited(&self) -> bool {
+        self.max_per_source == 0 && self.max_per_namespace == 0
+    }
 }
 
 impl Default for Options {
@@ -131,6 +141,7 @@ impl Default for Options {
             digest_key: DigestKey::default(),
             proof_key: DigestKey::default(),
             secrets: true,
+            expressions: Expressions::default(),
         }
     }
 }

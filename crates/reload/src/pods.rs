@@ -1,5 +1,8 @@
 //! Pods as reloads see them: whose they are, when they were made, and whether they can be asked to read their files anew.
 
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 use trimtab_crds::names;
@@ -53,10 +56,14 @@ impl PodView {
     }
 
     /// Whether it was certainly made after a change, and so started on the new data. Times are of whole seconds: in a tie
-    /// it may have been made before.
-    pub fn is_after(&self, change: &Change) -> bool {
-        let (Some(made), Some(written)) = (self.metadata.creation_timestamp, change.written()) else { return false };
-        change.dated && made.as_second() > written.as_second()
+    /// it may have been made before, unless the versions at which the two came about are known.
+    pub fn is_after(&self, change: &Change, made: Option<u64>) -> bool {
+        let (Some(born), Some(written)) = (self.metadata.creation_timestamp, change.written()) else { return false };
+        change.dated
+            && match born.as_second().cmp(&written.as_second()) {
+                Ordering::Equal => made.zip(change.version).is_some_and(|(made, data)| made > data),
+                order => order == Ordering::Greater,
+            }
     }
 
     fn revision(&self) -> Option<&str> {
@@ -73,20 +80,25 @@ pub(crate) enum Fresh {
     Newest,
     /// Some did not.
     No,
+    /// There is none that stays.
+    NoPods,
 }
 
 /// Whether a workload's pods started after its changes.
-pub(crate) fn freshness<P: AsRef<PodView>>(pods: &[P], changes: &[Change]) -> Fresh {
+pub(crate) fn freshness<P: AsRef<PodView>>(pods: &[P], changes: &[Change], made: &BTreeMap<String, u64>) -> Fresh {
     let pods: Vec<&PodView> = pods.iter().map(AsRef::as_ref).filter(|pod| pod.stays()).collect();
-    let fresh = |pod: &&PodView| changes.iter().all(|change| pod.is_after(change));
+    let fresh = |pod: &&PodView| {
+        let made = made.get(&pod.metadata.uid).copied();
+        changes.iter().all(|change| pod.is_after(change, made))
+    };
     if pods.is_empty() {
-        return Fresh::No;
+        return Fresh::NoPods;
     }
     if pods.iter().all(fresh) {
         return Fresh::All;
     }
-    let made = |pod: &PodView| pod.metadata.creation_timestamp.unwrap_or(Timestamp::MIN);
-    let newest = pods.iter().max_by_key(|pod| made(pod)).and_then(|pod| pod.revision());
+    let age = |pod: &PodView| pod.metadata.creation_timestamp.unwrap_or(Timestamp::MIN);
+    let newest = pods.iter().max_by_key(|pod| age(pod)).and_then(|pod| pod.revision());
     let of_newest = pods.iter().filter(|pod| newest.is_some() && pod.revision() == newest);
     if of_newest.clone().all(fresh) && newest.is_some() { Fresh::Newest } else { Fresh::No }
 }
@@ -237,6 +249,7 @@ mod tests {
             to: Applied { pin: Pin::Absent, written: written.parse().ok() },
             by: None,
             dated: true,
+            version: None,
             trigger: None,
         }
     }
@@ -247,13 +260,13 @@ mod tests {
         let of = |pods: &[(&str, &str)], changed: &[Change]| {
             let pods: Vec<_> =
                 pods.iter().map(|(s, r)| std::sync::Arc::new(made(&format!("2026-01-01T00:00:{s}Z"), r))).collect();
-            freshness(&pods, changed)
+            freshness(&pods, changed, &BTreeMap::new())
         };
         assert_eq!(of(&[("11", "a"), ("12", "a")], &changed), Fresh::All);
         assert_eq!(of(&[("10", "a"), ("12", "a")], &changed), Fresh::No);
         assert_eq!(of(&[("05", "a"), ("12", "b")], &changed), Fresh::Newest);
         assert_eq!(of(&[("05", "a")], &changed), Fresh::No);
-        assert_eq!(of(&[], &changed), Fresh::No);
+        assert_eq!(of(&[], &changed), Fresh::NoPods);
         // The time of a change that nobody dated is that of the one before.
         assert_eq!(of(&[("12", "a")], &[Change { dated: false, ..change("2026-01-01T00:00:10Z") }]), Fresh::No);
     }

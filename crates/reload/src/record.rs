@@ -10,12 +10,16 @@ use serde::{Deserialize, Serialize};
 use trimtab_config::{Object, Pin, Pins, Source};
 use trimtab_crds::names;
 
-use crate::Workload;
+use crate::opt_in::MOST_SOURCES;
+use crate::{Workload, expressions};
 
 /// How long reloads are remembered.
 pub(crate) const MEMORY: Duration = Duration::from_hours(1);
 /// How many are.
 const MOST: usize = 8;
+/// The longest text of them that is read, and the longest that is written: a reload may be for very many sources.
+const LONGEST_LOG: usize = 64 << 10;
+const LONGEST_WRITTEN: usize = 48 << 10;
 /// The letters of a revision that are kept: as many as in the name of a copy.
 const LETTERS: usize = 10;
 
@@ -66,10 +70,14 @@ impl Record {
     /// Reads the annotations. What cannot be read is unknown, and nothing is restarted for it.
     pub fn of(workload: &Workload) -> Self {
         let applied = workload.annotation(names::RELOAD_APPLIED).unwrap_or_default();
-        let log = workload.annotation(names::RELOAD_LOG).and_then(|text| serde_json::from_str(text).ok());
-        let expressions = workload.annotation(names::RELOAD_EXPRESSIONS).unwrap_or_default();
-        let expressions = expressions.split(',').filter(|id| !id.is_empty()).map(str::to_owned).collect();
-        Self { applied: applied.split(',').filter_map(read).collect(), log: log.unwrap_or_default(), expressions }
+        let applied = applied.split(',').take(2 * MOST_SOURCES).filter_map(read).collect();
+        let log = workload.annotation(names::RELOAD_LOG).filter(|text| text.len() <= LONGEST_LOG);
+        let mut log: Vec<Reload> = log.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        log.drain(..log.len().saturating_sub(MOST));
+        let expressions = workload.annotation(names::RELOAD_EXPRESSIONS).unwrap_or_default().split(',');
+        let expressions =
+            expressions.take(2 * expressions::MOST).filter(|id| !id.is_empty()).map(str::to_owned).collect();
+        Self { applied, log, expressions }
     }
 
     /// The last reload, if it is still remembered.
@@ -92,7 +100,9 @@ impl Record {
 
     /// The text of the log's annotation; none if there is nothing to remember.
     pub fn log_text(&self) -> Option<String> {
-        (!self.log.is_empty()).then(|| serde_json::to_string(&self.log).unwrap_or_default())
+        let mut texts = (0..self.log.len()).filter_map(|from| serde_json::to_string(self.log.get(from..)?).ok());
+        let last = self.log.len().checked_sub(1)?;
+        texts.find(|text| text.len() <= LONGEST_WRITTEN).or_else(|| serde_json::to_string(self.log.get(last..)?).ok())
     }
 
     /// The text of the annotation that says what is applied.

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::Value;
-use trimtab_config::{Object, Pin, Source, SourceKind};
+use trimtab_config::{Object, Pin, Source};
 
-use crate::options::LAST_RELOADED_FROM;
+use crate::first::Side;
+use crate::noted::Noted;
+use crate::opt_in::MOST_SOURCES;
 use crate::record::{Applied, Record, revision};
-use crate::workload::{Template, trigger_variable};
-use crate::{How, Options, Workload};
+use crate::{Birth, How, Options, Workload};
 
 /// What has changed for a workload.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -28,6 +28,9 @@ pub struct Survey {
     /// Sources that our annotation names and that are not there.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<Source>,
+    /// Whether there are more sources than are looked after.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub full: bool,
 }
 
 /// How many sources that are gone are remembered of those that only expressions name: nothing else bounds their number.
@@ -49,6 +52,9 @@ pub struct Change {
     pub by: Option<Box<str>>,
     /// Whether its time is that of this change: some writes leave the time of the one before.
     pub dated: bool,
+    /// At which version its data was written, where somebody watched.
+    #[serde(skip)]
+    pub version: Option<u64>,
     /// The digest to write where Reloader writes one.
     #[serde(skip)]
     pub trigger: Option<String>,
@@ -65,22 +71,24 @@ pub enum Is {
     Deleted,
 }
 
-/// Compares what is live with what a workload's pods have.
+/// Compares what is live with what a workload's pods have. `births` tells of an object, by its uid, when it came about.
 pub fn survey<'o>(
     options: &Options,
     workload: &Workload,
     candidates: &BTreeSet<Source>,
     live: impl Fn(&Source) -> Option<&'o Object>,
+    births: impl Fn(&str) -> Option<Birth>,
 ) -> Survey {
     let record = Record::of(workload);
-    let mut survey = Survey::default();
+    let mut survey = Survey { full: candidates.len() >= MOST_SOURCES, ..Survey::default() };
     let key = options.digest_key.bytes();
     let (mut concerned, mut gone_by_expression) = (BTreeSet::new(), vec![]);
     let (expressions, literals) = (options.expressions(workload), options.literals(workload));
     let absent = Applied { pin: Pin::Absent, written: None };
+    let (noted, made) = (Noted::of(&workload.template), births(&workload.metadata.uid));
     for source in candidates {
         let object = live(source);
-        let Some(how) = options.how(workload, source, object) else { continue };
+        let Some(how) = options.how_by(&expressions, workload, source, object) else { continue };
         concerned.insert(source);
         let to = Applied { pin: revision(object, key), written: object.and_then(|o| o.author.as_ref()?.at) };
         let by_expression = !literals.contains(source);
@@ -88,17 +96,22 @@ pub fn survey<'o>(
         let looked_for = || expressions.iter().any(|one| record.expressions.contains(&one.id) && one.fits(source));
         let was_absent = || Some(&absent).filter(|_| by_expression && looked_for());
         let known = record.applied.get(source).or_else(was_absent);
-        let compared = Compared { how, source, object, known: known.map(|known| &known.pin), to: &to.pin };
-        match compared.is(options, &workload.template) {
+        let born = object.and_then(|object| births(&object.metadata.uid));
+        let side = object.map(|object| Side { workload, made, source, object, born });
+        let compared = Compared { how, source, side, known: known.map(|known| &known.pin), to: &to.pin };
+        match compared.is(options, &noted) {
             Some(is) => survey.changes.push(Change {
                 source: source.clone(),
                 how,
                 is,
                 by: object.and_then(|o| Some(o.author.as_ref()?.manager.clone())),
-                dated: known.is_some_and(|known| known.written.is_some() && known.written < to.written),
+                dated: known.is_none_or(|known| known.pin == Pin::Absent || is_dated(known, &to)),
+                version: born.map(|born| born.data),
                 trigger: object.map(|o| o.trigger_hash(key)),
                 to,
             }),
+            // Nothing has started without it: when it is there, it has not changed.
+            None if known.is_none() && object.is_none() && how == How::Native && is_required(workload, source) => {}
             // A source that is gone keeps its last revision: if it comes back as it was, nothing has changed.
             None => {
                 let gone = to.pin == Pin::Absent;
@@ -121,6 +134,15 @@ pub fn survey<'o>(
     survey
 }
 
+/// Whether the time of a revision is another one than that of the one before.
+fn is_dated(known: &Applied, to: &Applied) -> bool {
+    known.written.is_some() && known.written < to.written
+}
+
+fn is_required(workload: &Workload, source: &Source) -> bool {
+    workload.template.uses.get(source).is_some_and(|used| used.required)
+}
+
 /// What is remembered of sources that are gone and that only expressions name: if one comes back as it was, nothing has
 /// changed. That one was not there needs no note.
 fn latest(gone: Vec<(Applied, &Source)>) -> impl Iterator<Item = (Source, Applied)> {
@@ -133,53 +155,45 @@ fn latest(gone: Vec<(Applied, &Source)>) -> impl Iterator<Item = (Source, Applie
 struct Compared<'a> {
     how: How,
     source: &'a Source,
-    object: Option<&'a Object>,
+    /// The source beside the workload, if it is there.
+    side: Option<Side<'a>>,
     known: Option<&'a Pin>,
     to: &'a Pin,
 }
 
 impl Compared<'_> {
     /// What became of the source since the pods were made; `None` if nothing did, or nobody knows.
-    fn is(&self, options: &Options, template: &Template) -> Option<Is> {
+    fn is(&self, options: &Options, noted: &Noted<'_>) -> Option<Is> {
         if self.known == Some(self.to) {
             return None;
         }
-        let Some(object) = self.object else {
-            let had = self.known.is_some_and(|known| *known != Pin::Absent) || noted(template, self.source).is_some();
+        let Some(side) = &self.side else {
+            let had = self.known.is_some_and(|known| *known != Pin::Absent) || noted.digest(self.source).is_some();
             return (had && self.how == How::Reloader && options.on_delete).then_some(Is::Deleted);
         };
+        let wanted = |is: &Is| *is != Is::Created || self.how == How::Native || options.on_create;
         match self.known {
             Some(Pin::Revision(_)) => Some(Is::Changed),
-            Some(Pin::Absent) => (self.how == How::Native || options.on_create).then_some(Is::Created),
-            // Seen for the first time. Reloader's digest is believed where there is one; its collisions are rare, and what
-            // is recorded afterwards has none. Without it, what the pods have is what there is, as far as anybody can tell.
-            None => {
-                let same = |hash: &str| {
-                    hash == object.reloader_hash() || hash == object.trigger_hash(options.digest_key.bytes())
-                };
-                noted(template, self.source).filter(|hash| !same(hash)).map(|_| Is::Changed)
+            // Its event came after that of the workload, and it did not.
+            Some(Pin::Absent) if side.came_before() => side.since_made().filter(wanted),
+            Some(Pin::Absent) => {
+                let changed = side.since_made().filter(|is| *is == Is::Changed);
+                // Pods that need it have waited for it. Reloader makes them anew nevertheless.
+                let created = || (self.how == How::Reloader || !side.is_required()).then_some(Is::Created);
+                changed.or_else(created).filter(wanted)
             }
+            // Seen for the first time. Reloader's digest is believed where there is one; its collisions are rare, and what
+            // is recorded afterwards has none. Without it, times tell whether the pods can have what there is.
+            None => match noted.digest(self.source) {
+                Some(hash) => {
+                    let key = options.digest_key.bytes();
+                    let same = hash == side.object.reloader_hash() || hash == side.object.trigger_hash(key);
+                    (!same).then_some(Is::Changed)
+                }
+                None => side.since_made().filter(wanted),
+            },
         }
     }
-}
-
-/// The digest of a source that Reloader, or we in its place, noted in a template.
-fn noted<'t>(template: &'t Template, source: &Source) -> Option<std::borrow::Cow<'t, str>> {
-    let variable = trigger_variable(source);
-    // Two names can make one variable: then its value is of either.
-    let shared = template.uses.keys().any(|other| other != source && trigger_variable(other) == variable);
-    let mut values = template.containers.iter().filter_map(|container| container.triggers.get(variable.as_str()));
-    if let Some(value) = values.next().filter(|_| !shared) {
-        return Some(value.as_ref().into());
-    }
-    let note: Value = serde_json::from_str(template.annotations.get(LAST_RELOADED_FROM)?).ok()?;
-    let kind = note["type"].as_str().or(note["kind"].as_str())?;
-    let same = match source.kind {
-        SourceKind::ConfigMap => kind.eq_ignore_ascii_case("configmap"),
-        SourceKind::Secret => kind.eq_ignore_ascii_case("secret"),
-    };
-    let hash = note["hash"].as_str().filter(|_| same && note["name"] == *source.name)?;
-    Some(hash.to_owned().into())
 }
 
 impl Change {

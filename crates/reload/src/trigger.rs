@@ -8,6 +8,7 @@ use trimtab_config::{Pin, Source, SourceKind};
 use trimtab_crds::names;
 use trimtab_plan::{Verb, Write};
 
+use crate::noted::Variables;
 use crate::options::{LAST_RELOADED_FROM, ROLLOUT_STRATEGY};
 use crate::record::{Record, Reload};
 use crate::workload::{Template, trigger_variable};
@@ -80,9 +81,11 @@ pub(crate) fn restart(now: Timestamp, options: &Options, workload: &Workload, su
     Write { target: workload.object(), verb, why }
 }
 
-/// How long a Deployment stays paused after a change, if it says so.
+/// How long a Deployment stays paused after a change, if it or its template says so.
 pub(crate) fn pause_period(options: &Options, workload: &Workload) -> Option<std::time::Duration> {
-    trimtab_crds::parse_duration(workload.annotation(&options.names.pause_period)?.trim())
+    let name = &options.names.pause_period;
+    let period = workload.annotation(name).or_else(|| workload.template.annotations.get(name))?;
+    trimtab_crds::parse_duration(period.trim())
 }
 
 /// RFC 3339 in whole seconds, as Reloader writes it.
@@ -94,8 +97,9 @@ fn seconds(now: Timestamp) -> String {
 fn template(now: Timestamp, options: &Options, workload: &Workload, survey: &Survey, record: &Record) -> Value {
     let mut variables: BTreeMap<usize, Vec<Value>> = BTreeMap::new();
     let mut annotations = Map::new();
+    let shared = Variables::of(&workload.template);
     for change in &survey.changes {
-        match style(options, workload, change) {
+        match style(options, workload, change, &shared) {
             Style::Variable(container) => variables.entry(container).or_default().push(variable(change)),
             Style::Reloader => {
                 annotations
@@ -136,10 +140,9 @@ enum Style {
     Native,
 }
 
-fn style(options: &Options, workload: &Workload, change: &Change) -> Style {
+fn style(options: &Options, workload: &Workload, change: &Change, shared: &Variables) -> Style {
     let template = &workload.template;
     let custom = workload.kind == names::ROLLOUT;
-    let shared = |name: &str| template.uses.keys().any(|o| *o != change.source && trigger_variable(o) == name);
     match options.strategy {
         Strategy::Annotations => Style::Reloader,
         Strategy::Default if change.how == How::Native => Style::Native,
@@ -154,7 +157,7 @@ fn style(options: &Options, workload: &Workload, change: &Change) -> Style {
             let same = there.is_some_and(|value| Some(&**value) == change.trigger.as_deref());
             // Nor may a variable be put into a list whose order the patch would change.
             let repeats = template.containers.get(index).is_none_or(|container| container.repeats);
-            if shared(&name) || same || repeats {
+            if shared.is_shared(template, &change.source, &name) || same || repeats {
                 return Style::Native;
             }
             Style::Variable(index)

@@ -32,6 +32,8 @@ pub struct Workload {
     pub active: bool,
     /// Of a Job, whether it has ended.
     pub ended: bool,
+    /// Whether it is to have no pods.
+    pub idle: bool,
     /// The conditions of its status that are about reloads: reason and message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blocked: Option<(String, String)>,
@@ -67,6 +69,8 @@ pub struct Use {
     pub container: Option<usize>,
     /// Whether it is read in a way that only a restart renews: a variable, a `subPath`, or an init container.
     pub fixed: bool,
+    /// Whether its pods do not start while it is missing.
+    pub required: bool,
     /// Where its files are.
     pub mounts: Vec<Mount>,
 }
@@ -121,6 +125,16 @@ impl Workload {
         self.metadata.annotation(name)
     }
 
+    /// Whether a change of its template makes pods anew.
+    pub(crate) fn rolls(&self) -> bool {
+        ![names::CRON_JOB, names::JOB].contains(&self.kind)
+    }
+
+    /// Whether its pods are to read their files anew without a restart.
+    pub(crate) fn is_hot(&self) -> bool {
+        self.annotation(names::RELOAD_MODE).is_some_and(|mode| mode.trim() != "restart")
+    }
+
     fn of(kind: Kind, metadata: Meta, spec: &Value, status: &Value) -> Self {
         let is_cron_job = kind == names::CRON_JOB;
         let template = if is_cron_job { &spec["jobTemplate"]["spec"]["template"] } else { &spec["template"] };
@@ -140,6 +154,7 @@ impl Workload {
             exclusive,
             active: is_cron_job && items(&status["active"]).next().is_some(),
             ended: items(&status["conditions"]).any(has_ended),
+            idle: spec["replicas"] == 0,
             blocked,
             metadata,
         }
@@ -172,45 +187,55 @@ impl Template {
             found.read(&volumes, container, None);
         }
         // What no container mounts is read by nobody, but pods do not start without it.
-        for source in volumes.values().flatten().map(|(source, _)| source) {
-            found.uses.entry(source.clone()).or_insert_with(|| Use { fixed: true, ..Use::default() });
+        for Volume { source, required, .. } in volumes.values().flatten() {
+            let unmounted = || Use { fixed: true, required: *required, ..Use::default() };
+            found.uses.entry(source.clone()).or_insert_with(unmounted);
         }
         found
     }
 
     fn read(&mut self, volumes: &Volumes, container: &Value, index: Option<usize>) {
-        let mut note = |source: &Source, fixed: bool, mount: Option<Mount>| {
+        let mut note = |source: &Source, fixed: bool, required: bool, mount: Option<Mount>| {
             let known = self.uses.entry(source.clone()).or_default();
             known.container = known.container.or(index);
             known.fixed |= fixed || index.is_none();
+            known.required |= required;
             known.mounts.extend(mount);
         };
-        for source in variables(container) {
-            note(&source, true, None);
+        for (source, required) in variables(container) {
+            note(&source, true, required, None);
         }
         for mount in items(&container["volumeMounts"]) {
             let (name, path) = (mount["name"].as_str().unwrap_or_default(), &mount["mountPath"]);
             let sub_path = !mount["subPath"].is_null() || !mount["subPathExpr"].is_null();
-            for (source, items) in volumes.get(name).into_iter().flatten() {
+            for Volume { source, items, required } in volumes.get(name).into_iter().flatten() {
                 let mount = Mount {
                     container: container["name"].as_str().unwrap_or_default().into(),
                     path: path.as_str().unwrap_or_default().into(),
                     items: items.clone(),
                 };
-                note(source, sub_path, (!sub_path).then_some(mount));
+                note(source, sub_path, *required, (!sub_path).then_some(mount));
             }
         }
     }
 }
 
 type Items = Option<BTreeMap<String, String>>;
-type Volumes<'v> = BTreeMap<&'v str, Vec<(Source, Items)>>;
+type Volumes<'v> = BTreeMap<&'v str, Vec<Volume>>;
+
+/// A source in a volume.
+struct Volume {
+    source: Source,
+    items: Items,
+    required: bool,
+}
 
 fn volumes(spec: &Value) -> Volumes<'_> {
-    let one = |map: &Value, secret: &Value| -> Vec<(Source, Items)> {
-        let map = name(&map["name"]).map(|n| (Source::config_map(n), paths(map)));
+    let read = |place: &Value, source| Volume { source, items: paths(place), required: is_required(place) };
+    let one = |map: &Value, secret: &Value| -> Vec<Volume> {
+        let found = name(&map["name"]).map(|name| read(map, Source::config_map(name)));
         let secret_name = name(&secret["secretName"]).or_else(|| name(&secret["name"]));
-        map.into_iter().chain(secret_name.map(|n| (Source::secret(n), paths(secret)))).collect()
+        found.into_iter().chain(secret_name.map(|name| read(secret, Source::secret(name)))).collect()
     };
     let of = |volume: &Value| {
         let mut sources = one(&volume["configMap"], &volume["secret"]);
@@ -222,20 +247,24 @@ fn volumes(spec: &Value) -> Volumes<'_> {
     items(&spec["volumes"]).filter_map(|volume| Some((volume["name"].as_str()?, of(volume)))).collect()
 }
 
+fn is_required(reference: &Value) -> bool {
+    reference["optional"] != true
+}
+
 fn paths(place: &Value) -> Items {
     let path = |item: &Value| Some((item["key"].as_str()?.to_owned(), item["path"].as_str()?.to_owned()));
     place["items"].as_array().map(|items| items.iter().filter_map(path).collect())
 }
 
-/// What a container reads into variables.
-fn variables(container: &Value) -> BTreeSet<Source> {
+/// What a container reads into variables, and whether it does not start while that is missing.
+fn variables(container: &Value) -> BTreeSet<(Source, bool)> {
     let from = items(&container["envFrom"]).map(|from| (&from["configMapRef"], &from["secretRef"]));
     let variables =
         items(&container["env"]).map(|e| (&e["valueFrom"]["configMapKeyRef"], &e["valueFrom"]["secretKeyRef"]));
     let both = from.chain(variables);
     both.flat_map(|(map, secret)| {
-        let map = name(&map["name"]).map(Source::config_map);
-        map.into_iter().chain(name(&secret["name"]).map(Source::secret))
+        let found = name(&map["name"]).map(|name| (Source::config_map(name), is_required(map)));
+        found.into_iter().chain(name(&secret["name"]).map(|name| (Source::secret(name), is_required(secret))))
     })
     .collect()
 }

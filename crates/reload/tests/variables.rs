@@ -24,11 +24,14 @@ fn reloaded(env: &[Value], style: Style) -> Vec<Value> {
         "metadata": {"name": "shop", "namespace": "ns", "uid": "w", "annotations": {
             "reloader.stakater.com/auto": "true", "trimtab.dev/reload-applied": "cm/web=0000000000"}},
         "spec": {"replicas": 1, "template": {"spec": {"containers": [container]}}},
+        "status": {"replicas": 1, "updatedReplicas": 1, "availableReplicas": 1},
     });
     let workload = serde_json::from_value::<DeploymentView>(workload).unwrap().0;
-    let survey = survey(&options, &workload, &BTreeSet::from([web]), |_| Some(live.as_ref()));
+    let survey = survey(&options, &workload, &BTreeSet::from([web]), |_| Some(live.as_ref()), |_| None);
     let seen = Snapshot {
-        board: vec![],
+        turn: None,
+        made: Default::default(),
+        made_anew: None,
         versions: BTreeMap::new(),
         pods: vec![],
         jobs: vec![],

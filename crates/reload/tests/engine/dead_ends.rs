@@ -2,11 +2,13 @@
 //! leads on, by a write, a time or a rollout that is under way, or people are told who has to do what; and once nothing stands in the
 //! way all of them have the change.
 
+use std::cell::RefCell;
+
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use serde_json::{Value, json};
 use trimtab_plan::{Plan, Severity, Verb, Wake};
-use trimtab_reload::{Member, Snapshot};
+use trimtab_reload::{Board, Member, Snapshot};
 
 use super::{AUTO, World, merge};
 
@@ -63,7 +65,7 @@ struct One {
     refused: Option<(bool, Option<u8>)>,
 }
 
-struct Wave(Vec<Option<One>>);
+struct Wave(Vec<Option<One>>, RefCell<Board>);
 
 impl Wave {
     fn new() -> Self {
@@ -76,22 +78,25 @@ impl Wave {
             world.apply();
             Some(One { world, works: true, rolls: false, refused: None })
         };
-        Self((0..MANY).map(one).collect())
+        Self((0..MANY).map(one).collect(), RefCell::default())
     }
 
     fn each(&mut self) -> impl Iterator<Item = &mut One> {
         self.0.iter_mut().flatten()
     }
 
-    fn board(&self) -> Vec<Member> {
-        let members =
-            self.0.iter().flatten().map(|one| Member::new(&one.world.workload(), one.world.snapshot().survey));
-        members.filter(Member::counts).collect()
-    }
-
     fn seen(&self, which: usize) -> Option<Snapshot> {
         let one = self.0[which].as_ref()?;
-        Some(Snapshot { board: self.board(), ..one.world.snapshot() })
+        let (now, options, mut board) = (one.world.now, &one.world.options, self.1.borrow_mut());
+        for (number, other) in self.0.iter().enumerate() {
+            let survey = other.as_ref().map(|other| (other.world.workload(), other.world.snapshot().survey));
+            match survey.map(|(workload, survey)| Member::new(&workload, &survey)).filter(Member::counts) {
+                Some(member) => board.put(now, options, member),
+                None => board.remove(now, options, &format!("deployment/w{number}")),
+            }
+        }
+        let turn = board.turn(now, options, &format!("deployment/w{which}"));
+        Some(Snapshot { turn: Some(turn), ..one.world.snapshot() })
     }
 
     /// One decides and writes. What it decided, and whether a write was refused.

@@ -154,3 +154,29 @@ fn a_cron_job_runs_now_for_reloader_s_users_and_at_its_time_for_ours() {
     world.answers.clear();
     check(&world, "NextRun");
 }
+
+#[test]
+fn a_job_that_was_made_anew_and_deleted_stays_deleted() {
+    let after = |made_anew: Option<bool>, answer: Option<Answer>| {
+        let (mut world, kept) = kept_job();
+        world.made_anew = made_anew;
+        let answers: Answers = [("kept/k".to_owned(), Answer::Object(kept.clone()))].into();
+        let made = answer.map(|answer| ("made/k".to_owned(), answer));
+        world.kept = Some(kept);
+        let gone = Snapshot { workload: None, answers: answers.into_iter().chain(made).collect(), ..world.snapshot() };
+        let plan = decide(world.now, &gone);
+        let open = plan.asks.iter().filter(|ask| !gone.answers.contains_key(&ask.id));
+        let asks = open.map(|ask| format!("?{}", ask.id));
+        let writes = plan.writes.iter().map(|write| write.target.kind.kind.to_owned());
+        asks.chain(writes).collect::<Vec<_>>().join(" ")
+    };
+    let said = |made: bool| Some(Answer::Object(json!({"made": made})));
+    let (make, forget) = ("Job ControllerRevision", "ControllerRevision");
+    assert_eq!(after(Some(false), None), make);
+    assert_eq!(after(Some(true), None), forget);
+    assert_eq!(after(None, None), "?made/k");
+    assert_eq!(after(None, said(true)), forget);
+    assert_eq!(after(None, said(false)), make);
+    // Nobody can tell any more.
+    assert_eq!(after(None, Some(Answer::Failed("it is too long ago".to_owned()))), make);
+}

@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "this is how a test fails")]
 
+mod bounds;
 mod dead_ends;
+mod first;
 mod jobs;
 mod named;
 
@@ -14,8 +16,8 @@ use serde_json::{Value, json};
 use trimtab_config::{ConfigMapView, DigestKey, SecretView, Source, SourceKind, SourceView};
 use trimtab_plan::{Answer, Answers, Plan, Question, Verb};
 use trimtab_reload::{
-    CronJobView, DeploymentView, JobView, KeptJob, Member, Options, PodView, Run, Snapshot, Strategy, Workload, decide,
-    survey,
+    Birth, Board, CronJobView, DeploymentView, JobView, KeptJob, Member, Options, PodView, Run, Snapshot, Strategy,
+    Survey, Turn, Workload, decide, survey,
 };
 
 const AUTO: &str = "reloader.stakater.com/auto";
@@ -32,6 +34,8 @@ struct World {
     answers: Answers,
     kept: Option<Value>,
     jobs: Vec<Run>,
+    births: BTreeMap<String, Birth>,
+    made_anew: Option<bool>,
     now: Timestamp,
 }
 
@@ -64,6 +68,8 @@ impl World {
             answers: Answers::new(),
             kept: None,
             jobs: vec![],
+            births: BTreeMap::new(),
+            made_anew: Some(false),
             now: "2026-01-01T01:00:00Z".parse().unwrap(),
         };
         world.set("cm/web", json!({"a": "1"}));
@@ -81,6 +87,13 @@ impl World {
     fn set(&mut self, source: &str, data: Value) {
         let second = u32::try_from(self.sources.len()).unwrap() + 1;
         self.sources.insert(source.parse().unwrap(), config_map(data, second));
+    }
+
+    /// The same with a ConfigMap `web` that pods start without.
+    fn optional(mut self) -> Self {
+        let container = &mut self.workload["spec"]["template"]["spec"]["containers"][0];
+        container["envFrom"][0]["configMapRef"]["optional"] = true.into();
+        self
     }
 
     fn tag(&mut self, source: &str, annotation: &str, value: &str) {
@@ -102,6 +115,7 @@ impl World {
     fn view(source: &Source, object: &Value) -> SourceView {
         let mut object = object.clone();
         object["metadata"]["name"] = source.name.as_str().into();
+        object["metadata"]["uid"] = source.to_string().into();
         match source.kind {
             SourceKind::ConfigMap => {
                 SourceView::ConfigMap(Arc::new(serde_json::from_str::<ConfigMapView>(&object.to_string()).unwrap()))
@@ -120,19 +134,35 @@ impl World {
             live.keys().filter(|s| s.kind == kind && fits(&s.name)).map(|s| s.name.clone()).collect()
         };
         let candidates: BTreeSet<Source> = self.options.candidates(&workload, matching);
-        let survey = survey(&self.options, &workload, &candidates, |source| live.get(source).map(AsRef::as_ref));
+        let survey = survey(
+            &self.options,
+            &workload,
+            &candidates,
+            |source| live.get(source).map(AsRef::as_ref),
+            |uid| self.births.get(uid).copied(),
+        );
         let pods = self.pods.iter().map(|pod| Arc::new(serde_json::from_value::<PodView>(pod.clone()).unwrap()));
         Snapshot {
-            board: vec![Member::new(&workload, survey.clone())],
+            turn: self.turn(&workload, &survey),
             versions: survey.changes.iter().map(|change| (change.source.clone(), "1".to_owned())).collect(),
             pods: pods.collect(),
+            made: self.births.iter().map(|(uid, birth)| (uid.clone(), birth.made)).collect(),
             jobs: self.jobs.clone(),
             kept: self.kept.clone().map(|kept| Arc::new(serde_json::from_value::<KeptJob>(kept).unwrap())),
+            made_anew: self.made_anew,
             answers: self.answers.clone(),
             options: Arc::new(self.options.clone()),
             workload: Some(workload).filter(|_| !self.workload.is_null()),
             survey,
         }
+    }
+
+    /// Alone in its namespace.
+    fn turn(&self, workload: &Workload, survey: &Survey) -> Option<Turn> {
+        let (mut board, member) = (Board::default(), Member::new(workload, survey));
+        let id = member.id.clone();
+        board.put(self.now, &self.options, member);
+        Some(board.turn(self.now, &self.options, &id))
     }
 
     fn decide(&self) -> Plan<()> {
@@ -358,17 +388,22 @@ fn a_source_that_comes_or_goes_restarts_where_that_is_asked_for() {
     assert!(!world.shown().contains("Restarting"));
     world.set("cm/web", json!({"a": "2"}));
     check(&world, VARIABLE);
-    let created = |annotations: Value, on_create: bool| {
-        let mut world = World::new(annotations);
+    let created = |annotations: Value, on_create: bool, optional: bool| {
+        let world = World::new(annotations);
+        let mut world = if optional { world.optional() } else { world };
         world.options.on_create = on_create;
         world.remove("cm/web");
         world.apply();
         world.set("cm/web", json!({"a": "1"}));
         world.shown()
     };
-    assert_eq!(created(json!({AUTO: "true"}), false), "Noting");
-    assert_eq!(created(json!({AUTO: "true"}), true), VARIABLE);
-    assert_eq!(created(json!({"trimtab.dev/reload": "auto"}), false), OURS);
+    for optional in [false, true] {
+        assert_eq!(created(json!({AUTO: "true"}), false, optional), "Noting");
+        assert_eq!(created(json!({AUTO: "true"}), true, optional), VARIABLE);
+    }
+    // Pods that need it have not started without it.
+    assert_eq!(created(json!({"trimtab.dev/reload": "auto"}), false, false), "Noting");
+    assert_eq!(created(json!({"trimtab.dev/reload": "auto"}), false, true), OURS);
 }
 
 /// Reloader's digest does not tell these two apart.
@@ -455,11 +490,16 @@ fn pods_that_started_after_the_change_are_not_restarted() {
 #[test]
 fn a_pause_after_a_change_is_begun_and_ended() {
     let pause = "deployment.reloader.stakater.com/pause-period";
+    let mut of_template = World::new(json!({AUTO: "true"}));
+    of_template.workload["spec"]["template"]["metadata"]["annotations"] = json!({pause: "5m"});
+    of_template.apply();
     let mut world = World::noted(json!({AUTO: "true", pause: "5m"}));
-    world.set("cm/web", json!({"a": "2"}));
-    world.apply();
-    assert_eq!(world.workload["spec"]["paused"], true);
-    check(&world, "Paused UpToDate");
+    for world in [&mut of_template, &mut world] {
+        world.set("cm/web", json!({"a": "2"}));
+        world.apply();
+        assert_eq!(world.workload["spec"]["paused"], true);
+        check(world, "Paused UpToDate");
+    }
     world.now = "2026-01-01T01:05:00Z".parse().unwrap();
     check(&world, "Resuming UpToDate");
     world.apply();

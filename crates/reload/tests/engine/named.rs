@@ -28,7 +28,11 @@ fn what_an_annotation_asks_for_in_vain_is_told() {
 
 /// Restarts so far after each of these, where both flags of Reloader's are given.
 fn check_life(annotations: Value, tag: bool, expected: [usize; 7]) {
-    let mut world = World::new(annotations.clone());
+    check_life_of(World::new(annotations), tag, expected);
+}
+
+fn check_life_of(mut world: World, tag: bool, expected: [usize; 7]) {
+    let annotations = world.workload["metadata"]["annotations"].clone();
     world.options.on_create = true;
     world.options.on_delete = true;
     world.remove("cm/web");
@@ -68,11 +72,12 @@ fn a_source_s_life_restarts_as_often_however_it_is_named() {
     check_life(json!({AUTO: "true"}), false, life);
     check_life(json!({"configmap.reloader.stakater.com/auto": "true"}), false, life);
     check_life(json!({"reloader.stakater.com/search": "true"}), true, life);
-    // Ours: what comes restarts, what goes does not, and what comes back as it was does not.
-    let ours = [1, 2, 2, 2, 2, 3, 3];
-    check_life(json!({"trimtab.dev/reload": "auto"}), false, ours);
-    check_life(json!({"trimtab.dev/reload": "configmaps"}), false, ours);
-    check_life(json!({"trimtab.dev/reload": "cm/web"}), false, ours);
+    // Ours: what comes restarts pods that could start without it, what goes does not, and what comes back as it was does not.
+    for wish in ["auto", "configmaps", "cm/web"] {
+        let ours = || World::new(json!({"trimtab.dev/reload": wish}));
+        check_life_of(ours(), false, [0, 1, 1, 1, 1, 2, 2]);
+        check_life_of(ours().optional(), false, [1, 2, 2, 2, 2, 3, 3]);
+    }
     check_life(json!({"reloader.stakater.com/search": "true"}), false, [0; 7]);
     check_life(json!({secrets: "w.*"}), false, [0; 7]);
 }

@@ -1,0 +1,162 @@
+//! One workload on the board of its namespace: what it waits for, what it was last reloaded for, and when it may go as far as
+//! it alone is concerned. Not whose turn it is.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use trimtab_config::{Pin, Pins, Source};
+use trimtab_crds::names;
+
+use crate::breaker::tripped;
+use crate::record::{MEMORY, Record};
+use crate::{Change, Options, Progress, Survey, Workload};
+
+/// How many workloads another may come after. Whatever is named beyond is not waited for.
+pub(crate) const MOST_BEFORE: usize = 32;
+
+/// One workload on the board.
+#[derive(Debug, Clone)]
+pub struct Member {
+    /// What people call it: `deployment/web`.
+    pub id: Arc<str>,
+    /// What changed for it.
+    pub(crate) changes: Vec<Change>,
+    /// What it was last reloaded for, while that is remembered; its rollout may still be under way.
+    pub(crate) last: Option<Last>,
+    /// The workloads that are reloaded before it.
+    pub after: BTreeSet<Arc<str>>,
+    /// Whether it is of a kind that rolls, and is not reloaded without a restart.
+    pub(crate) rolls_for_changes: bool,
+    pub(crate) record: Record,
+}
+
+/// A workload's last reload.
+#[derive(Debug, Clone)]
+pub(crate) struct Last {
+    /// When.
+    pub(crate) at: Timestamp,
+    /// For which revisions.
+    pub(crate) to: Pins,
+    /// How far its rollout is.
+    pub(crate) progress: Progress,
+    /// Whether it was unsettled before already.
+    pub(crate) unsettled: bool,
+}
+
+impl Member {
+    /// A workload as it stands on the board.
+    pub fn new(workload: &Workload, survey: &Survey) -> Self {
+        let record = Record::of(workload);
+        let last = record.last().map(|reload| Last {
+            at: reload.at,
+            to: reload.to.clone(),
+            progress: workload.progress.clone(),
+            unsettled: reload.unsettled,
+        });
+        Self {
+            id: workload.id().into(),
+            changes: survey.changes.clone(),
+            last,
+            after: after(workload).map(Arc::from).take(MOST_BEFORE).collect(),
+            rolls_for_changes: workload.rolls() && !workload.is_hot(),
+            record,
+        }
+    }
+
+    /// Whether it may have a place on the board: it wants to restart, or has been and is not settled.
+    pub fn counts(&self) -> bool {
+        !self.changes.is_empty() || self.last.as_ref().is_some_and(|last| last.progress != Progress::Settled)
+    }
+
+    /// Until when it counts as restarting for a change, if it is. What it does long afterwards has other reasons.
+    pub(crate) fn rolls_until(&self, now: Timestamp) -> Option<Timestamp> {
+        let last = self.last.as_ref().filter(|last| last.progress != Progress::Settled)?;
+        last.at.checked_add(MEMORY).ok().filter(|end| now < *end)
+    }
+
+    pub(crate) fn rolls(&self, now: Timestamp) -> bool {
+        self.rolls_until(now).is_some()
+    }
+
+    pub(crate) fn wants(&self, source: &Source) -> bool {
+        self.changes.iter().any(|change| change.source == *source)
+    }
+
+    pub(crate) fn sources(&self) -> impl Iterator<Item = &Source> {
+        self.changes.iter().map(|change| &change.source)
+    }
+
+    /// The revisions that it waits for.
+    pub(crate) fn revisions(&self) -> impl Iterator<Item = (&Source, &Pin)> {
+        self.changes.iter().map(|change| (&change.source, &change.to.pin))
+    }
+
+    /// Since when what it wants is there to be had.
+    pub(crate) fn age(&self) -> Option<Timestamp> {
+        self.changes.iter().filter_map(Change::written).max()
+    }
+
+    /// Whether it would restart if it may; if not, when that may be otherwise without anything having changed.
+    pub(crate) fn is_ready(&self, now: Timestamp, options: &Options) -> Result<(), Option<Timestamp>> {
+        if !self.rolls_for_changes || self.changes.is_empty() {
+            return Err(None);
+        }
+        let trips: Vec<_> = self.changes.iter().map(|change| tripped(now, &self.record, change)).collect();
+        let calm = || self.changes.iter().zip(&trips).filter(|(_, trip)| trip.is_none()).map(|(change, _)| change);
+        let quiet = quiet_until(now, calm().filter_map(Change::written).max(), options);
+        if calm().next().is_some() && quiet.is_none() {
+            return Ok(());
+        }
+        Err(trips.iter().flatten().map(|trip| trip.until).chain(quiet).min())
+    }
+
+    /// When its rollout counts as failed, if it is under way.
+    pub(crate) fn deadline(&self, options: &Options) -> Option<Timestamp> {
+        let last = self.last.as_ref().filter(|last| last.progress == Progress::Rolling && !last.unsettled)?;
+        last.at.checked_add(options.deadline).ok()
+    }
+
+    /// Why what it was last reloaded for counts as a failure, if it does.
+    pub(crate) fn failure(&self, now: Timestamp, options: &Options) -> Option<String> {
+        let last = self.last.as_ref().filter(|last| !last.unsettled)?;
+        let late = last.at.checked_add(options.deadline).is_ok_and(|deadline| now >= deadline);
+        match &last.progress {
+            Progress::Settled => None,
+            Progress::Failed(why) => Some(format!("{}: {}", self.id, why.trim_end_matches('.'))),
+            Progress::Rolling if late => {
+                Some(format!("{} is not available {} min after it", self.id, options.deadline.as_secs() / 60))
+            }
+            Progress::Rolling => None,
+        }
+    }
+}
+
+/// The workloads that the annotation of another names to be reloaded before it, without bound.
+pub(crate) fn after(workload: &Workload) -> impl Iterator<Item = String> {
+    let named = workload.annotation(names::RELOAD_AFTER).unwrap_or_default();
+    named.split(',').filter_map(|entry| id(entry.trim()))
+}
+
+/// Reads `deployment/web`, `deploy/web`, `Deployment/web`.
+fn id(entry: &str) -> Option<String> {
+    let (kind, name) = entry.split_once('/')?;
+    let kind = match kind.to_ascii_lowercase().as_str() {
+        "deployment" | "deploy" | "deployments" => "deployment",
+        "statefulset" | "sts" | "statefulsets" => "statefulset",
+        "daemonset" | "ds" | "daemonsets" => "daemonset",
+        "rollout" | "rollouts" => "rollout",
+        _ => return None,
+    };
+    Some(format!("{kind}/{name}"))
+}
+
+/// Until when a change may be followed by others that belong to it. Times of writes are of whole seconds, rounded down.
+pub(crate) fn quiet_until(now: Timestamp, written: Option<Timestamp>, options: &Options) -> Option<Timestamp> {
+    let quiet = options.quiet_period;
+    let written = written.filter(|_| !quiet.is_zero())?;
+    let until = written.checked_add(quiet + std::time::Duration::from_secs(1)).ok()?;
+    // A server whose clock is ahead must not hold up anything.
+    let ahead = now.checked_add(quiet + std::time::Duration::from_secs(5)).ok()?;
+    (now < until && until <= ahead).then_some(until)
+}

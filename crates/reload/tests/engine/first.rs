@@ -1,0 +1,153 @@
+//! The first note of a workload: what its pods can have of sources, as times and versions tell.
+
+use super::*;
+
+const OURS_ALL: &str = "trimtab.dev/reload";
+
+/// A second of the first minute, and a version, if somebody watched.
+type When = (u32, Option<u64>);
+
+fn at((second, version): When) -> (String, Option<u64>) {
+    (format!("2026-01-01T00:00:{second:02}Z"), version)
+}
+
+/// A Deployment that was made in second 10 at version 100 and has pods from then on, and ConfigMap `web`.
+struct Case {
+    watched: bool,
+    optional: bool,
+    made: When,
+    written: When,
+    pods: Vec<When>,
+}
+
+impl Case {
+    fn new(made: When, written: When, pods: &[When]) -> Self {
+        Self { watched: made.1.is_some(), optional: false, made, written, pods: pods.to_vec() }
+    }
+
+    fn optional(self) -> Self {
+        Self { optional: true, ..self }
+    }
+
+    fn world(&self, annotations: Value) -> World {
+        let world = World::new(annotations);
+        let mut world = if self.optional { world.optional() } else { world };
+        world.workload["metadata"]["creationTimestamp"] = at((10, None)).0.into();
+        let mut births = BTreeMap::new();
+        let (made, made_version) = at(self.made);
+        let (written, data_version) = at(self.written);
+        let map = world.sources.get_mut(&"cm/web".parse().unwrap()).unwrap();
+        map["metadata"]["creationTimestamp"] = made.into();
+        map["metadata"]["managedFields"][0]["time"] = written.into();
+        if self.watched {
+            births.insert("w".to_owned(), Birth { made: 100, data: 100 });
+        }
+        if let (Some(made), Some(data)) = (made_version, data_version) {
+            births.insert("cm/web".to_owned(), Birth { made, data });
+        }
+        for (second, version) in &self.pods {
+            let pod = pod(*second, "a");
+            births.extend(
+                version.map(|made| (pod["metadata"]["uid"].as_str().unwrap().to_owned(), Birth { made, data: made })),
+            );
+            world.pods.push(pod);
+        }
+        World { births, ..world }
+    }
+
+    fn check(&self, expected: &str) {
+        check(&self.world(json!({OURS_ALL: "auto"})), expected);
+    }
+}
+
+#[test]
+fn what_was_written_after_a_workload_was_made_and_before_its_pods_were_is_no_reason_to_restart() {
+    let case = |made, written, pods: &[u32]| {
+        Case::new((made, None), (written, None), &pods.iter().map(|second| (*second, None)).collect::<Vec<_>>())
+    };
+    case(5, 5, &[11]).check("Noting");
+    case(5, 9, &[11]).check("Noting");
+    case(5, 20, &[21, 22]).check("AlreadyFresh");
+    case(5, 20, &[11]).check(OURS);
+    case(5, 20, &[11, 21]).check(OURS);
+    // One that pods cannot start without, and that came later: they started with it, unless it changed once more.
+    case(20, 20, &[11]).check("Noting");
+    case(15, 20, &[11]).check(OURS);
+    case(15, 20, &[21]).check("AlreadyFresh");
+    // One that they start without.
+    case(20, 20, &[11]).optional().check(OURS);
+    case(20, 20, &[21]).optional().check("AlreadyFresh");
+    case(5, 5, &[11]).optional().check("Noting");
+    // Within one second nobody can tell who did not watch.
+    case(5, 10, &[10]).check("Noting");
+    case(10, 10, &[10]).optional().check("Noting");
+}
+
+#[test]
+fn within_one_second_versions_tell_what_came_first() {
+    let case = |made, data, pod| Case::new((10, Some(made)), (10, Some(data)), &[(10, Some(pod))]);
+    case(50, 90, 110).check("Noting");
+    case(50, 120, 110).check(OURS);
+    case(50, 120, 130).check("AlreadyFresh");
+    // Made after the workload: pods that need it have it, unless it changed once more.
+    case(105, 105, 103).check("Noting");
+    case(105, 120, 103).check(OURS);
+    case(105, 105, 103).optional().check(OURS);
+    case(105, 105, 110).optional().check("AlreadyFresh");
+    case(50, 50, 103).optional().check("Noting");
+}
+
+#[test]
+fn a_source_whose_event_came_late_was_there_before() {
+    // Seen without its source first, although that is older.
+    let late = |case: &Case, annotations: Value| {
+        let mut world = case.world(annotations);
+        world.options.on_create = true;
+        let map = world.sources.remove(&"cm/web".parse().unwrap()).unwrap();
+        world.apply();
+        world.sources.insert("cm/web".parse().unwrap(), map);
+        world.shown()
+    };
+    for annotations in [json!({OURS_ALL: "auto"}), json!({AUTO: "true"})] {
+        let (before, after) = ((10, Some(90)), (10, Some(120)));
+        let pods = [(10, Some(110))];
+        assert_eq!(late(&Case::new(before, before, &pods), annotations.clone()), "Noting");
+        assert_eq!(late(&Case::new(before, before, &pods).optional(), annotations.clone()), "Noting");
+        let changed = late(&Case::new(before, after, &pods), annotations.clone());
+        assert!(changed.starts_with("Restarting"), "{changed}");
+        let came = late(&Case::new(after, after, &pods).optional(), annotations);
+        assert!(came.starts_with("Restarting"), "{came}");
+    }
+}
+
+#[test]
+fn a_workload_without_pods_and_runs_of_jobs_are_not_restarted_on_a_guess() {
+    let changed = Case::new((5, None), (20, None), &[]);
+    changed.check(OURS);
+    let mut idle = changed.world(json!({OURS_ALL: "auto"}));
+    idle.workload["spec"]["replicas"] = 0.into();
+    check(&idle, "AlreadyFresh");
+    // Its pods come yet: until they do, nobody can tell whether they have the change.
+    let mut young = changed.world(json!({OURS_ALL: "auto"}));
+    young.workload["status"] = json!({});
+    check(&young, "Rolling");
+    young.pods.push(pod(21, "a"));
+    check(&young, "AlreadyFresh");
+    young.pods.push(pod(11, "a"));
+    check(&young, OURS);
+    let mut job = changed.world(json!({AUTO: "true"}));
+    job.kind = "Job";
+    check(&job, "Noting");
+}
+
+#[test]
+fn what_nothing_starts_without_is_not_waited_for_in_the_record() {
+    let mut world = Case::new((20, None), (20, None), &[(21, None)]).world(json!({OURS_ALL: "auto"}));
+    let map = world.sources.remove(&"cm/web".parse().unwrap()).unwrap();
+    world.apply();
+    check(&world, "UpToDate");
+    world.sources.insert("cm/web".parse().unwrap(), map);
+    check(&world, "Noting");
+    world.apply();
+    check(&world, "UpToDate");
+}
