@@ -1,6 +1,6 @@
 //! `make bench`: measures releases, the idle manager, reloads and the framework on a cluster of their own, and prints each
 //! figure beside its goal and what the nearest peer needs. Words after it choose parts: `releases`, `idle`, `reloads`,
-//! `autoscalers`, `hpa`, `framework`.
+//! `autoscalers`, `hpa`, `framework`; `waves` is what `reloads` begins with.
 //!
 //! A wrong count fails it. A slow one does not: how fast a machine is is for the reader to judge.
 
@@ -15,6 +15,7 @@ mod releases;
 mod reloads;
 mod sightings;
 mod table;
+mod waves;
 
 use anyhow::{Result, ensure};
 use trimtab_testkit::with_namespace;
@@ -22,7 +23,7 @@ use trimtab_testkit::with_namespace;
 use table::Table;
 use trimtab_tests::maps;
 
-const PARTS: [&str; 6] = ["releases", "idle", "reloads", "autoscalers", "hpa", "framework"];
+const PARTS: [&str; 7] = ["releases", "idle", "reloads", "waves", "autoscalers", "hpa", "framework"];
 
 #[tokio::main(worker_threads = 2)]
 async fn main() -> Result<()> {
@@ -40,6 +41,9 @@ async fn main() -> Result<()> {
         let kubeconfig = cluster.kubeconfig();
         let measure = async |namespace| releases::measure(namespace, kubeconfig, rounds, idle, &mut table).await;
         with_namespace(&client, "bench", measure).await?;
+    }
+    if wanted("reloads") || wanted("waves") {
+        waves::measure(&client, cluster.kubeconfig(), &mut table).await?;
     }
     if wanted("reloads") {
         let kubeconfig = cluster.kubeconfig();
