@@ -27,6 +27,7 @@ mod permissions;
 mod pins;
 mod release;
 mod reload;
+mod reload_first;
 mod reload_killed;
 mod reloader_defects;
 mod requests;
