@@ -59,10 +59,10 @@ impl<'t> Noted<'t> {
     /// The digest of a source.
     pub(crate) fn digest(&self, source: &Source) -> Option<&str> {
         let variable = trigger_variable(source);
-        if let Some(value) = self.values.get(variable.as_str()) {
-            if !self.variables.is_shared(self.template, source, &variable) {
-                return Some(value);
-            }
+        if let Some(value) = self.values.get(variable.as_str())
+            && !self.variables.is_shared(self.template, source, &variable)
+        {
+            return Some(value);
         }
         let (.., hash) = self.last.as_ref().filter(|(kind, name, _)| (*kind, name) == (source.kind, &source.name))?;
         Some(hash)

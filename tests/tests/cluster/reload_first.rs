@@ -189,8 +189,9 @@ async fn of_400_workloads_that_are_made_and_changed_at_once_none_is_missed_and_n
         let made = Made::default();
         let watch = follow(app.api(), made.clone());
         // A quarter is not changed, the others within a tenth of a second.
-        let after =
-            |index: usize| (index % 4 > 0).then(|| Duration::from_millis(u64::try_from(index % 100).unwrap_or(0)));
+        let after = |index: usize| {
+            (!index.is_multiple_of(4)).then(|| Duration::from_millis(u64::try_from(index % 100).unwrap_or(0)))
+        };
         let pairs = stream::iter(0..YOUNG).map(|index| pair(&app, index, after(index))).buffer_unordered(16);
         let changed: BTreeMap<String, Option<u64>> = pairs.try_collect().await?;
         let wrong = async || wrong(&app, &changed, &made).await;
