@@ -89,8 +89,8 @@ pub enum Turn {
     Go,
     /// It waits for others to be done; looked at again at this time, if nothing changes before.
     Wait(String, Option<Timestamp>),
-    /// It waits for workloads that it comes after.
-    After(String),
+    /// It waits for workloads that it comes after; looked at again at this time, if nothing changes before.
+    After(String, Option<Timestamp>),
     /// The workloads before it did not become available.
     Halted(String),
     /// The order has no beginning.
@@ -132,7 +132,7 @@ impl Board {
             return Turn::Cycle(cycle);
         }
         if let Some(before) = self.comes_after(now, my) {
-            return Turn::After(format!("waits for {before}, which it comes after"));
+            return Turn::After(format!("waits for {before}, which it comes after"), self.next_deadline(now));
         }
         if let Some(failure) = self.halts(my) {
             return Turn::Halted(failure.to_owned());

@@ -220,7 +220,8 @@ fn in_turn(now: Timestamp, seen: &Snapshot, workload: &Workload, plan: &mut Plan
             plan.because("WaitingForTurn", message);
             return None;
         }
-        Turn::After(message) => {
+        Turn::After(message, again) => {
+            again.into_iter().for_each(|time| plan.wake_by(time));
             plan.because("WaitingForOrder", message);
             return None;
         }
