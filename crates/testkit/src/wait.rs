@@ -4,6 +4,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 
+/// How long nothing is asked at most, however long the last answer took.
+const LONGEST_REST: Duration = Duration::from_secs(1);
+
 /// Asks again and again until the closure answers `Ok(Some(value))`. Errors are retried as well; the last answer is part of the error when
 /// the time is over.
 ///
@@ -21,6 +24,7 @@ pub async fn eventually<T>(
     let started = Instant::now();
     let mut pause = Duration::from_millis(20);
     loop {
+        let asked = Instant::now();
         let last = match ask().await {
             Ok(Some(value)) => return Ok(value),
             Ok(None) => "not yet".to_owned(),
@@ -29,7 +33,9 @@ pub async fn eventually<T>(
         if started.elapsed() >= timeout {
             return Err(anyhow!("waited {timeout:?} in vain for {what}; the last answer: {last}"));
         }
-        tokio::time::sleep(pause).await;
+        // A question that takes long, such as a run of kubectl, is asked less often: asking is not what a machine is for.
+        let rest = (asked.elapsed() * 3).min(LONGEST_REST);
+        tokio::time::sleep(pause.max(rest)).await;
         pause = (pause * 3 / 2).min(Duration::from_millis(250));
     }
 }
