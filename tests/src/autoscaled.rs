@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use futures::TryStreamExt;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
@@ -13,6 +13,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+use trimtab_testkit::eventually;
 
 /// Queries with an answer of their own, and when each got it first.
 #[derive(Debug, Default)]
@@ -211,9 +212,19 @@ impl Sizes {
         Self { seen, task }
     }
 
-    /// The sizes so far, the one that it began with first.
-    pub fn seen(&self) -> Vec<i32> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The sizes up to one that the Deployment has now, the one that it began with first: what others have read already may not have
+    /// come here yet.
+    ///
+    /// # Errors
+    ///
+    /// If that size does not come.
+    pub async fn up_to(&self, last: i32) -> Result<Vec<i32>> {
+        eventually("the size to be seen", Duration::from_secs(10), async || {
+            let all = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            ensure!(all.last() == Some(&last), "so far {all:?}");
+            Ok(Some(all))
+        })
+        .await
     }
 }
 

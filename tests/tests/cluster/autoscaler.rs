@@ -85,7 +85,8 @@ async fn the_size_follows_the_load_sleeps_and_wakes_in_one_write() {
         wait_size(&app, 0).await?;
         feed.set("420");
         wait_size(&app, 9).await?;
-        ensure!(sizes.seen().ends_with(&[0, 9]), "it did not wake in one write: {:?}", sizes.seen());
+        let seen = sizes.up_to(9).await?;
+        ensure!(seen.ends_with(&[0, 9]), "it did not wake in one write: {seen:?}");
         let told = wait_reason(&app, "Ready", "Scaling").await?;
         ensure!(told.contains("follows"), "{told}");
         let status = status(&app).await?;
@@ -117,7 +118,7 @@ async fn what_is_not_known_takes_no_pod_away() {
         }
         // After a time of which the clock tells, more are assumed to be needed, and never fewer.
         wait_size(&app, 6).await?;
-        ensure!(sizes.seen() == [4, 6], "sizes: {:?}", sizes.seen());
+        ensure!(sizes.up_to(6).await? == [4, 6], "more than these sizes");
         feed.set("100");
         wait_size(&app, 2).await
     })
@@ -187,7 +188,7 @@ async fn recommending_writes_nothing_but_the_status() {
         app.apply(&yaml(&feed, "maxReplicas: 20\nmode: Recommend")).await?;
         wait_reason(&app, "Ready", "Recommending").await?;
         decisions(&feed, 3).await?;
-        ensure!(sizes.seen() == [3], "sizes: {:?}", sizes.seen());
+        ensure!(sizes.up_to(3).await? == [3], "more than these sizes");
         let status = status(&app).await?;
         ensure!(status["desiredReplicas"] == 6, "the HPA's rule allows double: {status}");
         let (_, metrics) = manager.get("/metrics").await?;
@@ -220,7 +221,7 @@ async fn a_constant_load_moves_no_size_through_releases() {
         app.request("abort").await?;
         app.wait_plan("an end", |plan| plan.status.as_ref().is_some_and(|s| s.release.is_none())).await?;
         decisions(&feed, 3).await?;
-        ensure!(sizes.seen() == [10], "sizes: {:?}", sizes.seen());
+        ensure!(sizes.up_to(10).await? == [10], "more than these sizes");
         Ok(())
     })
     .await;
