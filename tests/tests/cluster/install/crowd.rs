@@ -1,4 +1,4 @@
-//! The manager in its pod beside 300 plans and 10 000 ConfigMaps: what it needs of the memory that the chart allows it, and that it
+//! The manager in its pod beside 300 plans and 10 000 ConfigMaps: how little it needs of the memory that the chart allows it, and that it
 //! starts anew among them. How fast that goes is printed; what is asserted is the limit.
 
 use std::time::Duration;
