@@ -93,7 +93,7 @@ image: need-cargo ## The manager's image, an OCI archive in target/image
 	@$(BIN)/image
 
 image-development: need-cargo ## The same, unoptimised and in seconds: for local clusters
-	@$(CARGO) build -q --workspace --bin image --bin trimtab-manager
+	@$(CARGO) build -q --workspace --bin image
 	@$(BIN)/image --development
 
 image-check: need-cargo ## The image twice: both must be equal to the bit

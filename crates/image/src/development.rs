@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use crate::archive::{Archive, Image, Layer};
+use crate::command::said;
 use crate::manager::{self, PROGRAM, REPOSITORY};
 use crate::recipe::Places;
 use crate::tar;
@@ -64,13 +65,6 @@ fn folders(files: &[PathBuf]) -> BTreeSet<String> {
     let inside = |file: &PathBuf| file.ancestors().skip(1).map(Path::to_path_buf).collect::<Vec<_>>();
     let names = files.iter().flat_map(inside).map(|folder| folder.to_string_lossy().trim_start_matches('/').to_owned());
     names.filter(|name| !name.is_empty()).collect()
-}
-
-fn said(command: &mut Command) -> Result<String> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    let out = command.output().with_context(|| format!("{name} cannot be run"))?;
-    ensure!(out.status.success(), "{name} failed: {}", String::from_utf8_lossy(&out.stderr).trim());
-    Ok(String::from_utf8(out.stdout)?)
 }
 
 #[cfg(test)]

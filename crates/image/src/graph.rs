@@ -8,6 +8,8 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
+use crate::command::said;
+
 /// A crate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Package {
@@ -134,10 +136,7 @@ fn checksums(lock: &str) -> BTreeMap<Id, String> {
 
 fn cargo(workspace: &Path, arguments: &[&str]) -> Result<String> {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let out = Command::new(program).args(arguments).current_dir(workspace).output().context("cargo cannot be run")?;
-    let told = String::from_utf8_lossy(&out.stderr);
-    ensure!(out.status.success(), "cargo {} failed: {}", arguments.join(" "), told.trim());
-    Ok(String::from_utf8(out.stdout)?)
+    said(Command::new(program).args(arguments).current_dir(workspace))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 pub mod again;
 pub mod archive;
 pub mod audit;
+mod command;
 pub mod development;
 pub mod elf;
 pub mod graph;

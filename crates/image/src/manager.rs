@@ -9,6 +9,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
 use crate::archive::{Archive, Image, Layer, architecture};
+use crate::command::said;
 use crate::graph::Graph;
 use crate::sbom::{Part, Subject};
 use crate::sources::Sources;
@@ -163,7 +164,7 @@ fn certificates() -> String {
 /// If the compiler cannot be asked.
 pub fn parts(lock: &str) -> Result<Vec<Part>> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let rust = said(Command::new(rustc).arg("--version")).context("rustc cannot be asked for its version")?;
+    let rust = answer(Command::new(rustc).arg("--version")).context("rustc cannot be asked for its version")?;
     let rust = rust.split_whitespace().nth(1).unwrap_or("unknown").to_owned();
     let mut parts = vec![Part {
         name: "rust-std".to_owned(),
@@ -198,7 +199,7 @@ fn c_library() -> Result<Part> {
         role: "the C library, linked into the program".to_owned(),
         data: false,
     };
-    let package = said(Command::new("dpkg-query").args(["-W", "-f=${source:Version}", "libc6-dev"]));
+    let package = answer(Command::new("dpkg-query").args(["-W", "-f=${source:Version}", "libc6-dev"]));
     let system = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
     let of = |key: &str| system.lines().find_map(|l| l.strip_prefix(key)).map(|v| v.trim_matches('"').to_owned());
     if let (Some(version), Some(id), Some(release)) = (package, of("ID="), of("VERSION_ID=")) {
@@ -206,13 +207,14 @@ fn c_library() -> Result<Part> {
         let purl = format!("pkg:deb/{id}/glibc@{version}?arch={architecture}&distro={id}-{release}");
         return Ok(part(version.clone(), purl.replace('+', "%2B")));
     }
-    let version = said(Command::new("getconf").arg("GNU_LIBC_VERSION"));
+    let version = answer(Command::new("getconf").arg("GNU_LIBC_VERSION"));
     let version = version.and_then(|text| text.split_whitespace().nth(1).map(str::to_owned));
     let version = version.context("this machine's C library is not known: is it glibc?")?;
     Ok(part(version.clone(), format!("pkg:generic/glibc@{version}")))
 }
 
-fn said(command: &mut Command) -> Option<String> {
-    let out = command.output().ok().filter(|out| out.status.success())?;
-    Some(String::from_utf8(out.stdout).ok()?.trim().to_owned()).filter(|text| !text.is_empty())
+/// What a program says, if it is there and says something.
+fn answer(command: &mut Command) -> Option<String> {
+    let text = said(command).ok()?;
+    Some(text.trim().to_owned()).filter(|text| !text.is_empty())
 }

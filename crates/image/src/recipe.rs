@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::command::said;
 use crate::graph::Graph;
 use crate::licences;
 use crate::manager::{self, Ingredients, Made, PACKAGE, PROGRAM, REPOSITORY};
@@ -139,9 +140,7 @@ fn triple() -> Result<String> {
 
 fn compiler(arguments: &[&str]) -> Result<String> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let out = Command::new(rustc).args(arguments).output().context("rustc cannot be run")?;
-    ensure!(out.status.success(), "rustc {} failed", arguments.join(" "));
-    Ok(String::from_utf8(out.stdout)?)
+    said(Command::new(rustc).args(arguments))
 }
 
 fn contains(content: &[u8], part: &[u8]) -> bool {
