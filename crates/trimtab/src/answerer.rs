@@ -5,8 +5,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
-use http::Request;
+use http::{Request, StatusCode};
 use kube::Client;
 use kube::client::Body;
 use serde::Deserialize;
@@ -108,22 +109,14 @@ impl Reader {
         if !path::is_plain(path) {
             return failed(path::NOT_PLAIN.to_owned());
         }
-        let request = match Request::get(path).body(Body::empty()) {
-            Ok(request) => request,
+        let bytes = match Request::get(path).body(Body::empty()) {
+            Ok(request) => self.fetched("GET", request, MOST_EVENTS).await,
             Err(error) => return failed(error.to_string()),
         };
-        let counted = self.metrics.request_started("GET");
-        let response = match self.client.send(request).await {
-            Ok(response) => response,
-            Err(error) => return failed(error.to_string()),
-        };
-        counted.answered(response.status().as_u16());
-        if !response.status().is_success() {
-            return failed(response.status().to_string());
-        }
-        let bytes = match body::read(response.into_body(), MOST_EVENTS).await {
-            Ok(bytes) => bytes,
-            Err(error) => return failed(error.to_string()),
+        let (_, bytes) = match bytes {
+            Ok(answer) => answer,
+            Err(Unanswered::NotFound) => return failed("there is nothing of that name".to_owned()),
+            Err(Unanswered::Failed(error)) => return failed(error),
         };
         let events = serde_json::Deserializer::from_slice(&bytes).into_iter::<Value>().collect::<Result<Vec<_>, _>>();
         match events {
@@ -141,18 +134,33 @@ impl Reader {
         most: usize,
     ) -> Result<T, Unanswered> {
         let failed = |error: String| Unanswered::Failed(format!("{what} could not be read: {error}"));
-        let counted = self.metrics.request_started(method);
-        let response = match self.client.send(request).await {
-            Ok(response) => {
-                counted.answered(response.status().as_u16());
-                response
-            }
-            Err(error) => return Err(failed(error.to_string())),
+        let (code, bytes) = self.fetched(method, request, most).await.map_err(|missed| match missed {
+            Unanswered::Failed(error) => failed(error),
+            Unanswered::NotFound => Unanswered::NotFound,
+        })?;
+        // What serde says of it may quote it.
+        let misread = |error: serde_json::Error| match error.classify() {
+            Category::Data => failed(format!("{code}: line {}: it is not as expected", error.line())),
+            _ => failed(format!("{code}: {error}")),
         };
+        serde_json::from_slice(&bytes).map_err(misread)
+    }
+
+    /// The bytes of a success, with its code. Why there are none does not say of what.
+    async fn fetched(
+        &self,
+        method: &'static str,
+        request: Request<Body>,
+        most: usize,
+    ) -> Result<(StatusCode, Bytes), Unanswered> {
+        let failed = |error: String| Unanswered::Failed(error);
+        let counted = self.metrics.request_started(method);
+        let response = self.client.send(request).await.map_err(|error| failed(error.to_string()))?;
         let code = response.status();
+        counted.answered(code.as_u16());
         let most = if code.is_success() { most } else { body::REFUSAL };
         let bytes = body::read(response.into_body(), most).await;
-        if code == http::StatusCode::NOT_FOUND {
+        if code == StatusCode::NOT_FOUND {
             return Err(Unanswered::NotFound);
         }
         let bytes = bytes.map_err(|error| failed(error.to_string()))?;
@@ -162,12 +170,7 @@ impl Reader {
                 Err(_) => format!("{code}: the answer is no Status"),
             }));
         }
-        // What serde says of it may quote it.
-        let misread = |error: serde_json::Error| match error.classify() {
-            Category::Data => failed(format!("{code}: line {}: it is not as expected", error.line())),
-            _ => failed(format!("{code}: {error}")),
-        };
-        serde_json::from_slice(&bytes).map_err(misread)
+        Ok((code, bytes))
     }
 }
 

@@ -14,8 +14,41 @@ pub(crate) const HALF_OF_IT: usize = 1;
 
 /// Whether a namespace that holds `held` may have one more of `free`. The more namespaces want some, the less each may have,
 /// and the last one is for a namespace that has none.
-pub(crate) fn may_take(held: usize, free: usize, greed: usize) -> bool {
+fn may_take(held: usize, free: usize, greed: usize) -> bool {
     free > 0 && (held == 0 || (free > 1 && held < free.saturating_mul(greed)))
+}
+
+/// How much of something namespaces have at a time.
+pub(crate) struct Held {
+    free: usize,
+    greed: usize,
+    by_namespace: HashMap<String, usize>,
+}
+
+impl Held {
+    /// Nothing of so much, of which a namespace may have `greed` times what is then still free.
+    pub(crate) fn none_of(all: usize, greed: usize) -> Self {
+        Self { free: all, greed, by_namespace: HashMap::new() }
+    }
+
+    pub(crate) fn may_take(&self, namespace: &str) -> bool {
+        may_take(self.by_namespace.get(namespace).copied().unwrap_or(0), self.free, self.greed)
+    }
+
+    pub(crate) fn take(&mut self, namespace: &str) {
+        self.free = self.free.saturating_sub(1);
+        *self.by_namespace.entry(namespace.to_owned()).or_default() += 1;
+    }
+
+    /// Does nothing for a namespace that has nothing.
+    pub(crate) fn give_back(&mut self, namespace: &str) {
+        let Some(held) = self.by_namespace.get_mut(namespace) else { return };
+        *held -= 1;
+        self.free += 1;
+        if *held == 0 {
+            self.by_namespace.remove(namespace);
+        }
+    }
 }
 
 /// A number of turns that namespaces share; cheap to clone. Namespaces that wait are served in turn, and inside of one who came
@@ -25,13 +58,11 @@ pub struct Shares(Arc<Inner>);
 
 struct Inner {
     all: usize,
-    greed: usize,
     state: Mutex<State>,
 }
 
 struct State {
-    free: usize,
-    held: HashMap<String, usize>,
+    held: Held,
     /// Namespaces in which somebody waits.
     order: VecDeque<String>,
     waiting: HashMap<String, VecDeque<oneshot::Sender<Turn>>>,
@@ -67,20 +98,21 @@ impl Shares {
     }
 
     fn new(turns: usize, greed: usize) -> Self {
-        let state = State { free: turns.max(1), held: HashMap::new(), order: VecDeque::new(), waiting: HashMap::new() };
-        Self(Arc::new(Inner { all: turns.max(1), greed, state: Mutex::new(state) }))
+        let all = turns.max(1);
+        let state = State { held: Held::none_of(all, greed), order: VecDeque::new(), waiting: HashMap::new() };
+        Self(Arc::new(Inner { all, state: Mutex::new(state) }))
     }
 
     /// Whether nobody has a turn.
     pub fn is_idle(&self) -> bool {
-        self.0.lock().free == self.0.all
+        self.0.lock().held.free == self.0.all
     }
 
     /// A turn for a namespace, as soon as its share allows one.
     pub async fn turn(&self, namespace: &str) -> Turn {
         let receive = {
             let mut state = self.0.lock();
-            if !state.waiting.contains_key(namespace) && state.may_take(namespace, self.0.greed) {
+            if !state.waiting.contains_key(namespace) && state.held.may_take(namespace) {
                 return state.take(&self.0, namespace);
             }
             state.wait(namespace)
@@ -100,24 +132,9 @@ impl Inner {
 }
 
 impl State {
-    fn may_take(&self, namespace: &str, greed: usize) -> bool {
-        may_take(self.held.get(namespace).copied().unwrap_or(0), self.free, greed)
-    }
-
     fn take(&mut self, shares: &Arc<Inner>, namespace: &str) -> Turn {
-        self.free = self.free.saturating_sub(1);
-        *self.held.entry(namespace.to_owned()).or_default() += 1;
+        self.held.take(namespace);
         Turn { shares: Some(shares.clone()), namespace: namespace.to_owned() }
-    }
-
-    fn give_back(&mut self, namespace: &str) {
-        self.free += 1;
-        if let Some(held) = self.held.get_mut(namespace) {
-            *held = held.saturating_sub(1);
-            if *held == 0 {
-                self.held.remove(namespace);
-            }
-        }
     }
 
     fn wait(&mut self, namespace: &str) -> oneshot::Receiver<Turn> {
@@ -136,7 +153,7 @@ impl State {
 
     /// Hands out what is free.
     fn grant(&mut self, shares: &Arc<Inner>) {
-        while let Some(at) = self.order.iter().position(|namespace| self.may_take(namespace, shares.greed)) {
+        while let Some(at) = self.order.iter().position(|namespace| self.held.may_take(namespace)) {
             let Some(namespace) = self.order.remove(at) else { return };
             let next = self.waiting.get_mut(&namespace).and_then(VecDeque::pop_front);
             if self.waiting.get(&namespace).is_some_and(|waiting| !waiting.is_empty()) {
@@ -149,7 +166,7 @@ impl State {
             if let Err(mut unwanted) = next.send(turn) {
                 // It is given back here: its own end would wait for the lock that is held.
                 unwanted.shares = None;
-                self.give_back(&namespace);
+                self.held.give_back(&namespace);
             }
         }
     }
@@ -159,7 +176,7 @@ impl Drop for Turn {
     fn drop(&mut self) {
         let Some(shares) = self.shares.take() else { return };
         let mut state = shares.lock();
-        state.give_back(&self.namespace);
+        state.held.give_back(&self.namespace);
         state.grant(&shares);
     }
 }

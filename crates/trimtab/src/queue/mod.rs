@@ -34,7 +34,7 @@ pub(crate) use trigger::{Trigger, What};
 use crate::Key;
 use crate::gate::Gate;
 use crate::metrics::Metrics;
-use crate::share::{MOST_OF_IT, may_take};
+use crate::share::{Held, MOST_OF_IT};
 use item::{FORWARD_OTHER, Item, Place};
 use lanes::Lanes;
 
@@ -56,36 +56,8 @@ struct State<K> {
     gated: HashSet<Arc<K>>,
     ready: usize,
     next: u64,
-    hands: Hands,
-}
-
-/// How many keys are in the hands of workers, by namespace: none has all of them.
-#[derive(Default)]
-struct Hands {
-    /// How many workers there are; 0 where nobody said.
-    workers: usize,
-    held: HashMap<String, usize>,
-    all: usize,
-}
-
-impl Hands {
-    fn may_take(&self, namespace: &str) -> bool {
-        let held = self.held.get(namespace).copied().unwrap_or(0);
-        self.workers == 0 || may_take(held, self.workers.saturating_sub(self.all), MOST_OF_IT)
-    }
-
-    fn take(&mut self, namespace: &str) {
-        *self.held.entry(namespace.to_owned()).or_default() += 1;
-        self.all += 1;
-    }
-
-    fn give_back(&mut self, namespace: &str) {
-        let Some(held) = self.held.get_mut(namespace) else { return };
-        (*held, self.all) = (held.saturating_sub(1), self.all.saturating_sub(1));
-        if *held == 0 {
-            self.held.remove(namespace);
-        }
-    }
+    /// The keys that are in the hands of workers: no namespace has all of them.
+    hands: Held,
 }
 
 /// A key in the hands of a worker.
@@ -126,7 +98,7 @@ impl<K: Key> Queue<K> {
             gated: HashSet::new(),
             ready: 0,
             next: 0,
-            hands: Hands::default(),
+            hands: Held::none_of(usize::MAX, MOST_OF_IT),
         };
         Self {
             controller,
@@ -140,7 +112,7 @@ impl<K: Key> Queue<K> {
 
     /// The same for so many workers, of which no namespace has all.
     pub(crate) fn shared_by(self, workers: usize) -> Self {
-        self.lock().hands.workers = workers;
+        self.lock().hands = Held::none_of(workers, MOST_OF_IT);
         self
     }
 
