@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use trimtab_config::Object;
-use trimtab_plan::Meta;
+use trimtab_plan::{Meta, Watched};
 use trimtab_reload::Birth;
 
 /// How long it is kept. A workload is noted a few seconds after it was made, and later where very many are made at once.
@@ -42,6 +42,16 @@ impl Births {
         let uid: Box<str> = meta.uid.as_str().into();
         young.all.insert(uid.clone(), Birth { made: version, data: version });
         young.order.push_back((now, uid));
+    }
+
+    /// Hears of the objects of a watch that come.
+    pub(super) fn of_new<T: Watched>(&self) -> impl Fn(Option<&T>, &T) + Send + Sync + 'static {
+        let births = self.clone();
+        move |old, new| {
+            if old.is_none() {
+                births.made(new.meta());
+            }
+        }
     }
 
     /// A source was made, or written.

@@ -139,14 +139,7 @@ impl Reloading {
         }
         let kept = watches
             .watch::<KeptJob>(Selector::labels(names::RELOADED_JOB))
-            .hears({
-                let births = births.clone();
-                move |old, new| {
-                    if old.is_none() {
-                        births.made(&new.metadata);
-                    }
-                }
-            })
+            .hears(births.of_new())
             .wakes(|kept: &KeptJob| {
                 let (namespace, name) = (kept.metadata.namespace.clone(), kept.job().to_owned());
                 vec![Workload { kind: names::JOB, namespace, name }]
@@ -168,14 +161,7 @@ impl Reloading {
         let pods = watches
             .watch::<PodView>(Selector::default())
             .index("workload", |pod| pod_of(pod).map(|key| key.to_string()).into_iter().collect())
-            .hears({
-                let births = births.clone();
-                move |old, new| {
-                    if old.is_none() {
-                        births.made(&new.metadata);
-                    }
-                }
-            })
+            .hears(births.of_new())
             .wakes({
                 // Only what waits for its pods is woken by them.
                 let busy = busy.clone();

@@ -102,7 +102,7 @@ pub fn decide(now: Timestamp, seen: &Snapshot) -> Plan<()> {
         let message = format!(
             "{} names {}, which is not there: nothing is reloaded for it; create it, or correct the name",
             names::RELOAD,
-            few(&seen.survey.missing)
+            few(&seen.survey.missing, Source::to_string)
         );
         tell(workload, Severity::Warning, "SourceMissing", "Wait", message.clone(), &mut plan);
         plan.because("SourceMissing", message);
@@ -122,7 +122,7 @@ fn unread(seen: &Snapshot, workload: &Workload, plan: &mut Plan<()>) -> Option<B
     let message = format!(
         "changes of {} reload nothing, since the manager runs with --secrets=false: run it with --secrets=true, or name in the \
          annotation what is to reload this workload ({}: configmaps)",
-        few(&unread),
+        few(&unread, Source::to_string),
         names::RELOAD
     );
     plan.because("SecretsNotRead", message.clone());
@@ -303,11 +303,11 @@ pub(crate) fn read<'s>(
 /// How many sources are told to people by their names.
 const TOLD: usize = 8;
 
-/// The first few of some sources, for people.
-fn few(sources: &[Source]) -> String {
-    let more = sources.len().saturating_sub(TOLD);
-    let told: Vec<String> = sources.iter().take(TOLD).map(ToString::to_string).collect();
-    if more == 0 { told.join(", ") } else { format!("{} and {more} more", told.join(", ")) }
+/// The first few of some, for people.
+fn few<T>(all: &[T], name: impl FnMut(&T) -> String) -> String {
+    let more = all.len().saturating_sub(TOLD);
+    let told = all.iter().take(TOLD).map(name).collect::<Vec<_>>().join(", ");
+    if more == 0 { told } else { format!("{told} and {more} more") }
 }
 
 /// The sources that changed and who changed them, for people: `cm/web (by kubectl-edit)`.
@@ -316,9 +316,7 @@ pub(crate) fn sources(survey: &Survey) -> String {
         Some(by) => format!("{} (by {by})", change.source),
         None => change.source.to_string(),
     };
-    let more = survey.changes.len().saturating_sub(TOLD);
-    let told = survey.changes.iter().take(TOLD).map(one).collect::<Vec<_>>().join(", ");
-    if more == 0 { told } else { format!("{told} and {more} more") }
+    few(&survey.changes, one)
 }
 
 pub(crate) fn tell(

@@ -51,7 +51,7 @@ impl Side<'_> {
 
     /// Whether pods do not start while the source is missing.
     pub(crate) fn is_required(&self) -> bool {
-        self.workload.template.uses.get(self.source).is_some_and(|used| used.required)
+        self.workload.template.requires(self.source)
     }
 
     /// What became of the source since the workload was made, as far as that is certain. Its pods may be younger.

@@ -111,7 +111,8 @@ pub fn survey<'o>(
                 to,
             }),
             // Nothing has started without it: when it is there, it has not changed.
-            None if known.is_none() && object.is_none() && how == How::Native && is_required(workload, source) => {}
+            None if known.is_none() && object.is_none() && how == How::Native && workload.template.requires(source) => {
+            }
             // A source that is gone keeps its last revision: if it comes back as it was, nothing has changed.
             None => {
                 let gone = to.pin == Pin::Absent;
@@ -137,10 +138,6 @@ pub fn survey<'o>(
 /// Whether the time of a revision is another one than that of the one before.
 fn is_dated(known: &Applied, to: &Applied) -> bool {
     known.written.is_some() && known.written < to.written
-}
-
-fn is_required(workload: &Workload, source: &Source) -> bool {
-    workload.template.uses.get(source).is_some_and(|used| used.required)
 }
 
 /// What is remembered of sources that are gone and that only expressions name: if one comes back as it was, nothing has

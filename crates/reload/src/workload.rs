@@ -162,6 +162,11 @@ impl Workload {
 }
 
 impl Template {
+    /// Whether pods do not start while a source is missing.
+    pub(crate) fn requires(&self, source: &Source) -> bool {
+        self.uses.get(source).is_some_and(|used| used.required)
+    }
+
     fn of(template: &Value) -> Self {
         let spec = &template["spec"];
         let annotations = &template["metadata"]["annotations"];
