@@ -98,7 +98,8 @@ impl Servers {
         let request = Request::get(uri).body(Empty::new()).map_err(|error| error.to_string())?;
         let answer = tokio::time::timeout(TIMEOUT, async {
             let response = self.client()?.request(request).await;
-            let response = response.map_err(|error| format!("{address} does not answer: {}", causes(&error)))?;
+            let response =
+                response.map_err(|error| format!("{address} does not answer: {:#}", anyhow::Error::from(error)))?;
             let code = response.status();
             match Limited::new(response.into_body(), most).collect().await {
                 Ok(body) => Ok((code, body.to_bytes())),
@@ -159,17 +160,6 @@ impl Servers {
         }
         Ok(values)
     }
-}
-
-/// An error with what caused it.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
 }
 
 /// The one number of an answer's data.

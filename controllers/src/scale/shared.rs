@@ -24,6 +24,8 @@ type Cell<T> = Arc<OnceCell<T>>;
 
 /// Answers by what was asked.
 pub(super) struct Shared<T> {
+    /// The turns in which all servers are asked.
+    turns: Shares,
     answers: Mutex<Answers<T>>,
     servers: Mutex<HashMap<String, Shares>>,
 }
@@ -44,14 +46,13 @@ impl<T> Answers<T> {
     }
 }
 
-impl<T> Default for Shared<T> {
-    fn default() -> Self {
-        let answers = Answers { all: HashMap::new(), swept: Timestamp::UNIX_EPOCH };
-        Self { answers: Mutex::new(answers), servers: Mutex::default() }
-    }
-}
-
 impl<T: Clone> Shared<T> {
+    /// Of questions that are asked in these turns.
+    pub(super) fn in_turns(turns: Shares) -> Self {
+        let answers = Answers { all: HashMap::new(), swept: Timestamp::UNIX_EPOCH };
+        Self { turns, answers: Mutex::new(answers), servers: Mutex::default() }
+    }
+
     /// The answer to a question: one that was begun at `since` or later, or a new one, for which `server` is asked, in the turn
     /// of a namespace.
     pub(super) async fn get<F: Future<Output = T>>(
@@ -61,9 +62,14 @@ impl<T: Clone> Shared<T> {
         (server, namespace): (&str, &str),
         measure: impl FnOnce() -> F,
     ) -> T {
+        if let Some(known) = self.known(question, since) {
+            return known;
+        }
+        // Before the measuring, which several wait for: nobody waits for a turn of another namespace.
+        let _turn = self.turns.turn(namespace).await;
         let cell = self.cell(question, since);
         let answer = async {
-            let _turn = self.turns(server).turn(namespace).await;
+            let _turn = self.of_server(server).turn(namespace).await;
             measure().await
         };
         cell.get_or_init(|| answer).await.clone()
@@ -85,13 +91,13 @@ impl<T: Clone> Shared<T> {
     }
 
     /// The answer to a question, if it is there already.
-    pub(super) fn known(&self, question: &str, since: Timestamp) -> Option<T> {
+    fn known(&self, question: &str, since: Timestamp) -> Option<T> {
         let all = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         let (_, cell) = all.all.get(question).filter(|(begun, _)| *begun >= since)?;
         cell.get().cloned()
     }
 
-    fn turns(&self, server: &str) -> Shares {
+    fn of_server(&self, server: &str) -> Shares {
         let mut all = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= REMEMBERED {
             all.retain(|_, turns| !turns.is_idle());
@@ -111,7 +117,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_several_ask_is_measured_once_in_a_step() {
-        let (shared, count) = (Shared::<usize>::default(), AtomicUsize::new(0));
+        let (shared, count) = (Shared::<usize>::in_turns(Shares::of_work(64)), AtomicUsize::new(0));
         let measure = || async { count.fetch_add(1, Ordering::SeqCst) };
         let since = Timestamp::now();
         let both =
@@ -124,7 +130,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_slow_server_delays_only_its_own_namespace() {
-        let (shared, since) = (Arc::new(Shared::<usize>::default()), Timestamp::now());
+        let (shared, since) = (Arc::new(Shared::<usize>::in_turns(Shares::of_work(1_000))), Timestamp::now());
         let mut crowd = tokio::task::JoinSet::new();
         for number in 0..AT_ONCE * 4 {
             let shared = shared.clone();

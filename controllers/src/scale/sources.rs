@@ -41,18 +41,17 @@ struct Sources {
     servers: Servers,
     observations: Shared<Arc<Observation>>,
     lists: Shared<Arc<Result<Used, Unanswered>>>,
-    turns: Shares,
     forecasts: Apart,
 }
 
 impl Default for Sources {
     fn default() -> Self {
+        let turns = Shares::of_work(TURNS);
         Self {
             discovery: Discovery::default(),
             servers: Servers::default(),
-            observations: Shared::default(),
-            lists: Shared::default(),
-            turns: Shares::of_work(TURNS),
+            observations: Shared::in_turns(turns.clone()),
+            lists: Shared::in_turns(turns),
             forecasts: Apart::new(FORECASTS),
         }
     }
@@ -132,11 +131,6 @@ impl Sources {
             return Arc::new(self.resource(reader, question).await);
         }
         let id = source(metric, &question.namespace, &question.selector);
-        if let Some(known) = self.observations.known(&id, question.since) {
-            return known;
-        }
-        // Before the measuring, which several wait for: nobody waits for a turn of another namespace.
-        let _turn = self.turns.turn(&question.namespace).await;
         let server = metric.prometheus.as_ref().map_or(API_SERVER, |source| source.address.as_str());
         let measure = || async {
             let (namespace, discovery) = (&question.namespace, &self.discovery);
@@ -154,13 +148,7 @@ impl Sources {
     async fn resource(&self, reader: &Reader, question: &MetricQuestion) -> Observation {
         let path = metrics::resource_path(question);
         let measure = || async { Arc::new(reader.get_path(&path, metrics::LIST).await) };
-        let list = match self.lists.known(&path, question.since) {
-            Some(known) => known,
-            None => {
-                let _turn = self.turns.turn(&question.namespace).await;
-                self.lists.get(&path, question.since, (API_SERVER, &question.namespace), measure).await
-            }
-        };
+        let list = self.lists.get(&path, question.since, (API_SERVER, &question.namespace), measure).await;
         if !question.wide {
             return metrics::resource(&list, &question.metric, |_| true);
         }
