@@ -1,14 +1,11 @@
 //! Conditions say what holds now: those after any two decisions are those after the second alone.
 
-#![expect(clippy::unwrap_used, reason = "this is how a test fails")]
-
-use std::sync::Arc;
-
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use trimtab_crds::names;
 use trimtab_plan::{Answer, Class, Failure, Outcome, Plan};
-use trimtab_scale::{Observation, Options, Scaled, Seen, conclude, reconcile};
+use trimtab_scale::{Observation, conclude, reconcile};
+
+use super::world::seen;
 
 /// How things are when a decision is made.
 #[derive(Clone)]
@@ -62,24 +59,7 @@ fn worlds() -> Vec<World> {
 
 /// The status after a decision in such a world, with this one before.
 fn decided(now: Timestamp, world: &World, status: &Value) -> Value {
-    let autoscaler = json!({"metadata": {"name": "web", "namespace": "ns", "uid": "a", "generation": 1}, "spec": world.spec, "status": status});
-    let target = world.replicas.map(|replicas| {
-        let object = json!({"metadata": {"name": "web", "namespace": "ns", "uid": "t"},
-            "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": "web"}}}, "status": {"replicas": replicas}});
-        Arc::new(Scaled::read(&object).unwrap())
-    });
-    let mut seen = Seen {
-        autoscaler: Arc::new(serde_json::from_value(autoscaler).unwrap()),
-        kind: Some(names::DEPLOYMENT),
-        target,
-        pods: vec![],
-        release: None,
-        others: vec![],
-        neighbours: 1,
-        answers: trimtab_plan::Answers::new(),
-        options: Options::default(),
-        complete: true,
-    };
+    let mut seen = seen(&world.spec, status, world.replicas);
     for ask in reconcile(now, &seen).asks {
         let answer = match world.metric {
             Some(value) => {

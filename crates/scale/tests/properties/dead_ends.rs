@@ -1,17 +1,14 @@
 //! No dead end: whatever becomes of a write, a status, a metric or the target, the autoscaler looks again at a time of its own or says
 //! what somebody has to do, says when a write of it is refused, and has the size that is asked for once nothing stands in the way.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use serde_json::{Value, json};
-use trimtab_crds::names;
-use trimtab_plan::{Answer, Answers, Applied, Class, Failure, Outcome, Plan, Subresource, Verb, Wake};
-use trimtab_scale::{Options, Scaled, Seen, conclude, reconcile};
+use trimtab_plan::{Answer, Applied, Class, Failure, Outcome, Plan, Subresource, Verb, Wake};
+use trimtab_scale::{Seen, conclude, reconcile};
 
-use super::world::{at, external};
+use super::world::{self, at, external};
 
 /// What happens between two decisions.
 #[derive(Clone, Copy, Debug)]
@@ -78,25 +75,7 @@ impl World {
     fn seen(&self) -> Seen {
         let spec = json!({"targetRef": {"kind": "Deployment", "name": "web"}, "minReplicas": 1, "maxReplicas": 9,
             "mode": self.mode, "metrics": [external("queue")]});
-        let metadata = json!({"name": "web", "namespace": "ns", "uid": "a", "generation": 1});
-        let autoscaler = json!({"metadata": metadata, "spec": spec, "status": self.status});
-        let target = self.replicas.map(|replicas| {
-            let object = json!({"metadata": {"name": "web", "namespace": "ns", "uid": "t"},
-                "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": "web"}}}, "status": {"replicas": replicas}});
-            Arc::new(Scaled::read(&object).unwrap())
-        });
-        Seen {
-            autoscaler: Arc::new(serde_json::from_value(autoscaler).unwrap()),
-            kind: Some(names::DEPLOYMENT),
-            target,
-            pods: vec![],
-            release: None,
-            others: vec![],
-            neighbours: 1,
-            answers: Answers::new(),
-            options: Options::default(),
-            complete: true,
-        }
+        world::seen(&spec, &self.status, self.replicas)
     }
 
     /// What becomes of the next write of this part.

@@ -2,6 +2,7 @@
 //! it in `hpa.rs`.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails says so")]
 
+mod conditions;
 mod dead_ends;
 mod loss;
 mod memory;

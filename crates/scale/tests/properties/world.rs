@@ -1,10 +1,13 @@
 //! Snapshots, specs and time for the properties. Nothing is checked here.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use trimtab_crds::{Milli, Recommendation, ScaleEvent, ScaleHistory};
-use trimtab_scale::{Observation, ScaleSnapshot};
+use trimtab_crds::{Milli, Recommendation, ScaleEvent, ScaleHistory, names};
+use trimtab_plan::Answers;
+use trimtab_scale::{Observation, Options, ScaleSnapshot, Scaled, Seen};
 
 /// A moment so many seconds after the beginning.
 pub(crate) fn at(second: i64) -> Timestamp {
@@ -80,4 +83,27 @@ pub(crate) fn histories() -> impl Strategy<Value = ScaleHistory> {
 
 pub(crate) fn seconds(number: i64) -> SignedDuration {
     SignedDuration::from_secs(number)
+}
+
+/// An autoscaler of a Deployment that has so many replicas, if it is there, as the controller sees them.
+pub(crate) fn seen(spec: &Value, status: &Value, replicas: Option<i32>) -> Seen {
+    let metadata = json!({"name": "web", "namespace": "ns", "uid": "a", "generation": 1});
+    let autoscaler = json!({"metadata": metadata, "spec": spec, "status": status});
+    let target = replicas.map(|replicas| {
+        let object = json!({"metadata": {"name": "web", "namespace": "ns", "uid": "t"},
+            "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": "web"}}}, "status": {"replicas": replicas}});
+        Arc::new(Scaled::read(&object).unwrap())
+    });
+    Seen {
+        autoscaler: Arc::new(serde_json::from_value(autoscaler).unwrap()),
+        kind: Some(names::DEPLOYMENT),
+        target,
+        pods: vec![],
+        release: None,
+        others: vec![],
+        neighbours: 1,
+        answers: Answers::new(),
+        options: Options::default(),
+        complete: true,
+    }
 }
