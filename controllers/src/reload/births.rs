@@ -1,10 +1,11 @@
-//! At which versions young objects came about, as the watches showed it. Kept in memory and for a minute: times of the API
+//! At which versions objects came about and sources were written lately, as the watches showed it. Kept in memory and for a minute: times of the API
 //! server are of whole seconds, and this tells what came first within one. What is forgotten is told by times alone.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use trimtab::Heard;
 use trimtab_config::Object;
 use trimtab_plan::{Meta, Watched};
 use trimtab_reload::Birth;
@@ -20,57 +21,77 @@ pub(super) struct Births(Arc<Mutex<Young>>);
 
 #[derive(Default)]
 struct Young {
-    all: HashMap<Box<str>, Birth>,
+    all: HashMap<Box<str>, Known>,
     order: VecDeque<(Instant, Box<str>)>,
     /// What Jobs were made of, by its uid.
     made_of: BTreeSet<Box<str>>,
 }
 
-impl Births {
-    /// An object was made.
-    pub(super) fn made(&self, meta: &Meta) {
-        let version = version(meta);
-        let mut young = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+/// What is known of an object.
+#[derive(Clone, Copy)]
+struct Known {
+    birth: Birth,
+    /// The version that was heard of last.
+    heard: u64,
+    since: Instant,
+}
+
+impl Young {
+    fn note(&mut self, meta: &Meta, birth: Birth) {
         let now = Instant::now();
-        while let Some((at, uid)) = young.order.pop_front() {
-            if now.duration_since(at) < KEPT && young.order.len() < MOST {
-                young.order.push_front((at, uid));
+        while let Some((since, uid)) = self.order.pop_front() {
+            if now.duration_since(since) < KEPT && self.order.len() < MOST {
+                self.order.push_front((since, uid));
                 break;
             }
-            young.all.remove(&uid);
+            // What was noted once more stays until then.
+            if self.all.get(&uid).is_some_and(|known| known.since == since) {
+                self.all.remove(&uid);
+            }
         }
         let uid: Box<str> = meta.uid.as_str().into();
-        young.all.insert(uid.clone(), Birth { made: version, data: version });
-        young.order.push_back((now, uid));
+        self.all.insert(uid.clone(), Known { birth, heard: version(meta), since: now });
+        self.order.push_back((now, uid));
+    }
+}
+
+impl Births {
+    fn young(&self) -> MutexGuard<'_, Young> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hears of the objects of a watch that come.
-    pub(super) fn of_new<T: Watched>(&self) -> impl Fn(Option<&T>, &T) + Send + Sync + 'static {
+    /// Hears of the objects of a watch that come. One that a list brought may have been written since it was made.
+    pub(super) fn of_new<T: Watched>(&self) -> impl Fn(&Heard<'_, T>) + Send + Sync + 'static {
         let births = self.clone();
-        move |old, new| {
-            if old.is_none() {
-                births.made(new.meta());
+        move |heard| {
+            let meta = heard.new.meta();
+            if !heard.listed && heard.old.is_none_or(|old| old.meta().uid != meta.uid) {
+                let made = Some(version(meta));
+                births.young().note(meta, Birth { made, data: made });
             }
         }
     }
 
     /// A source was made, or written.
-    pub(super) fn heard(&self, old: Option<&Object>, new: &Object) {
+    pub(super) fn heard(&self, old: Option<&Object>, new: &Object, listed: bool) {
+        let (mut young, now) = (self.young(), Some(version(&new.metadata)));
         match old.filter(|old| old.metadata.uid == new.metadata.uid) {
-            None => self.made(&new.metadata),
-            Some(old) if old.content != new.content => {
-                let mut young = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some(birth) = young.all.get_mut(new.metadata.uid.as_str()) {
-                    birth.data = version(&new.metadata);
+            None => young.note(&new.metadata, Birth { made: now.filter(|_| !listed), data: now }),
+            Some(old) => {
+                let known = young.all.get_mut(new.metadata.uid.as_str());
+                if old.content != new.content {
+                    let made = known.and_then(|known| known.birth.made);
+                    young.note(&new.metadata, Birth { made, data: now });
+                } else if let Some(known) = known {
+                    known.heard = version(&new.metadata);
                 }
             }
-            Some(_) => {}
         }
     }
 
     /// A Job was made of what is kept under this uid.
     pub(super) fn made_of(&self, kept: &str) {
-        let mut young = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut young = self.young();
         // They are forgotten soon: what was made of them is looked after at once.
         if young.made_of.len() >= MOST {
             young.made_of.pop_first();
@@ -80,14 +101,21 @@ impl Births {
 
     /// Whether a Job was made of what is kept under this uid; `None` if that was made before anybody watched.
     pub(super) fn is_made_of(&self, kept: &str) -> Option<bool> {
-        let young = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let young = self.young();
         let made = young.made_of.contains(kept);
         (made || young.all.contains_key(kept)).then_some(made)
     }
 
-    /// When an object came about.
-    pub(super) fn of(&self, uid: &str) -> Option<Birth> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).all.get(uid).copied()
+    /// When an object came about. One that has been written since it was last heard of may have other data since then.
+    pub(super) fn of(&self, object: &Meta) -> Option<Birth> {
+        let known = self.young().all.get(object.uid.as_str()).copied()?;
+        let now = version(object);
+        Some(if known.heard < now { Birth { data: Some(now), ..known.birth } } else { known.birth })
+    }
+
+    /// When the object of this uid was made.
+    pub(super) fn made_at(&self, uid: &str) -> Option<u64> {
+        self.young().all.get(uid)?.birth.made
     }
 }
 
@@ -112,24 +140,36 @@ mod tests {
     #[test]
     fn only_writes_of_data_count() {
         let births = Births::default();
-        births.heard(None, &map(5, "1", "x"));
-        births.heard(Some(&map(5, "1", "x")), &map(7, "1", "y"));
-        assert_eq!(births.of("u"), Some(Birth { made: 5, data: 5 }));
-        births.heard(Some(&map(7, "1", "y")), &map(9, "2", "y"));
-        assert_eq!(births.of("u"), Some(Birth { made: 5, data: 9 }));
-        // What was there before anybody watched is not known.
+        let of = |births: &Births, version| births.of(&map(version, "", "").metadata);
+        let known = |made, data| Some(Birth { made, data });
+        births.heard(None, &map(5, "1", "x"), false);
+        births.heard(Some(&map(5, "1", "x")), &map(7, "1", "y"), false);
+        assert_eq!(of(&births, 7), known(Some(5), Some(5)));
+        // The store is ahead of what was heard: it may be data that was written.
+        assert_eq!(of(&births, 8), known(Some(5), Some(8)));
+        births.heard(Some(&map(7, "1", "y")), &map(9, "2", "y"), false);
+        assert_eq!(of(&births, 9), known(Some(5), Some(9)));
+        // When it was made that was there before anybody watched, or that a list brought, is not known.
         let births = Births::default();
-        births.heard(Some(&map(5, "1", "x")), &map(7, "2", "x"));
-        assert_eq!(births.of("u"), None);
+        births.heard(Some(&map(5, "1", "x")), &map(7, "1", "y"), false);
+        assert_eq!(of(&births, 7), None);
+        births.heard(Some(&map(7, "1", "y")), &map(9, "2", "y"), false);
+        assert_eq!(of(&births, 9), known(None, Some(9)));
+        let births = Births::default();
+        births.heard(None, &map(5, "1", "x"), true);
+        assert_eq!(of(&births, 5), known(None, Some(5)));
     }
 
     #[test]
     fn few_are_kept() {
         let births = Births::default();
+        let new = births.of_new::<ConfigMapView>();
         for n in 0..3 * MOST {
-            births.made(&Meta { uid: n.to_string(), ..Meta::default() });
+            let mut view = ConfigMapView(map(1, "1", "x"));
+            view.0.metadata.uid = n.to_string();
+            new(&Heard { old: None, new: &view, listed: false });
         }
-        let young = births.0.lock().unwrap();
-        assert!(young.all.len() <= MOST + 1 && young.all.len() == young.order.len());
+        let young = births.young();
+        assert!(young.order.len() <= MOST + 1 && young.all.len() == young.order.len());
     }
 }

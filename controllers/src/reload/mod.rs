@@ -89,13 +89,13 @@ impl Live {
         let (of_maps, births_of_maps, births) = (readers.clone(), births.clone(), births.clone());
         let config_maps = watches
             .watch::<ConfigMapView>(Selector::default())
-            .hears(move |old, new| births_of_maps.heard(old.map(|old| &old.0), &new.0))
+            .hears(move |heard| births_of_maps.heard(heard.old.map(|old| &old.0), &heard.new.0, heard.listed))
             .wakes(move |map| of_maps(&map.0.metadata.namespace, &map.0.source()))
             .store();
         let secrets = secrets.then(|| {
             watches
                 .watch::<SecretView>(Selector::all().fields(NOT_HELM))
-                .hears(move |old, new| births.heard(old.map(|old| &old.0), &new.0))
+                .hears(move |heard| births.heard(heard.old.map(|old| &old.0), &heard.new.0, heard.listed))
                 .wakes(move |secret| readers(&secret.0.metadata.namespace, &secret.0.source()))
                 .store()
         });
@@ -149,7 +149,7 @@ impl Reloading {
             .watch::<JobView>(Selector::default())
             .hears({
                 let (births, kept) = (births.clone(), kept.clone());
-                move |_, job| note_made(&births, &kept, &job.0.metadata)
+                move |heard| note_made(&births, &kept, &heard.new.0.metadata)
             })
             .index("owner", |job| job.0.metadata.controller().map(|owner| owner.uid.clone()).into_iter().collect())
             .wakes({
@@ -202,7 +202,7 @@ impl Reloading {
         let live: BTreeMap<&Source, SourceView> =
             candidates.iter().filter_map(|source| Some((source, self.sources.get(namespace, source)?))).collect();
         let object = |source: &Source| live.get(source).map(AsRef::as_ref);
-        let found = survey(&self.options, workload, &candidates, object, |uid| self.births.of(uid));
+        let found = survey(&self.options, workload, &candidates, object, |object| self.births.of(object));
         let version = |source: &Source| Some(live.get(source)?.as_ref().metadata.resource_version.clone());
         let changed = found.changes.iter().map(|change| &change.source);
         let versions = changed.filter_map(|source| Some((source.clone(), version(source)?))).collect();
@@ -319,7 +319,7 @@ impl Controller for Reloading {
             return None;
         }
         let pods = if survey.changes.is_empty() { vec![] } else { self.pods.by_index("workload", &key.to_string()) };
-        let made = |uid: &str| Some((uid.to_owned(), self.births.of(uid)?.made));
+        let made = |uid: &str| Some((uid.to_owned(), self.births.made_at(uid)?));
         let owned = view.as_ref().filter(|_| key.kind == names::CRON_JOB && !survey.changes.is_empty());
         let jobs = owned.map(|view| self.jobs.by_index("owner", &view.metadata.uid)).unwrap_or_default();
         Some(Snapshot {

@@ -66,12 +66,7 @@ impl Workloads {
                 let view: &View = view.as_ref();
                 listed.opted_in(view).then(|| view.metadata.namespace.clone()).into_iter().collect()
             })
-            .hears(move |old, new| {
-                let (old, new): (Option<&Arc<View>>, &View) = (old.map(AsRef::as_ref), new.as_ref());
-                if old.is_none_or(|old| old.metadata.uid != new.metadata.uid) {
-                    births.made(&new.metadata);
-                }
-            })
+            .hears(births.of_new())
             .wakes(move |view| {
                 let view: &View = view.as_ref();
                 match woken.opted_in(view) {

@@ -21,7 +21,7 @@ use order::{cycle, waits_for};
 use places::{Full, Places};
 
 type Id = Arc<str>;
-/// Whose change is older is first; among those of one time the order of names decides.
+/// Whose change is older is first; among those of one time that stand in line, the order of names decides.
 type Rank = (Option<Timestamp>, Id);
 
 /// All workloads of a namespace that count, and whose turn it is.

@@ -13,9 +13,9 @@ use crate::{Is, Workload};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Birth {
     /// When it was made.
-    pub made: u64,
-    /// When its data was last written, if it has any.
-    pub data: u64,
+    pub made: Option<u64>,
+    /// When its data was last written, if it has any; not before.
+    pub data: Option<u64>,
 }
 
 /// A workload and a source that it reads, side by side.
@@ -38,14 +38,14 @@ impl Side<'_> {
     fn order(&self, time: Option<Timestamp>, version: Option<u64>) -> Option<Ordering> {
         let (time, made) = (time?, self.workload.metadata.creation_timestamp?);
         match time.as_second().cmp(&made.as_second()) {
-            Ordering::Equal => Some(version?.cmp(&self.made?.made)),
+            Ordering::Equal => Some(version?.cmp(&self.made?.made?)),
             order => Some(order),
         }
     }
 
     /// Whether the source was there when the workload was made.
     pub(crate) fn came_before(&self) -> bool {
-        let order = self.order(self.object.metadata.creation_timestamp, self.born.map(|born| born.made));
+        let order = self.order(self.object.metadata.creation_timestamp, self.born.and_then(|born| born.made));
         order == Some(Ordering::Less)
     }
 
@@ -61,11 +61,11 @@ impl Side<'_> {
             return None;
         }
         let written = self.written();
-        if self.order(written, self.born.map(|born| born.data)) != Some(Ordering::Greater) {
+        if self.order(written, self.born.and_then(|born| born.data)) != Some(Ordering::Greater) {
             return None;
         }
-        let again =
-            written > self.object.metadata.creation_timestamp || self.born.is_some_and(|born| born.data > born.made);
+        let again = written > self.object.metadata.creation_timestamp
+            || self.born.is_some_and(|born| born.made.is_some_and(|made| born.data > Some(made)));
         match again {
             true => Some(Is::Changed),
             // Pods that need it started with it.

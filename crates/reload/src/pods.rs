@@ -1,6 +1,5 @@
 //! Pods as reloads see them: whose they are, when they were made, and whether they can be asked to read their files anew.
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -8,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use trimtab_crds::names;
 use trimtab_plan::{Kind, Meta, OwnerRef, TextMap, Watched};
 
-use crate::Change;
+use crate::{Change, Is};
 
 /// A pod, without what no decision here reads.
 #[derive(Debug, Clone, Serialize)]
@@ -55,15 +54,14 @@ impl PodView {
         self.metadata.deletion_timestamp.is_none()
     }
 
-    /// Whether it was certainly made after a change, and so started on the new data. Times are of whole seconds: in a tie
-    /// it may have been made before, unless the versions at which the two came about are known.
+    /// Whether it was certainly made after a change, and so started on the new data: told by the versions at which the two
+    /// came about, if they are known, else by times. These are of whole seconds: in a tie it may have been made before.
     pub fn is_after(&self, change: &Change, made: Option<u64>) -> bool {
+        if let (Some(made), Some(data)) = (made, change.version.filter(|_| change.is != Is::Deleted)) {
+            return made > data;
+        }
         let (Some(born), Some(written)) = (self.metadata.creation_timestamp, change.written()) else { return false };
-        change.dated
-            && match born.as_second().cmp(&written.as_second()) {
-                Ordering::Equal => made.zip(change.version).is_some_and(|(made, data)| made > data),
-                order => order == Ordering::Greater,
-            }
+        change.dated && born.as_second() > written.as_second()
     }
 
     fn revision(&self) -> Option<&str> {
@@ -213,8 +211,8 @@ mod tests {
     use trimtab_config::{Pin, Source};
 
     use super::*;
+    use crate::How;
     use crate::record::Applied;
-    use crate::{How, Is};
 
     fn pod(value: Value) -> PodView {
         serde_json::from_value(value).unwrap()

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::Serialize;
 use trimtab_config::{Object, Pin, Source};
+use trimtab_plan::Meta;
 
 use crate::first::Side;
 use crate::noted::Noted;
@@ -71,13 +72,13 @@ pub enum Is {
     Deleted,
 }
 
-/// Compares what is live with what a workload's pods have. `births` tells of an object, by its uid, when it came about.
+/// Compares what is live with what a workload's pods have. `births` tells when an object came about.
 pub fn survey<'o>(
     options: &Options,
     workload: &Workload,
     candidates: &BTreeSet<Source>,
     live: impl Fn(&Source) -> Option<&'o Object>,
-    births: impl Fn(&str) -> Option<Birth>,
+    births: impl Fn(&Meta) -> Option<Birth>,
 ) -> Survey {
     let record = Record::of(workload);
     let mut survey = Survey { full: candidates.len() >= MOST_SOURCES, ..Survey::default() };
@@ -85,7 +86,7 @@ pub fn survey<'o>(
     let (mut concerned, mut gone_by_expression) = (BTreeSet::new(), vec![]);
     let (expressions, literals) = (options.expressions(workload), options.literals(workload));
     let absent = Applied { pin: Pin::Absent, written: None };
-    let (noted, made) = (Noted::of(&workload.template), births(&workload.metadata.uid));
+    let (noted, made) = (Noted::of(&workload.template), births(&workload.metadata));
     for source in candidates {
         let object = live(source);
         let Some(how) = options.how_by(&expressions, workload, source, object) else { continue };
@@ -96,7 +97,7 @@ pub fn survey<'o>(
         let looked_for = || expressions.iter().any(|one| record.expressions.contains(&one.id) && one.fits(source));
         let was_absent = || Some(&absent).filter(|_| by_expression && looked_for());
         let known = record.applied.get(source).or_else(was_absent);
-        let born = object.and_then(|object| births(&object.metadata.uid));
+        let born = object.and_then(|object| births(&object.metadata));
         let side = object.map(|object| Side { workload, made, source, object, born });
         let compared = Compared { how, source, side, known: known.map(|known| &known.pin), to: &to.pin };
         match compared.is(options, &noted) {
@@ -106,7 +107,7 @@ pub fn survey<'o>(
                 is,
                 by: object.and_then(|o| Some(o.author.as_ref()?.manager.clone())),
                 dated: known.is_none_or(|known| known.pin == Pin::Absent || is_dated(known, &to)),
-                version: born.map(|born| born.data),
+                version: born.and_then(|born| born.data),
                 trigger: object.map(|o| o.trigger_hash(key)),
                 to,
             }),

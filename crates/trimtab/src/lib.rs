@@ -54,4 +54,4 @@ pub use selector::Selector;
 pub use share::{Shares, Turn};
 pub use store::{Store, Unreadable};
 pub use watched::{Meta, Watched};
-pub use watches::{KeyWaker, Watch, Watches};
+pub use watches::{Heard, KeyWaker, Watch, Watches};

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use trimtab_plan::{Kind, Meta, Watched};
 
 use crate::gate::Watching;
-use crate::informer::{Source, Subscriber};
+use crate::informer::{Brought, Source, Subscriber};
 use crate::metrics::Metrics;
 use crate::queue::{Lane, Queue, Trigger, What};
 use crate::store::{Change, Object, Store, Unread, typed_ref};
@@ -87,6 +87,18 @@ impl<K: Key> Watches<K> {
     }
 }
 
+/// A change of an object that is there.
+#[derive(Debug, Clone, Copy)]
+pub struct Heard<'a, T> {
+    /// The object before, if it was there.
+    pub old: Option<&'a T>,
+    /// The object now.
+    pub new: &'a T,
+    /// Whether a new list brought it, after the watch had failed: then its version is that of its last write, and what was
+    /// written meanwhile is not known. Else it is of one write.
+    pub listed: bool,
+}
+
 /// Whether a change is one that somebody is waiting for: asked of the object before, if there was one, and after.
 type Urgent = Arc<dyn Fn(Option<&Object>, &Object) -> bool + Send + Sync>;
 
@@ -134,13 +146,14 @@ impl<K: Key, T: Watched> Watch<'_, K, T> {
         self
     }
 
-    /// Calls this for every change after the first list, before it wakes anybody: with the object before, if it was there, and
-    /// after. Not for what is gone.
+    /// Calls this for every change after the first list, before it wakes anybody. Not for what is gone.
     #[must_use]
-    pub fn hears(self, heard: impl Fn(Option<&T>, &T) + Send + Sync + 'static) -> Self {
-        let changed = move |change: &Change, first: bool| {
-            if let Some(new) = change.new.as_ref().filter(|_| !first).and_then(typed_ref) {
-                heard(change.old.as_ref().and_then(typed_ref), new);
+    pub fn hears(self, heard: impl Fn(&Heard<'_, T>) + Send + Sync + 'static) -> Self {
+        let changed = move |change: &Change, brought: Brought| {
+            let new = change.new.as_ref().filter(|_| brought != Brought::First);
+            if let Some(new) = new.and_then(typed_ref) {
+                let old = change.old.as_ref().and_then(typed_ref);
+                heard(&Heard { old, new, listed: brought == Brought::Listed });
             }
         };
         self.source.subscribe(Subscriber {
@@ -159,8 +172,8 @@ impl<K: Key, T: Watched> Watch<'_, K, T> {
         let (waker, kind) = (Arc::new(waker), T::KIND.kind);
         let other = waker.clone();
         self.source.subscribe(Subscriber {
-            changed: Box::new(move |change, first| waker.changed(kind, change, first)),
-            unreadable: Box::new(move |unread, first| other.unreadable(kind, unread, first)),
+            changed: Box::new(move |change, brought| waker.changed(kind, change, brought == Brought::First)),
+            unreadable: Box::new(move |unread, brought| other.unreadable(kind, unread, brought == Brought::First)),
             advanced: Box::new(|| {}),
         });
         self
@@ -170,8 +183,8 @@ impl<K: Key, T: Watched> Watch<'_, K, T> {
     #[must_use]
     pub fn wakes_unreadable(self, keys: impl Fn(&Meta) -> Vec<K> + Send + Sync + 'static) -> Self {
         let queue = self.watches.queue.clone();
-        let unreadable = move |unread: &Unread, first: bool| {
-            let meta = &unread.now.meta;
+        let unreadable = move |unread: &Unread, brought: Brought| {
+            let (meta, first) = (&unread.now.meta, brought == Brought::First);
             keys(meta).into_iter().for_each(|key| wake_unreadable(&queue, key, T::KIND.kind, meta, first));
         };
         self.source.subscribe(Subscriber {

@@ -162,9 +162,7 @@ async fn wrong(app: &App, changed: &BTreeMap<String, Option<u64>>, made: &Made) 
         let first = pods.iter().map(|(_, version)| *version).min().unwrap_or(u64::MAX);
         let needed = usize::from(changed.is_some_and(|changed| first < changed));
         let restarts = sets.get(name).map_or(0, |sets| sets - 1);
-        // Where pods come later than the change was acted on, they have it, and the restart is one too many.
-        let most = usize::from(changed.is_some());
-        if !(needed..=most).contains(&restarts) || !is_settled(deployment) {
+        if restarts != needed || !is_settled(deployment) {
             let settled = is_settled(deployment);
             wrong.push(format!("{name}: {restarts} restarts, {needed} needed, settled: {settled}, changed at {changed:?}, pods {pods:?}"));
         }

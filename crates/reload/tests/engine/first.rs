@@ -40,16 +40,17 @@ impl Case {
         map["metadata"]["creationTimestamp"] = made.into();
         map["metadata"]["managedFields"][0]["time"] = written.into();
         if self.watched {
-            births.insert("w".to_owned(), Birth { made: 100, data: 100 });
+            births.insert("w".to_owned(), Birth { made: Some(100), data: Some(100) });
         }
         if let (Some(made), Some(data)) = (made_version, data_version) {
-            births.insert("cm/web".to_owned(), Birth { made, data });
+            births.insert("cm/web".to_owned(), Birth { made: Some(made), data: Some(data) });
         }
         for (second, version) in &self.pods {
             let pod = pod(*second, "a");
-            births.extend(
-                version.map(|made| (pod["metadata"]["uid"].as_str().unwrap().to_owned(), Birth { made, data: made })),
-            );
+            if version.is_some() {
+                let uid = pod["metadata"]["uid"].as_str().unwrap();
+                births.insert(uid.to_owned(), Birth { made: *version, data: *version });
+            }
             world.pods.push(pod);
         }
         World { births, ..world }
@@ -95,6 +96,25 @@ fn within_one_second_versions_tell_what_came_first() {
     case(105, 105, 103).optional().check(OURS);
     case(105, 105, 110).optional().check("AlreadyFresh");
     case(50, 50, 103).optional().check("Noting");
+}
+
+#[test]
+fn a_change_within_the_second_in_which_its_workload_was_noted_is_told_by_versions() {
+    // Noted while there were no pods yet; changed after that, with a time that is the same.
+    let check = |pod_second, pod: Option<u64>, written: Option<u64>, expected: &str| {
+        let case = Case::new((10, Some(50)), (10, Some(90)), &[(pod_second, pod)]);
+        let mut world = case.world(json!({OURS_ALL: "auto"}));
+        world.apply();
+        let map = world.sources.get_mut(&"cm/web".parse().unwrap()).unwrap();
+        map["data"] = json!({"a": "2"});
+        world.births.insert("cm/web".to_owned(), Birth { made: Some(50), data: written });
+        super::check(&world, expected);
+    };
+    check(10, Some(130), Some(120), "AlreadyFresh");
+    check(10, Some(110), Some(120), OURS);
+    // A list brought one of the two: nobody knows.
+    check(10, None, Some(120), OURS);
+    check(11, Some(130), None, OURS);
 }
 
 #[test]

@@ -139,14 +139,14 @@ impl World {
             &workload,
             &candidates,
             |source| live.get(source).map(AsRef::as_ref),
-            |uid| self.births.get(uid).copied(),
+            |object| self.births.get(&object.uid).copied(),
         );
         let pods = self.pods.iter().map(|pod| Arc::new(serde_json::from_value::<PodView>(pod.clone()).unwrap()));
         Snapshot {
             turn: self.turn(&workload, &survey),
             versions: survey.changes.iter().map(|change| (change.source.clone(), "1".to_owned())).collect(),
             pods: pods.collect(),
-            made: self.births.iter().map(|(uid, birth)| (uid.clone(), birth.made)).collect(),
+            made: self.births.iter().filter_map(|(uid, birth)| Some((uid.clone(), birth.made?))).collect(),
             jobs: self.jobs.clone(),
             kept: self.kept.clone().map(|kept| Arc::new(serde_json::from_value::<KeptJob>(kept).unwrap())),
             made_anew: self.made_anew,

@@ -31,6 +31,7 @@ use crate::body::{self, Unread};
 use crate::contact::Contact;
 use crate::queue::Backoff;
 pub(crate) use source::{Source, Subscriber};
+pub(crate) use upkeep::Brought;
 use upkeep::{Delivery, Scope};
 use wire::{Event, Lines, Page, Target};
 

@@ -6,15 +6,15 @@ use std::sync::{Arc, PoisonError, RwLock};
 use trimtab_plan::{Meta, Watched};
 
 use super::health::Health;
-use super::upkeep::{Delivery, Scope, Upkeep};
+use super::upkeep::{Brought, Delivery, Scope, Upkeep};
 use super::{place, wire};
 use crate::Selector;
 use crate::body;
 use crate::metrics::Metrics;
 use crate::store::{Change, Object, Shared, Unread, Unreadable, version};
 
-/// Told of something; the flag says whether it is part of the first list.
-type Told<E> = Box<dyn Fn(&E, bool) + Send + Sync>;
+/// Told of something, and how it came to be known.
+type Told<E> = Box<dyn Fn(&E, Brought) + Send + Sync>;
 
 /// Told of what happens in a store.
 pub(crate) struct Subscriber {
@@ -96,8 +96,8 @@ impl Source {
         };
         self.advance(seen, delivery);
         if let Some(change) = change {
-            let first = self.upkeep.first(delivery);
-            self.tell(|subscriber| (subscriber.changed)(&change, first));
+            let brought = self.upkeep.brought(delivery);
+            self.tell(|subscriber| (subscriber.changed)(&change, brought));
         }
     }
 
@@ -114,18 +114,18 @@ impl Source {
             .put_unreadable(Unreadable { meta, error, conditions: wire::conditions(object) }, delivery.epoch);
         self.advance(seen, delivery);
         if let Some(unread) = unread {
-            let first = self.upkeep.first(delivery);
-            self.tell(|subscriber| (subscriber.unreadable)(&unread, first));
+            let brought = self.upkeep.brought(delivery);
+            self.tell(|subscriber| (subscriber.unreadable)(&unread, brought));
         }
     }
 
-    fn gone(&self, change: Option<Change>, unreadable: Option<Arc<Unreadable>>) {
+    fn gone(&self, change: Option<Change>, unreadable: Option<Arc<Unreadable>>, brought: Brought) {
         if let Some(change) = change {
-            self.tell(|subscriber| (subscriber.changed)(&change, false));
+            self.tell(|subscriber| (subscriber.changed)(&change, brought));
         }
         if let Some(now) = unreadable {
             let unread = Unread { old: None, now };
-            self.tell(|subscriber| (subscriber.unreadable)(&unread, false));
+            self.tell(|subscriber| (subscriber.unreadable)(&unread, brought));
         }
     }
 
@@ -149,7 +149,7 @@ impl Source {
         let unreadable = self.shared.clear_unreadable(meta);
         let change = self.shared.remove(meta);
         self.advance(version(&meta.resource_version), delivery);
-        self.gone(change, unreadable);
+        self.gone(change, unreadable, Brought::Event);
     }
 
     /// The watch has passed a version.
@@ -167,8 +167,8 @@ impl Source {
         if let Some(health) = self.upkeep.health(scope) {
             health.set_synced();
         }
-        swept.into_iter().for_each(|change| self.gone(Some(change), None));
-        unreadable.into_iter().for_each(|object| self.gone(None, Some(object)));
+        swept.into_iter().for_each(|change| self.gone(Some(change), None, Brought::Listed));
+        unreadable.into_iter().for_each(|object| self.gone(None, Some(object), Brought::Listed));
         self.tell(|subscriber| (subscriber.advanced)());
     }
 }

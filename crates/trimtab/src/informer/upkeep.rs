@@ -14,6 +14,17 @@ pub(crate) struct Delivery {
     pub(crate) listing: bool,
 }
 
+/// How a change came to be known.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Brought {
+    /// By the first list: it is not news.
+    First,
+    /// By a later list: when it happened is not known.
+    Listed,
+    /// By an event of the watch.
+    Event,
+}
+
 /// What one watch covers: everything, or one namespace.
 pub(crate) struct Scope {
     pub(crate) namespace: Option<String>,
@@ -56,9 +67,13 @@ impl Upkeep {
         _ = self.needed.subscribe().wait_for(|needed| *needed).await;
     }
 
-    /// Whether a delivery is part of the first list.
-    pub(crate) fn first(&self, delivery: Delivery) -> bool {
-        delivery.listing && self.health(delivery.scope).is_some_and(|health| !health.synced())
+    /// How what a delivery has came to be known.
+    pub(crate) fn brought(&self, delivery: Delivery) -> Brought {
+        match self.health(delivery.scope) {
+            _ if !delivery.listing => Brought::Event,
+            Some(health) if !health.synced() => Brought::First,
+            _ => Brought::Listed,
+        }
     }
 
     /// What is wrong with the watches.
