@@ -226,6 +226,13 @@ fn not_held(draft: &mut Draft<'_>) {
                 "a person paused Deployment {name} in its first rollout: kubectl rollout resume deployment {name}"
             );
             draft.say(Phase::Waiting, "PausedByPerson", message);
+        } else if let Some(late) = world.deployment.late() {
+            let message = format!(
+                "the first rollout gets nowhere ({late}): {} of {} pods are available; mend what keeps the others, or change \
+                 the Deployment",
+                world.deployment.status.available_replicas, world.replicas
+            );
+            draft.say(Phase::Waiting, "FirstRolloutStalled", message);
         } else {
             let message = format!(
                 "waiting for the rollout that was under way to end: {} of {} pods are available; where that does not come, \

@@ -318,6 +318,14 @@ pub(crate) fn follow_bypass(draft: &mut Draft<'_>) {
     let Some(progress) = draft.progress().cloned() else { return };
     let own = world.owned_with(world.digest);
     let Some(own) = own.filter(|_| world.complete()) else {
+        if let Some(late) = world.deployment.late() {
+            let message = format!(
+                "released past the plan, and gets nowhere ({late}): {} of {} pods are new; mend what keeps the others, change \
+                 the Deployment, or: kubectl trimtab abort {}",
+                world.deployment.status.updated_replicas, world.replicas, world.plan.metadata.name
+            );
+            return draft.say(Phase::Blocked, "BypassStalled", message);
+        }
         let message = format!(
             "released past the plan; {} of {} pods are new; where that does not end, change the Deployment, or: kubectl \
              trimtab abort {}",

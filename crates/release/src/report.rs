@@ -70,7 +70,8 @@ fn weights_exact(world: &World<'_>) -> Condition {
 
 /// Whether it stays like that until a person acts, although no release failed.
 pub(crate) fn lasts(phase: Phase, reason: &str) -> bool {
-    phase == Phase::Waiting && ["OptedOut", "TargetNotFound", "PausedByPerson", "ScaledToZero"].contains(&reason)
+    phase == Phase::Waiting
+        && ["OptedOut", "TargetNotFound", "PausedByPerson", "ScaledToZero", "FirstRolloutStalled"].contains(&reason)
 }
 
 /// Whether a release waits for a person, for however long that takes: nothing goes on meanwhile, and nothing is amiss unless it

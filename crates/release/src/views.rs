@@ -117,6 +117,17 @@ pub struct DeploymentStatus {
     pub updated_replicas: i32,
     /// Available pods.
     pub available_replicas: i32,
+    /// Of the conditions, the one that says that its rollout has exceeded `progressDeadlineSeconds`.
+    #[serde(deserialize_with = "late::deserialize")]
+    pub conditions: Vec<late::Condition>,
+}
+
+impl DeploymentView {
+    /// What its controller says of a rollout that has got nowhere for `progressDeadlineSeconds`. It goes on trying.
+    pub fn late(&self) -> Option<&str> {
+        let seen = self.status.observed_generation >= self.metadata.generation;
+        self.status.conditions.first().filter(|_| seen).map(|condition| &*condition.message)
+    }
 }
 
 /// A `ReplicaSet`. The text of its template is kept while it has pods or belongs to a guarded Deployment (which copies
@@ -219,6 +230,28 @@ pub struct PodStatus {
     pub init_container_statuses: Vec<ContainerStatus>,
     /// Containers.
     pub container_statuses: Vec<ContainerStatus>,
+}
+
+/// Of a Deployment's conditions only one matters.
+mod late {
+    use serde::{Deserialize, Deserializer, Serialize};
+
+    #[derive(Debug, Clone, Serialize, Deserialize)]
+    pub struct Condition {
+        #[serde(rename = "type")]
+        type_: Box<str>,
+        #[serde(default)]
+        reason: Box<str>,
+        #[serde(default)]
+        pub(super) message: Box<str>,
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Condition>, D::Error> {
+        let mut all: Vec<Condition> = Option::deserialize(from)?.unwrap_or_default();
+        all.retain(|c| &*c.type_ == "Progressing" && &*c.reason == "ProgressDeadlineExceeded");
+        all.shrink_to_fit();
+        Ok(all)
+    }
 }
 
 /// Of a pod's conditions only one matters: all of them would be most of what is kept of a pod.

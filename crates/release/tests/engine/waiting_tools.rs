@@ -4,7 +4,7 @@ use serde_json::json;
 use trimtab_crds::Phase;
 
 use crate::health::{Health, argo, kstatus};
-use crate::model::Cluster;
+use crate::model::{Cluster, WEB};
 use crate::world::{check_end, four_with};
 
 /// Both read the status that the model's controller wrote last.
@@ -36,6 +36,10 @@ fn tools_that_wait_read_a_release_from_its_beginning_to_its_end() {
     cluster.delete_deployment();
     cluster.advance(60);
     check(&mut cluster, Phase::Waiting, Health::Failed, "Degraded");
+    let mut first = Cluster::new();
+    first.deploy(4, (json!(1), json!(0)), "app:crash");
+    first.plan(WEB, json!({"strategy": {"canary": {"steps": []}}}));
+    check(&mut first, Phase::Waiting, Health::Failed, "Degraded");
     let mut asleep = four_with(steps).stable();
     asleep.scale(0);
     asleep.settle().unwrap();

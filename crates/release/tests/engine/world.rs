@@ -159,10 +159,8 @@ fn is_kept_aside(cluster: &Cluster, name: &str) -> bool {
 
 /// What stays as it is does not say that something goes on: whoever waits for it would wait for ever. So read the tools that wait.
 fn check_lasting(cluster: &Cluster, status: &ReleasePlanStatus) -> Result<(), String> {
-    // A rollout of the Deployment's own goes on without us, for as long as its pods are broken.
-    let broken = ["FirstRollout", "Bypassed", "TakingBack", "RollingBack"];
     let reason = condition(status, "Ready").map(|ready| ready.reason.clone()).unwrap_or_default();
-    if condition(status, "Reconciling").is_some_and(|c| c.status == "True") && !broken.contains(&reason.as_str()) {
+    if condition(status, "Reconciling").is_some_and(|c| c.status == "True") {
         return Err(format!("rests and says that it goes on ({reason}): {}", brief(status)));
     }
     let generation = cluster.plan_of_web().and_then(|plan| plan["metadata"]["generation"].as_i64()).unwrap_or_default();
@@ -171,7 +169,9 @@ fn check_lasting(cluster: &Cluster, status: &ReleasePlanStatus) -> Result<(), St
         Phase::Stable => Health::Current,
         Phase::TakenBack | Phase::Blocked => Health::Failed,
         _ if reason == "ScaledToZero" && status.release.is_none() => Health::Current,
-        _ if ["OptedOut", "TargetNotFound", "PausedByPerson", "FailedAndPaused"].contains(&reason.as_str()) => {
+        _ if ["OptedOut", "TargetNotFound", "PausedByPerson", "FailedAndPaused", "FirstRolloutStalled"]
+            .contains(&reason.as_str()) =>
+        {
             Health::Failed
         }
         _ => Health::InProgress,
@@ -198,15 +198,14 @@ fn check_status(cluster: &mut Cluster, status: &ReleasePlanStatus) -> Result<(),
         Phase::Blocked => {
             stage.is_none()
                 || status.message.contains("template that works")
+                || (stage == Some(Stage::Bypassed) && broken)
                 // Stable does not work, or what somebody released past the plan: the canary is all that serves.
                 || (status.message.contains("taking back gets nowhere")
                     && (!stable_works(cluster, status) || (broken && !cluster.paused())))
         }
         Phase::Waiting => stage.is_none() || (cluster.paused() && !cluster.held()),
         Phase::Paused => stage == Some(Stage::Steps),
-        Phase::Promoting => stage == Some(Stage::Bypassed) && broken,
-        Phase::TakingBack => broken && !cluster.paused(),
-        Phase::Releasing => false,
+        Phase::Promoting | Phase::TakingBack | Phase::Releasing => false,
     };
     if !resting || status.message.is_empty() {
         return Err(format!("rests at {}", brief(status)));

@@ -1,6 +1,7 @@
 //! The Deployment controller, function by function as `pkg/controller/deployment` has it: `sync.go`, `rolling.go`,
 //! `recreate.go` and `util/deployment_util.go`.
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use trimtab_crds::names::{DESIRED_REPLICAS, MAX_REPLICAS, POD_TEMPLATE_HASH, REVISION};
 
@@ -10,6 +11,7 @@ use super::{NAMESPACE, WEB};
 const USER: &str = "system:serviceaccount:kube-system:deployment-controller";
 const HISTORY: &str = "deployment.kubernetes.io/revision-history";
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+const LATE: &str = "ProgressDeadlineExceeded";
 /// Annotations that are not copied between a Deployment and its ReplicaSets.
 pub const NOT_COPIED: [&str; 5] = [LAST_APPLIED, REVISION, HISTORY, DESIRED_REPLICAS, MAX_REPLICAS];
 
@@ -416,6 +418,40 @@ impl Cluster {
         }
     }
 
+    /// `syncRolloutStatus`, `DeploymentProgressing` and `DeploymentTimedOut`, with the condition that a pause leaves.
+    fn progressing(&self, d: &Value, status: &Value) -> Value {
+        let old = d.pointer("/status/conditions/0").cloned().unwrap_or_default();
+        let condition = |reason: &str, since: String| json!({"type": "Progressing", "reason": reason, "message": reason, "lastUpdateTime": since});
+        let count = |status: &Value, field: &str| status[field].as_i64().unwrap_or(0);
+        let (now, last) = (self.now.to_string(), &d["status"]);
+        let surplus = |status: &Value| count(status, "replicas") - count(status, "updatedReplicas");
+        let grown = |field| count(status, field) > count(last, field);
+        let moves = grown("updatedReplicas") || grown("availableReplicas") || surplus(status) < surplus(last);
+        let wanted = i64::from(int(d, "/spec/replicas"));
+        let all =
+            ["replicas", "updatedReplicas", "availableReplicas"].iter().all(|field| count(status, field) == wanted);
+        let reason = old["reason"].as_str().unwrap_or_default();
+        let anew = last["observedGeneration"] != d["metadata"]["generation"];
+        if all || (reason == "NewReplicaSetAvailable" && surplus(status) == 0 && !anew) {
+            return condition("NewReplicaSetAvailable", old["lastUpdateTime"].as_str().unwrap_or(&now).to_owned());
+        }
+        let paused = d.pointer("/spec/paused") == Some(&json!(true));
+        if moves || anew || paused || !["ReplicaSetUpdated", LATE].contains(&reason) {
+            let reason = if paused { "DeploymentPaused" } else { "ReplicaSetUpdated" };
+            let same = old["reason"] == reason && !moves && !anew;
+            let since = old["lastUpdateTime"].as_str().filter(|_| same).map_or(now, str::to_owned);
+            return condition(reason, since);
+        }
+        if self.late_at().is_some_and(|at| at <= self.now) { condition(LATE, now) } else { old }
+    }
+
+    /// When the rollout that is under way exceeds its deadline, unless it gets on.
+    pub fn late_at(&self) -> Option<Timestamp> {
+        let condition = self.deployment()?.pointer("/status/conditions/0")?;
+        let since: Timestamp = condition["lastUpdateTime"].as_str()?.parse().ok()?;
+        (condition["reason"] == "ReplicaSetUpdated").then(|| since + jiff::SignedDuration::from_secs(600))
+    }
+
     /// `syncDeploymentStatus` with `calculateStatus`.
     fn sync_status(&mut self, new: Option<&String>, old: &[String]) {
         let alive = |names: Vec<String>| -> Vec<String> {
@@ -433,6 +469,7 @@ impl Cluster {
         if let Some(collisions) = d.pointer("/status/collisionCount") {
             status["collisionCount"] = collisions.clone();
         }
+        status["conditions"] = json!([self.progressing(d, &status)]);
         self.update_status(DEPLOYMENTS, WEB, |d| d["status"] = status);
     }
 }

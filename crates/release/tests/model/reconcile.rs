@@ -261,7 +261,11 @@ impl Cluster {
                 continue;
             }
             match done.wake {
-                Wake::OnChange => return Ok(done),
+                Wake::OnChange => match self.late_at() {
+                    // Kubernetes says by then that its rollout gets nowhere.
+                    Some(at) => self.now = self.now.max(at),
+                    None => return Ok(done),
+                },
                 Wake::At(at) if done.refused > 0 && (at <= self.now || refused > 60) => return Ok(done),
                 Wake::At(at) if at <= self.now => {
                     return Err(format!("wakes at {at} without end: {:?}", done.plan.because));
