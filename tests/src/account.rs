@@ -1,5 +1,5 @@
 //! An identity of its own for a manager, and the API server's own count of the requests that it makes. The server counts
-//! requests by flow schema, so three schemas that match this identity alone tell leases, watches and all else apart.
+//! requests by flow schema, so schemas that match this identity alone tell leases, watches, questions and all else apart.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use trimtab_testkit::eventually;
 use crate::rights;
 
 /// Which requests a flow schema matches, the first one first.
-const PARTS: [&str; 3] = ["leases", "watches", "rest"];
+const PARTS: [&str; 4] = ["leases", "watches", "questions", "rest"];
 const PRIORITY_LEVEL: &str = "workload-low";
 
 /// A ServiceAccount with the derived roles of a manager that runs everything everywhere; what it does is counted.
@@ -35,6 +35,8 @@ pub struct Requests {
     pub leases: u64,
     /// Watches begun.
     pub watches: u64,
+    /// Patches of Deployments: where none of them changes, what would become of one was asked.
+    pub questions: u64,
     /// All others.
     pub rest: u64,
 }
@@ -94,7 +96,12 @@ impl Account {
             let lines = metrics.lines().filter(|line| line.starts_with(family) && line.contains(&schema));
             lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).map(|count| count as u64).sum()
         };
-        Ok(Requests { leases: count("leases"), watches: count("watches"), rest: count("rest") })
+        Ok(Requests {
+            leases: count("leases"),
+            watches: count("watches"),
+            questions: count("questions"),
+            rest: count("rest"),
+        })
     }
 
     /// Takes away what was made outside of the namespace.
@@ -134,6 +141,7 @@ impl Account {
         let (verb, group, resource) = match part {
             "leases" => ("*", "coordination.k8s.io", "leases"),
             "watches" => ("watch", "*", "*"),
+            "questions" => ("patch", "apps", "deployments"),
             _ => ("*", "*", "*"),
         };
         let account = json!({ "name": Self::NAME, "namespace": self.namespace });

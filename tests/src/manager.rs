@@ -49,7 +49,7 @@ impl ManagerProcess {
     ) -> Result<Self> {
         let arguments = Self::arguments(namespace, extra);
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        Self::spawn(kubeconfig, namespace, environment, &arguments)
+        Self::with_environment(kubeconfig, namespace, environment, &arguments)
     }
 
     /// The arguments of one for a namespace.
@@ -77,14 +77,28 @@ impl ManagerProcess {
     /// If the binary is not built.
     pub fn with_arguments(kubeconfig: &Path, label: &str, fault: Option<&str>, arguments: &[&str]) -> Result<Self> {
         let environment: Vec<(&str, &str)> = fault.map(|fault| ("TRIMTAB_FAULT", fault)).into_iter().collect();
-        Self::spawn(kubeconfig, label, &environment, arguments)
+        Self::with_environment(kubeconfig, label, &environment, arguments)
     }
 
-    fn spawn(kubeconfig: &Path, label: &str, environment: &[(&str, &str)], arguments: &[&str]) -> Result<Self> {
+    /// The same, with these variables.
+    ///
+    /// # Errors
+    ///
+    /// If the binary is not built.
+    pub fn with_environment(
+        kubeconfig: &Path,
+        label: &str,
+        environment: &[(&str, &str)],
+        arguments: &[&str],
+    ) -> Result<Self> {
         let number = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_nanos();
         let log = std::env::temp_dir().join(format!("{label}-manager-{number}.log"));
         let mut command = Command::new(binary("trimtab-manager")?);
-        command.args(arguments).env("KUBECONFIG", kubeconfig).env_remove("TRIMTAB_FAULT");
+        command
+            .args(arguments)
+            .env("KUBECONFIG", kubeconfig)
+            .env_remove("TRIMTAB_FAULT")
+            .env_remove("KUBERNETES_NAMESPACE");
         command.envs(environment.iter().copied());
         let child = command
             .stdin(Stdio::null())

@@ -1,6 +1,7 @@
 //! The release controller: wakes workloads, gathers their snapshots, and leaves every decision to `trimtab-release`.
 
 mod key;
+mod proofs;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -18,9 +19,7 @@ use trimtab_scale::AutoscalerView;
 pub use key::Workload;
 
 use crate::sources::{self, Sources};
-
-/// How long the API server's word on whether it holds changes is believed: with a thousand workloads, four requests a second.
-const PROOF_PERIOD: Duration = Duration::from_secs(600);
+use proofs::Proofs;
 
 /// The release controller.
 #[derive(Debug)]
@@ -33,6 +32,7 @@ pub struct Rollout {
     policies: Store<ConfigPolicyView>,
     autoscalers: Store<AutoscalerView>,
     sources: Sources,
+    proofs: Proofs,
     options: Options,
 }
 
@@ -50,13 +50,17 @@ pub struct Options {
 impl Rollout {
     /// Declares what is watched.
     pub fn new(watches: &mut Watches<Workload>, options: Options) -> Self {
+        let (proofs, waker) = (Proofs::default(), watches.waker());
+        let answered = proofs.clone();
         let plans = watches
             .watch::<PlanView>(Selector::default())
+            .hears(move |heard| answered.heard(heard, &waker))
             .index("target", |plan| vec![Workload::of_plan(plan).to_string()])
             .wakes(|plan| vec![Workload::of_plan(plan)])
             // Of a plan that cannot be read the target is not known, but some key has to tell it.
             .wakes_unreadable(|plan| vec![Workload::new(&plan.namespace, &plan.name)])
             .store();
+        proofs.of(&plans);
         let deployments = watches
             .watch::<DeploymentView>(Selector::default())
             .urgent_when(begins_a_release)
@@ -101,7 +105,7 @@ impl Rollout {
             .index("deployment", |autoscaler| scaled(autoscaler).iter().map(ToString::to_string).collect())
             .wakes(|autoscaler| if load_of(autoscaler).is_some() { scaled(autoscaler) } else { vec![] })
             .store();
-        Self { plans, deployments, replica_sets, pods, releases, policies, autoscalers, sources, options }
+        Self { plans, deployments, replica_sets, pods, releases, policies, autoscalers, sources, proofs, options }
     }
 }
 
@@ -266,7 +270,7 @@ impl Controller for Rollout {
             sources: sources.unwrap_or_default(),
             canary_load: self.autoscalers.by_index("deployment", &id).iter().find_map(|one| load_of(one)).cloned(),
             quiet_period: self.options.quiet_period,
-            proof_period: Some(PROOF_PERIOD),
+            proof: Some(self.proofs.now()),
             digest_key: self.options.digest_key.clone(),
             answers: answers.clone(),
         })

@@ -13,12 +13,15 @@ use trimtab_config::{Pin, Source, SourceKind};
 use trimtab_crds::{mark::Mark, names};
 use trimtab_plan::{Answer, Answers, Ask, Condition, Question, Severity, Verb, Write};
 
-use crate::{draft::Draft, report::condition};
+use crate::{PlanView, draft::Draft, report::condition};
 
 /// The type of the condition about the hold.
 const GUARDED: &str = "Guarded";
 /// The type of the condition about configuration.
 const PROTECTED: &str = "ConfigProtected";
+/// What is said where the policies are not in force.
+const NOT_HELD: &str = "HoldNotInForce";
+const NOT_FROZEN: &str = "FreezeNotInForce";
 /// How long an answer may take, in seconds.
 const TIMEOUT: u32 = 20;
 /// When a question is asked again that could not be answered, or whose answer was bad.
@@ -29,6 +32,22 @@ const MARK: &str = "/metadata/annotations/trimtab.dev~1held";
 /// What of the pod the answer is read from.
 const MAP: &str = "/spec/volumes/0/configMap/name";
 const SECRET: &str = "/spec/volumes/0/secret/secretName";
+
+/// Until when an answer of the API server is believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Proof {
+    /// For so long.
+    pub period: Duration,
+    /// When the API server was last seen to let go what it had held, of whomever: no answer from before is believed.
+    pub doubted: Option<Timestamp>,
+}
+
+/// Whether the API server was seen to let go what it should hold of a plan's workload.
+pub fn is_let_go(plan: &PlanView) -> bool {
+    let conditions = plan.status.iter().flat_map(|status| &status.conditions);
+    let mut bad = conditions.map(|condition| (condition.type_.as_str(), condition.reason.as_str()));
+    bad.any(|bad| [(GUARDED, NOT_HELD), (PROTECTED, NOT_FROZEN)].contains(&bad))
+}
 
 /// A condition's value, reason and message.
 type Said = (bool, &'static str, String);
@@ -46,19 +65,15 @@ pub(crate) fn hold(draft: &mut Draft<'_>) -> Condition {
     let world = draft.world;
     let named = world.deployment.metadata.annotation(names::PLAN) == Some(world.plan.metadata.name.as_str());
     let (value, reason, message) = if named {
-        let known = before(draft, GUARDED, "Guarded", "HoldNotInForce");
+        let known = before(draft, GUARDED, "Guarded", NOT_HELD);
         let question = change(draft);
         let word = ask(draft, "hold", known, question, is_held);
-        said(
-            word,
-            known,
-            [("Guarded", IS_HELD), ("HoldNotInForce", IS_NOT_HELD), ("HoldNotProven", "changes are held")],
-        )
+        said(word, known, [("Guarded", IS_HELD), (NOT_HELD, IS_NOT_HELD), ("HoldNotProven", "changes are held")])
     } else {
         (false, "NotGuarded", "changes of the Deployment roll at once".to_owned())
     };
-    if reason == "HoldNotInForce" {
-        draft.tell(Severity::Warning, "HoldNotInForce", "Check", message.clone());
+    if reason == NOT_HELD {
+        draft.tell(Severity::Warning, NOT_HELD, "Check", message.clone());
     }
     condition(world.now, world.plan, GUARDED, value, reason, &message)
 }
@@ -76,7 +91,7 @@ pub(crate) fn freeze(draft: &mut Draft<'_>, protected: Said) -> Said {
         return protected;
     }
     let Some((question, source, copy)) = pod(draft) else { return protected };
-    let known = before(draft, PROTECTED, "Frozen", "FreezeNotInForce");
+    let known = before(draft, PROTECTED, "Frozen", NOT_FROZEN);
     let place = if source.kind == SourceKind::ConfigMap { MAP } else { SECRET };
     let read = |answer: &Answer| match answer {
         Answer::Object(kept) if kept[place] == json!(copy) => Some(true),
@@ -89,10 +104,10 @@ pub(crate) fn freeze(draft: &mut Draft<'_>, protected: Said) -> Said {
     let said = said(
         word,
         known,
-        [("Frozen", &protected.2), ("FreezeNotInForce", IS_NOT_FROZEN), ("FreezeNotProven", "pods read their copies")],
+        [("Frozen", &protected.2), (NOT_FROZEN, IS_NOT_FROZEN), ("FreezeNotProven", "pods read their copies")],
     );
-    if said.1 == "FreezeNotInForce" {
-        draft.tell(Severity::Warning, "FreezeNotInForce", "Check", said.2.clone());
+    if said.1 == NOT_FROZEN {
+        draft.tell(Severity::Warning, NOT_FROZEN, "Check", said.2.clone());
     }
     said
 }
@@ -124,11 +139,11 @@ fn ask(
     read: impl Fn(&Answer) -> Option<bool>,
 ) -> Word {
     let world = draft.world;
-    let Some(period) = world.seen.proof_period else { return Word::InForce };
+    let Some(proof) = world.seen.proof else { return Word::InForce };
     // Whoever installs the policy does not wait for long to read that it works.
-    let period = if known == Some(false) { period.min(AGAIN) } else { period };
-    let (id, end) =
-        turn(world.now, period, &format!("{about}/{}/", world.deployment.metadata.uid), &world.seen.answers);
+    let period = if known == Some(false) { proof.period.min(AGAIN) } else { proof.period };
+    let about = format!("{about}/{}/", world.deployment.metadata.uid);
+    let (id, end) = turn(world.now, Proof { period, ..proof }, &about, &world.seen.answers);
     let word = match world.seen.answers.get(&id) {
         None => Word::Silent(None),
         Some(answer) => match (read(answer), answer) {
@@ -149,11 +164,12 @@ fn ask(
 }
 
 /// The question whose answer still counts, or a new one, and when it no longer does: its name says when it was asked.
-fn turn(now: Timestamp, period: Duration, about: &str, answers: &Answers) -> (String, Timestamp) {
+fn turn(now: Timestamp, proof: Proof, about: &str, answers: &Answers) -> (String, Timestamp) {
     let now = now.as_second();
-    let period = i64::try_from(period.as_secs()).unwrap_or(i64::MAX);
+    let period = i64::try_from(proof.period.as_secs()).unwrap_or(i64::MAX);
     let asked = answers.keys().filter_map(|id| id.strip_prefix(about)?.parse::<i64>().ok());
-    let asked = asked.filter(|at| (0..period).contains(&now.saturating_sub(*at))).max().unwrap_or(now);
+    let asked = asked.filter(|at| (0..period).contains(&now.saturating_sub(*at)));
+    let asked = asked.filter(|at| proof.doubted.is_none_or(|doubted| *at >= doubted.as_second())).max().unwrap_or(now);
     let end = Timestamp::from_second(asked.saturating_add(period)).unwrap_or(Timestamp::MAX);
     (format!("{about}{asked}"), end)
 }
@@ -221,13 +237,18 @@ mod tests {
 
     #[test]
     fn an_answer_counts_for_a_period_from_when_it_was_asked() {
-        let period = Duration::from_secs(600);
+        let proof = Proof { period: Duration::from_secs(600), doubted: None };
         let at = |second: i64| Timestamp::from_second(second).unwrap();
         let known: Answers = [("hold/u/1000".to_owned(), Answer::NotFound)].into();
         for (now, asked) in [(1000, 1000), (1599, 1000), (1600, 1600), (999, 999)] {
             let expected = (format!("hold/u/{asked}"), at(asked + 600));
-            assert_eq!(turn(at(now), period, "hold/u/", &known), expected, "{now}");
+            assert_eq!(turn(at(now), proof, "hold/u/", &known), expected, "{now}");
         }
-        assert_eq!(turn(at(1001), period, "hold/other/", &known).0, "hold/other/1001");
+        assert_eq!(turn(at(1001), proof, "hold/other/", &known).0, "hold/other/1001");
+        // Not where the API server was seen to let something go since.
+        for (doubted, asked) in [(900, 1000), (1001, 1100)] {
+            let proof = Proof { doubted: Some(at(doubted)), ..proof };
+            assert_eq!(turn(at(1100), proof, "hold/u/", &known).0, format!("hold/u/{asked}"));
+        }
     }
 }

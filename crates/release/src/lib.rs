@@ -37,6 +37,7 @@ pub use arithmetic::{canary_replicas, limits, percent_up, share};
 pub use conclude::conclude;
 pub use decide::decide;
 pub use digest::{hash_label, template_digest};
+pub use guard::{Proof, is_let_go};
 pub use request::REQUESTS;
 pub use snapshot::{Snapshot, names_to_make};
 pub use template::{Template, changes};

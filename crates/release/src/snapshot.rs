@@ -9,6 +9,7 @@ use trimtab_config::{DigestKey, Known, Source, SourceView};
 use trimtab_crds::names;
 use trimtab_plan::{Answers, ObjectRef};
 
+use crate::guard::Proof;
 use crate::unreadable::UnreadablePlan;
 use crate::views::{ConfigPolicyView, DeploymentView, PlanView, PodView, ReleaseView, ReplicaSetView};
 use crate::{canary, idle, record};
@@ -50,7 +51,7 @@ pub struct Snapshot {
     pub quiet_period: Duration,
     /// How long the API server's word on the hold is believed. `None`: it is not asked, and the hold is taken to be in force.
     #[serde(skip)]
-    pub proof_period: Option<Duration>,
+    pub proof: Option<Proof>,
     /// The key under which digests of Secrets are made.
     #[serde(skip)]
     pub digest_key: DigestKey,

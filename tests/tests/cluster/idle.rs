@@ -3,6 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::ResourceExt;
+use kube::api::ListParams;
 use trimtab_testkit::{eventually, with_namespace};
 use trimtab_tests::{Account, Fleet, ManagerProcess, cluster};
 
@@ -37,9 +40,16 @@ async fn an_idle_manager_asks_for_nothing_but_its_lease_and_watches() {
             }
             fleet.wait_stable("v2", PATIENCE).await?;
             settled(&account).await?;
-            let before = account.requests().await?;
+            let versions = async || {
+                let all = fleet.api::<Deployment>().list(&ListParams::default()).await?;
+                anyhow::Ok(all.items.iter().map(|one| (one.name_any(), one.resource_version())).collect::<Vec<_>>())
+            };
+            let (before, unchanged) = (account.requests().await?, versions().await?);
             tokio::time::sleep(WINDOW).await;
             let after = account.requests().await?;
+            // Whether a change would be held is asked once a minute of each.
+            let asked = after.questions - before.questions;
+            ensure!(asked <= fleet.size() as u64 && versions().await? == unchanged, "asked {asked} times, or wrote");
             ensure!(after.leases > before.leases, "the lease is not renewed, or nothing is counted: {after:?}");
             ensure!(after.rest == before.rest, "from {before:?} to {after:?}; it logged: {}", manager.log()?);
             account.remove().await

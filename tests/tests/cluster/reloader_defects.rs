@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
-use trimtab_testkit::eventually;
-use trimtab_tests::{Account, App, ManagerProcess, Reading, Reloads, Shape, with_app};
+use trimtab_testkit::{eventually, with_namespace};
+use trimtab_tests::{Account, App, ManagerProcess, Reading, Reloads, Shape, cluster, with_app};
 
 const PATIENCE: Duration = Duration::from_secs(90);
 const VARIABLE: &str = "STAKATER_WEB_CONFIGMAP";
@@ -243,6 +243,35 @@ async fn a_job_that_cannot_be_made_yet_is_made_later() {
         })
         .await
         .map(drop)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_variable_of_reloader_s_chart_limits_the_manager_to_its_namespace() {
+    with_app("own", shape(), |own| async move {
+        let reloads = Reloads::new(&own).await?;
+        reloads.make(&[one("own").annotated("trimtab.dev/reload: auto")]).await?;
+        with_namespace(&own.client(), "other", async |other| {
+            let (other, workload) =
+                (other.name().to_owned(), one("other").annotated("trimtab.dev/reload: auto").yaml());
+            own.kubectl_with(&["--namespace", &other, "create", "-f", "-"], &workload).await?;
+            let arguments =
+                ["--controllers=reload", "--admin-addr=127.0.0.1:0", "--metrics-addr=0", "--leader-elect=false"];
+            let environment = [("KUBERNETES_NAMESPACE", own.namespace())];
+            let manager = ManagerProcess::with_environment(
+                cluster().await?.kubeconfig(),
+                own.namespace(),
+                &environment,
+                &arguments,
+            )?;
+            reloads.noted("deployment/own").await?;
+            // What it lists it has listed by now.
+            let (status, story) = manager.get(&format!("/debug/why/deployment/{other}/other")).await?;
+            ensure!(status == 404, "it looks after a workload of another namespace: {story}");
+            Ok(())
+        })
+        .await
     })
     .await;
 }

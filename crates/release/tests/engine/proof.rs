@@ -5,17 +5,18 @@ use std::time::Duration;
 
 use serde_json::json;
 use trimtab_plan::{Answer, Wake};
+use trimtab_release::Proof;
 
 use crate::configuration::configured;
 use crate::model::Cluster;
 use crate::world::four_with;
 
-const PERIOD: Duration = Duration::from_secs(300);
+const PROOF: Proof = Proof { period: Duration::from_secs(300), doubted: None };
 
 /// A stable workload whose hold is asked about.
 fn asked() -> Cluster {
     let mut cluster = four_with(json!([{"setWeight": 50}, {"pause": {}}])).stable();
-    cluster.proof_period = Some(PERIOD);
+    cluster.proof = Some(PROOF);
     cluster
 }
 
@@ -63,6 +64,18 @@ fn a_policy_that_goes_or_comes_is_noticed_when_its_time_comes() {
 }
 
 #[test]
+fn what_another_workload_shows_is_asked_about_at_once() {
+    let mut cluster = asked();
+    check(&mut cluster, ("True", "Guarded"));
+    cluster.policy = false;
+    cluster.advance(1);
+    check(&mut cluster, ("True", "Guarded"));
+    cluster.proof = Some(Proof { doubted: Some(cluster.now), ..PROOF });
+    cluster.advance(1);
+    check(&mut cluster, ("False", "HoldNotInForce"));
+}
+
+#[test]
 fn what_cannot_be_asked_changes_no_word_and_claims_nothing() {
     let mut cluster = asked();
     check(&mut cluster, ("True", "Guarded"));
@@ -89,7 +102,7 @@ fn fail(cluster: &mut Cluster) {
 #[test]
 fn configuration_is_called_frozen_where_pods_would_read_their_copies() {
     let mut cluster = configured();
-    cluster.proof_period = Some(PERIOD);
+    cluster.proof = Some(PROOF);
     check(&mut cluster, ("True", "Guarded"));
     assert_eq!(says(&mut cluster, "ConfigProtected"), ("True".to_owned(), "Frozen".to_owned()));
     cluster.policy = false;

@@ -96,7 +96,7 @@ impl Cluster {
             sources: self.sources(),
             policies: self.policies.clone(),
             quiet_period: QUIET_PERIOD,
-            proof_period: self.proof_period,
+            proof: self.proof,
             answers: self.answers.clone(),
             ..Snapshot::default()
         }

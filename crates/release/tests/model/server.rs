@@ -3,13 +3,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Duration,
 };
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use trimtab_plan::{Answer, Answers, Class, Failure, StatusWrite, Subresource, Verb, Watched, Write};
-use trimtab_release::{DeploymentView, PlanView, ReleaseView, ReplicaSetView};
+use trimtab_release::{DeploymentView, PlanView, Proof, ReleaseView, ReplicaSetView};
 
 use super::{NAMESPACE, WEB, adversity::Fate, patch, pods::Pod, policy, policy::Request, strangers::STRANGER};
 
@@ -35,7 +34,7 @@ pub struct Cluster {
     /// Whether the hold policy is installed.
     pub policy: bool,
     /// How long the API server's word on the hold is believed, where it is asked.
-    pub proof_period: Option<Duration>,
+    pub proof: Option<Proof>,
     /// Pods ever made, by image.
     pub made: BTreeMap<String, usize>,
     /// What stands in the way.
@@ -89,7 +88,7 @@ impl Cluster {
             answers: BTreeMap::new(),
             policies: vec![],
             policy: true,
-            proof_period: None,
+            proof: None,
             made: BTreeMap::new(),
             adversity: super::adversity::Adversity::default(),
             watch: super::pods::Watch::default(),
