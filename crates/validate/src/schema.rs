@@ -1,7 +1,10 @@
-//! JSON Schema, with its work counted. A `$ref` stays inside the schema; patterns are regular in the strict sense.
+//! JSON Schema, with its work counted: every visit of a subschema that holds, and every look at a value. A `$ref` stays inside the schema; patterns are regular in the strict sense.
 
+mod counted;
+
+use counted::{Counted, Seen};
 use jsonschema::{Keyword, PatternOptions, ValidationError, Validator};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::meter;
 
@@ -21,7 +24,7 @@ const DATA: [&str; 6] = ["const", "enum", "default", "examples", "dependentRequi
 
 /// A schema that is ready.
 pub(crate) struct Schema {
-    validator: Validator,
+    validator: Validator<Counted>,
     /// About how many bytes it takes.
     pub(crate) size: usize,
 }
@@ -35,13 +38,13 @@ pub(crate) struct Invalid {
 
 struct Step;
 
-impl<'i> Keyword<'i> for Step {
-    fn validate(&self, _: &'i Value) -> Result<(), ValidationError<'i>> {
+impl<'i> Keyword<'i, Counted> for Step {
+    fn validate(&self, _: Seen<'i>) -> Result<(), ValidationError<'i>> {
         meter::step();
         Ok(())
     }
 
-    fn is_valid(&self, _: &'i Value) -> bool {
+    fn is_valid(&self, _: Seen<'i>) -> bool {
         meter::step();
         true
     }
@@ -62,7 +65,7 @@ impl Schema {
         }
         let mut counted = schema.clone();
         count(&mut counted);
-        let options = jsonschema::options()
+        let options = jsonschema::options_for::<Counted>()
             .offline()
             .with_pattern_options(PatternOptions::regex().size_limit(PATTERN).dfa_size_limit(PATTERN))
             .with_keyword(STEP, |_, _, _| Ok(Box::new(Step)));
@@ -73,7 +76,7 @@ impl Schema {
 
     /// Whether a value is valid; if not, the first reason.
     pub(crate) fn check(&self, value: &Value) -> Result<(), Invalid> {
-        self.validator.validate(value).map_err(|error| {
+        self.validator.validate(Seen(value)).map_err(|error| {
             let pointer = error.instance_path().as_str().to_owned();
             // A list or a map would be shown in full.
             let said = match error.instance().as_ref() {
@@ -118,18 +121,25 @@ fn patterns(schema: &Value) -> usize {
     }
 }
 
-/// Puts the step into every subschema.
+/// Puts the step into every subschema. One that is `true` or `false` looks at nothing: it gets an equal one that does.
 fn count(schema: &mut Value) {
+    if let Value::Bool(holds) = schema {
+        let step = json!({STEP: true});
+        *schema = if *holds { step } else { json!({"not": step}) };
+        return;
+    }
     let Value::Object(fields) = schema else { return };
     for (name, value) in fields.iter_mut() {
         match (name.as_str(), value) {
             (name, _) if DATA.contains(&name) => {}
+            // Their values are no schemas, or are looked at for each part of a value.
+            (name, Value::Bool(_)) if !["not", "if"].contains(&name) => {}
             // Of these the names are the user's, and the values are schemas.
             (
                 "properties" | "patternProperties" | "$defs" | "definitions" | "dependentSchemas" | "dependencies",
                 Value::Object(named),
             ) => named.values_mut().for_each(count),
-            (_, value @ Value::Object(_)) => count(value),
+            (_, value @ (Value::Object(_) | Value::Bool(_))) => count(value),
             (_, Value::Array(items)) => items.iter_mut().for_each(count),
             _ => {}
         }

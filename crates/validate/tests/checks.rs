@@ -237,23 +237,45 @@ fn an_expression_that_does_not_end_in_time_is_refused() {
 
 #[test]
 fn hostile_schemas_are_refused_or_ended() {
-    let mut doubling = serde_json::Map::new();
-    for i in 0..40 {
-        let next = json!({"$ref": format!("#/$defs/d{}", i + 1)});
-        doubling.insert(format!("d{i}"), json!({"allOf": [next, next]}));
-    }
-    doubling.insert("d40".to_owned(), json!({"type": "array"}));
+    // Each looks at the next one twice, forty times: a validator that only counted what holds would never end.
+    let doubling = |keyword: &str, last: serde_json::Value| {
+        let mut all = serde_json::Map::new();
+        for i in 0..40 {
+            let next = json!({"$ref": format!("#/$defs/d{}", i + 1)});
+            all.insert(format!("d{i}"), json!({keyword: [next, next]}));
+        }
+        all.insert("d40".to_owned(), last);
+        json!({"$ref": "#/$defs/d0", "$defs": all})
+    };
+    let lasts = [
+        json!({"type": "array"}),
+        json!({"type": "string"}),
+        json!({"maxItems": 0}),
+        json!({"const": 1}),
+        json!({"enum": [1, 2]}),
+        json!({"not": {}}),
+        json!({"not": true}),
+        json!({"contains": false, "minContains": 1}),
+        json!({"if": true, "then": false}),
+        json!(false),
+        json!(true),
+    ];
+    let keywords = ["allOf", "anyOf", "oneOf"];
+    let doubled = keywords.iter().flat_map(|keyword| lasts.iter().map(|last| doubling(keyword, last.clone())));
+    let doubled: Vec<_> = doubled.collect();
     for hostile in [
         json!({"$ref": "#"}),
         json!({"allOf": [{"$ref": "#"}]}),
         json!({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}}),
         json!({"$schema": "http://json-schema.org/draft-07/schema#", "allOf": [{"$ref": "#"}, {"$ref": "#"}]}),
-        json!({"$ref": "#/$defs/d0", "$defs": doubling}),
         json!({"anyOf": [{"$dynamicRef": "#x"}], "$dynamicAnchor": "x"}),
         json!({"items": {"anyOf": [{"$ref": "#"}, {"$ref": "#"}], "oneOf": [{"$ref": "#"}, {"not": {"$ref": "#"}}]}}),
         json!({"not": {"$ref": "#"}}),
         json!({"uniqueItems": true, "items": {"enum": (0..5000).collect::<Vec<_>>()}}),
-    ] {
+    ]
+    .into_iter()
+    .chain(doubled)
+    {
         let began = Instant::now();
         if let Ok(compiled) = compile(&spec(json!({"format": "Json", "schema": hostile})), DEADLINE) {
             let nested = format!("{}{}", "[".repeat(100), "]".repeat(100));

@@ -252,23 +252,25 @@ async fn the_variable_of_reloader_s_chart_limits_the_manager_to_its_namespace() 
     with_app("own", shape(), |own| async move {
         let reloads = Reloads::new(&own).await?;
         reloads.make(&[one("own").annotated("trimtab.dev/reload: auto")]).await?;
-        with_namespace(&own.client(), "other", async |other| {
-            let (other, workload) =
-                (other.name().to_owned(), one("other").annotated("trimtab.dev/reload: auto").yaml());
-            own.kubectl_with(&["--namespace", &other, "create", "-f", "-"], &workload).await?;
+        let cluster = cluster().await?;
+        with_namespace(&cluster.client().await?, "other", async |other| {
+            let workload = one("other").annotated("trimtab.dev/reload: auto").yaml();
+            own.kubectl_with(&["--namespace", other.name(), "create", "-f", "-"], &workload).await?;
             let arguments =
                 ["--controllers=reload", "--admin-addr=127.0.0.1:0", "--metrics-addr=0", "--leader-elect=false"];
             let environment = [("KUBERNETES_NAMESPACE", own.namespace())];
-            let manager = ManagerProcess::with_environment(
-                cluster().await?.kubeconfig(),
-                own.namespace(),
-                &environment,
-                &arguments,
-            )?;
+            let kubeconfig = cluster.kubeconfig();
+            let _manager = ManagerProcess::with_environment(kubeconfig, own.namespace(), &environment, &arguments)?;
             reloads.noted("deployment/own").await?;
-            // What it lists it has listed by now.
-            let (status, story) = manager.get(&format!("/debug/why/deployment/{other}/other")).await?;
-            ensure!(status == 404, "it looks after a workload of another namespace: {story}");
+            reloads.set("web", "b").await?;
+            eventually("own to be restarted", PATIENCE, async || {
+                Ok((reloads.restarts("own").await? == 1).then_some(()))
+            })
+            .await?;
+            // What it looks after at all it has noted by now.
+            let read = ["--namespace", other.name(), "get", "deployment/other", "-o", "yaml"];
+            let yaml = own.kubectl(&read).await?;
+            ensure!(!yaml.contains("trimtab.dev/reload-applied"), "a workload of another namespace is noted: {yaml}");
             Ok(())
         })
         .await
