@@ -42,6 +42,13 @@ pub(super) struct Used {
     items: Vec<UsedByPod>,
 }
 
+impl Used {
+    /// How much it has: about so many samples of pods.
+    pub(super) fn samples(&self) -> usize {
+        self.items.iter().map(|pod| 1 + pod.containers.len()).sum()
+    }
+}
+
 #[derive(Debug, Deserialize)]
 struct UsedByPod {
     metadata: Name,

@@ -20,8 +20,8 @@ use trimtab_plan::{Answer, Answers, Kind, Meta, ObjectRef, Outcome, Plan, Status
 use trimtab_reload::LabelSelector;
 use trimtab_scale::questions::FoundScale;
 use trimtab_scale::{
-    AutoscalerView, GuardView, HpaView, Options, OwnerView, PodView, ReleaseView, ScalePod, Scaled, ScaledDeployment,
-    ScaledStatefulSet, Seen, conclude, reconcile, selects,
+    AutoscalerView, GuardView, HpaView, Options, OwnerView, PodView, ReleaseView, SELECTOR, ScalePod, Scaled,
+    ScaledDeployment, ScaledStatefulSet, Seen, conclude, reconcile, selects,
 };
 
 pub use lists::Lists;
@@ -274,7 +274,11 @@ impl Controller for Scaling {
         let (selected, uid) = match (&target, answered(answers)) {
             (Some(target), _) => (Some(Selected::Read(target.selector.clone())), target.metadata.uid.clone()),
             (None, Some(found)) if kind.is_none() => {
-                let selector = found.selector.parse().ok().map(|parsed| Selected::Asked(found.selector, parsed));
+                let short = found.selector.len() <= SELECTOR;
+                let selector = short
+                    .then(|| found.selector.parse().ok())
+                    .flatten()
+                    .map(|parsed| Selected::Asked(found.selector, parsed));
                 (selector, found.uid)
             }
             _ => (None, String::new()),
@@ -298,7 +302,7 @@ impl Controller for Scaling {
     }
 
     fn is_costly(seen: &Seen) -> bool {
-        seen.autoscaler.spec.formula.is_some() || !seen.autoscaler.spec.schedules.is_empty()
+        seen.is_costly()
     }
 
     fn decide(now: Timestamp, seen: &Seen) -> Plan<Option<AutoscalerStatus>> {

@@ -2,10 +2,12 @@
 //! apart from zero. The servers are whoever writes an autoscaler names, so of an answer no more is read than it may have.
 
 use std::borrow::Cow;
-use std::sync::OnceLock;
-use std::time::Duration;
+use std::collections::HashSet;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::header::CONNECTION;
 use http::{Request, Uri};
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper_util::client::legacy::Client;
@@ -32,6 +34,10 @@ pub(super) const HEAD: usize = 64 << 10;
 const IDLE: usize = 2;
 /// For how long they are kept: longer than most autoscalers wait between two decisions.
 const IDLE_FOR: Duration = Duration::from_secs(30);
+/// To how many servers connections are kept at all; those to others end with the answer.
+pub(super) const KEPT_TO: usize = 256;
+/// For how long these are the same: then others may be asked more often.
+const CHOSEN_FOR: Duration = Duration::from_mins(10);
 
 type Https = Client<hyper_rustls::HttpsConnector<hyper_util::client::legacy::connect::HttpConnector>, Empty<Bytes>>;
 
@@ -39,6 +45,8 @@ type Https = Client<hyper_rustls::HttpsConnector<hyper_util::client::legacy::con
 #[derive(Default)]
 pub(super) struct Servers {
     client: OnceLock<Result<Https, String>>,
+    /// Those to which connections are kept, and since when these are.
+    kept: Mutex<(HashSet<String>, Option<Instant>)>,
 }
 
 /// What every answer of Prometheus has.
@@ -79,6 +87,20 @@ struct Series<'a> {
 }
 
 impl Servers {
+    /// Whether connections to a server are kept. If there are too many servers, which these are begins anew now and then.
+    fn keeps(&self, address: &str) -> bool {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let (servers, since) = &mut *kept;
+        if servers.contains(address) {
+            return true;
+        }
+        if since.is_none_or(|since| since.elapsed() >= CHOSEN_FOR) {
+            servers.clear();
+            *since = Some(Instant::now());
+        }
+        servers.len() < KEPT_TO && servers.insert(address.to_owned())
+    }
+
     fn client(&self) -> Result<&Https, String> {
         let made = self.client.get_or_init(|| {
             let nowhere = Config::new(Uri::from_static("http://localhost"));
@@ -95,7 +117,11 @@ impl Servers {
         let uri: Uri = format!("{}{path}", address.trim_end_matches('/'))
             .parse()
             .map_err(|error| format!("{address:?} is no address: {error}"))?;
-        let request = Request::get(uri).body(Empty::new()).map_err(|error| error.to_string())?;
+        let mut request = Request::get(uri);
+        if !self.keeps(address) {
+            request = request.header(CONNECTION, "close");
+        }
+        let request = request.body(Empty::new()).map_err(|error| error.to_string())?;
         let answer = tokio::time::timeout(TIMEOUT, async {
             let response = self.client()?.request(request).await;
             let response =
@@ -220,6 +246,13 @@ mod tests {
             Observation::Pods(_) => panic!("pods"),
         };
         assert_eq!(found, expected, "{data}");
+    }
+
+    #[test]
+    fn connections_are_kept_to_few_servers() {
+        let servers = Servers::default();
+        assert!((0..KEPT_TO).all(|number| servers.keeps(&format!("http://s{number}"))));
+        assert!(!servers.keeps("http://one-more") && servers.keeps("http://s0"));
     }
 
     #[test]

@@ -50,8 +50,8 @@ impl Default for Sources {
         Self {
             discovery: Discovery::default(),
             servers: Servers::default(),
-            observations: Shared::in_turns(turns.clone()),
-            lists: Shared::in_turns(turns),
+            observations: Shared::in_turns(turns.clone(), |found| found.samples()),
+            lists: Shared::in_turns(turns, |found| found.as_ref().as_ref().map_or(0, Used::samples)),
             forecasts: Apart::new(FORECASTS),
         }
     }
@@ -81,7 +81,9 @@ impl Sources {
                         let message = format!("no answer within {} ms", question.patience_ms);
                         Arc::new(missing(Missing::Unreachable, message))
                     });
-                    serde_json::to_value(&*found).map_or_else(|e| Answer::Failed(e.to_string()), Answer::Object)
+                    // As text: a tree of values takes several times as much, for each pod.
+                    let text = serde_json::to_string(&*found);
+                    text.map_or_else(|e| Answer::Failed(e.to_string()), |text| Answer::Object(Value::String(text)))
                 }
                 Err(error) => Answer::Failed(error.to_string()),
             },

@@ -25,7 +25,7 @@ mod views;
 
 pub use decide::{Decision, Finding, Verdict, decide_scale, decide_scale_with};
 pub use history::settle;
-pub use reconcile::{Seen, conclude, reconcile, snapshot};
+pub use reconcile::{SAMPLES, SELECTOR, Seen, conclude, reconcile, snapshot};
 pub use recorded::Recorded;
 pub use scheduled::Scheduled;
 pub use snapshot::{

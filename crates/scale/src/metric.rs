@@ -1,7 +1,7 @@
 //! What one metric asks for: from what was measured to a number of pods, or why there is none. Not what several ask for
 //! together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -188,10 +188,11 @@ fn per_pod<'s>(
     }
     // In a release the samples of pods that do not count, a canary's, must not come in as those of pods that nobody knows.
     let all = !setting.improved(Improvement::OwnedPods) && setting.seen.release.is_none();
-    let known = |name: &str| setting.pods.iter().any(|pod| pod.name == name);
+    let own: BTreeSet<&str> =
+        if all { BTreeSet::new() } else { setting.pods.iter().map(|pod| pod.name.as_str()).collect() };
     let fresh: BTreeMap<&str, PodSample> = samples
         .iter()
-        .filter(|(name, sample)| sample.at >= oldest && (all || known(name)))
+        .filter(|(name, sample)| sample.at >= oldest && (all || own.contains(name.as_str())))
         .map(|(name, sample)| (name.as_str(), *sample))
         .collect();
     let groups = group(setting.now, &setting.pods, &fresh, &|name| samples.contains_key(name), cpu);

@@ -137,8 +137,12 @@ pub(crate) fn observation(answer: Option<&Answer>) -> Observation {
         None => missing(Missing::NotAsked, "there is no answer yet"),
         Some(Answer::NotFound) => missing(Missing::ServerError, "nobody serves it: install what does, or name another"),
         Some(Answer::Failed(why)) => missing(Missing::Unreachable, why),
-        Some(Answer::Object(value)) => Observation::deserialize(value)
-            .unwrap_or_else(|error| missing(Missing::ServerError, &format!("the answer is not understood: {error}"))),
+        Some(Answer::Object(value)) => {
+            let read = value.as_str().map_or_else(|| Observation::deserialize(value), serde_json::from_str);
+            read.unwrap_or_else(|error| {
+                missing(Missing::ServerError, &format!("the answer is not understood: {error}"))
+            })
+        }
     }
 }
 

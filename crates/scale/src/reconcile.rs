@@ -29,6 +29,11 @@ const FORECAST_STEP_MS: i64 = 300_000;
 /// From how many autoscalers in a namespace on the metrics of all its pods are read at once.
 const WIDE: usize = 8;
 
+/// How long the selector of the target's pods may be, in bytes of a query: it is part of every question about them.
+pub const SELECTOR: usize = 4 << 10;
+/// How many samples of pods one autoscaler may have to do with: pods times metrics of pods.
+pub const SAMPLES: usize = 20_000;
+
 /// Everything that the controller sees of one autoscaler.
 #[derive(Debug, Clone, Serialize)]
 pub struct Seen {
@@ -66,6 +71,40 @@ impl Seen {
     fn specs(&self) -> Vec<MetricSpec> {
         let own = &self.autoscaler.spec.metrics;
         if own.is_empty() { vec![MetricSpec::default_cpu()] } else { own.clone() }
+    }
+
+    /// How many samples of pods its metrics have.
+    fn samples(&self) -> usize {
+        let of_pods = |m: &&MetricSpec| m.resource.is_some() || m.container_resource.is_some() || m.pods.is_some();
+        self.autoscaler.spec.metrics.iter().filter(of_pods).count().max(1).saturating_mul(self.pods.len())
+    }
+
+    /// Whether deciding takes so long that it is done apart.
+    pub fn is_costly(&self) -> bool {
+        let spec = &self.autoscaler.spec;
+        spec.formula.is_some() || !spec.schedules.is_empty() || self.samples() > SAMPLES / 4
+    }
+
+    /// The target with its selector, unless there is too much of it to look at.
+    fn bounded(&self, target: Target) -> Target {
+        match target {
+            Target::Found(_, _, selector) if selector.len() > SELECTOR => {
+                let message = format!(
+                    "the selector of the target's pods has more than {} KiB, so the size stays as it is: select by fewer labels",
+                    SELECTOR >> 10
+                );
+                Target::Lost("InvalidSelector", message)
+            }
+            Target::Found(..) if self.samples() > SAMPLES => {
+                let message = format!(
+                    "{} pods times the metrics that each has are more than {SAMPLES} samples, so the size stays as it is: name fewer \
+                     metrics of pods, or sums by Prometheus",
+                    self.pods.len()
+                );
+                Target::Lost("TooLarge", message)
+            }
+            target => target,
+        }
     }
 
     fn interval_ms(&self) -> i64 {
@@ -237,7 +276,7 @@ pub fn reconcile(now: Timestamp, seen: &Seen) -> Plan<Option<AutoscalerStatus>> 
         plan.wake_by(now.checked_add(SignedDuration::from_millis(100)).unwrap_or(now));
         return plan;
     }
-    let (object, target, selector) = match seen.target(&mut plan, now) {
+    let (object, target, selector) = match seen.bounded(seen.target(&mut plan, now)) {
         Target::Found(object, target, selector) => (object, target, selector),
         Target::Asked => {
             plan.because("Asking", "the scale of the target is asked for");
@@ -269,7 +308,7 @@ pub fn reconcile(now: Timestamp, seen: &Seen) -> Plan<Option<AutoscalerStatus>> 
 /// What the snapshot of a decision would be now, if everything is known.
 pub fn snapshot(now: Timestamp, seen: &Seen) -> Option<ScaleSnapshot> {
     let mut plan = Plan::new(None);
-    let Target::Found(_, target, selector) = seen.target(&mut plan, now) else { return None };
+    let Target::Found(_, target, selector) = seen.bounded(seen.target(&mut plan, now)) else { return None };
     seen.snapshot(now, &target, &selector, &mut plan)
 }
 

@@ -1,6 +1,8 @@
 //! Questions that decisions ask of slow parties, and the answers to them. A bounded number is under way at once; an
 //! answer wakes its key and is kept for as long as the key's plans ask for it. Not a cache: a new id asks anew.
 
+mod memory;
+
 use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +18,7 @@ use crate::answerer::{Answerer, Reader};
 use crate::metrics::Metrics;
 use crate::queue::{Lane, Queue, Trigger};
 use crate::share::Shares;
+use memory::{Memory, Weight};
 
 /// The questions of one controller.
 pub(crate) struct Asks<K> {
@@ -23,12 +26,14 @@ pub(crate) struct Asks<K> {
     answerer: Option<Answerer>,
     queue: Arc<Queue<K>>,
     limit: Shares,
+    memory: Memory,
     state: Mutex<HashMap<K, BTreeMap<String, Slot>>>,
 }
 
 enum Slot {
     Asked(AbortHandle),
-    Answered(Answer),
+    /// With what it takes of its namespace's share.
+    Answered(Answer, #[expect(dead_code, reason = "it is given back with the answer")] Weight),
 }
 
 impl Drop for Slot {
@@ -43,7 +48,7 @@ impl<K: Key> Asks<K> {
     /// At most `limit` questions are under way at once, and of one namespace three quarters of them.
     pub(crate) fn new(client: Client, queue: Arc<Queue<K>>, limit: usize, metrics: Metrics) -> Self {
         let (reader, limit) = (Reader::new(client, metrics), Shares::of_waits(limit));
-        Self { reader, answerer: None, queue, limit, state: Mutex::default() }
+        Self { reader, answerer: None, queue, limit, memory: Memory::default(), state: Mutex::default() }
     }
 
     /// The same with an answerer of custom questions.
@@ -58,7 +63,7 @@ impl<K: Key> Asks<K> {
     /// The answers to a key's questions so far.
     pub(crate) fn answers(&self, key: &K) -> Answers {
         let answer = |(id, slot): (&String, &Slot)| match slot {
-            Slot::Answered(answer) => Some((id.clone(), answer.clone())),
+            Slot::Answered(answer, _) => Some((id.clone(), answer.clone())),
             Slot::Asked(_) => None,
         };
         self.lock().get(key).map(|slots| slots.iter().filter_map(answer).collect()).unwrap_or_default()
@@ -110,10 +115,11 @@ impl<K: Key> Asks<K> {
             Ok(answer) => answer,
             Err(_) => Answer::Failed(format!("no answer within {} s", ask.timeout_seconds)),
         };
+        let (answer, weight) = self.memory.keep(key.namespace(), answer);
         {
             let mut state = self.lock();
             let Some(slot) = state.get_mut(&key).and_then(|slots| slots.get_mut(&ask.id)) else { return };
-            *slot = Slot::Answered(answer);
+            *slot = Slot::Answered(answer, weight);
         }
         self.queue.wake(key, Trigger::Answered, Lane::Normal);
     }

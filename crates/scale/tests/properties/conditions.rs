@@ -1,9 +1,11 @@
 //! Conditions say what holds now: those after any two decisions are those after the second alone.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use trimtab_plan::{Answer, Class, Failure, Outcome, Plan};
-use trimtab_scale::{Observation, conclude, reconcile};
+use trimtab_scale::{Observation, Scaled, conclude, reconcile};
 
 use super::world::seen;
 
@@ -211,4 +213,27 @@ fn a_status_names_few_of_many_pods() {
     assert_eq!(metric.left_out.len(), 10);
     let counts = metric.pods.unwrap();
     assert_eq!(counts.unready + counts.missing + counts.ignored, 500, "all of them are counted");
+}
+
+#[test]
+fn of_too_many_samples_or_too_long_a_selector_nothing_is_asked() {
+    let metric = |number: usize| json!({"type": "Pods", "pods": {"metric": {"name": format!("m{number}")}, "target": {"type": "AverageValue", "averageValue": "1"}}});
+    let metrics: Vec<Value> = (0..50).map(metric).collect();
+    let mut world = seen(&spec(json!({ "metrics": metrics })), &json!({}), Some(3));
+    let pod = Arc::new(serde_json::from_value(json!({"name": "p", "phase": "Running", "containers": []})).unwrap());
+    let mut check = |pods: usize, letters: usize, reason: Option<&str>| {
+        world.pods = vec![Arc::clone(&pod); pods];
+        let object = json!({"metadata": {"name": "web", "namespace": "ns", "uid": "t"}, "status": {"replicas": 3},
+            "spec": {"replicas": 3, "selector": {"matchLabels": {"app": "x".repeat(letters)}}}});
+        world.target = Some(Arc::new(Scaled::read(&object).unwrap()));
+        let plan = trimtab_scale::reconcile(NOW.parse().unwrap(), &world);
+        assert_eq!(plan.asks.is_empty(), reason.is_some(), "{:?}", plan.because);
+        assert!(reason.is_none_or(|reason| format!("{:?}", plan.because).contains(reason)), "{:?}", plan.because);
+        assert_eq!(world.is_costly(), pods > trimtab_scale::SAMPLES / 200, "{pods} pods");
+    };
+    check(0, 10, None);
+    check(100, 10, None);
+    check(400, 10, None);
+    check(401, 10, Some("TooLarge"));
+    check(1, trimtab_scale::SELECTOR, Some("InvalidSelector"));
 }
