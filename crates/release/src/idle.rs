@@ -264,7 +264,7 @@ fn start(draft: &mut Draft<'_>, who: &str) {
         Some("nothing of the stable revision is left to compare with: it went from the Deployment's history".to_owned())
     } else if recent {
         Some("it was stable a short while ago (rollbackWindow)".to_owned())
-    } else if steps.first().and_then(steps::asks).is_none_or(|asks| asks == steps::Asks::Promote) {
+    } else if steps::none_before_promotion(steps) {
         Some(NO_STEPS.to_owned())
     } else {
         None

@@ -22,7 +22,10 @@ pub(crate) fn decide(draft: &mut Draft<'_>) {
         // The later word counts.
         draft.status.undo = None;
     }
-    if ends_by_itself(draft) || handle_request(draft) || steps_were_edited(draft) {
+    // Whoever goes a step on means the steps as they are now.
+    let goes_on = matches!(draft.request(), Some((_, Some(Verb::Promote))));
+    let ends = ends_by_itself(draft) || (goes_on && steps_were_edited(draft));
+    if ends || handle_request(draft) || steps_were_edited(draft) {
         return;
     }
     // While the old template is being brought back, the canary is still judged, and nothing else changes the template.
@@ -42,7 +45,11 @@ pub(crate) fn decide(draft: &mut Draft<'_>) {
     }
     let all_steps = &world.plan.spec.strategy.canary.steps;
     let index = usize::try_from(progress.step).unwrap_or(0);
-    let size = steps::canary_size(all_steps, index, world.replicas);
+    let size = match (steps::none_before_promotion(all_steps), &progress.canary) {
+        // Every step was taken out while it waits: what it has stays.
+        (true, Some(canary)) => canary.replicas.min(world.replicas),
+        _ => steps::canary_size(all_steps, index, world.replicas),
+    };
     if let Some(canary) = draft.status.release.as_mut().and_then(|p| p.canary.as_mut()) {
         canary.replicas = size;
     }
@@ -216,22 +223,29 @@ pub(crate) fn forgive(draft: &mut Draft<'_>) {
     }
 }
 
+/// Goes on by the steps as they are now. What waits for a person or for replicas goes on waiting.
 fn steps_were_edited(draft: &mut Draft<'_>) -> bool {
     let all_steps = &draft.world.plan.spec.strategy.canary.steps;
     let digest = steps::steps_digest(all_steps);
-    let Some(progress) = draft.status.release.as_mut() else { return false };
-    if progress.steps_digest == digest {
+    let asleep = asleep::holds(&draft.world);
+    let Some(progress) = draft.status.release.as_mut().filter(|progress| progress.steps_digest != digest) else {
+        return false;
+    };
+    let untried = steps::none_before_promotion(all_steps);
+    if untried && (progress.paused || asleep) {
         return false;
     }
     progress.steps_digest = digest;
-    let index = steps::resume_at(all_steps, progress);
-    go_to(draft, index);
-    draft.tell(
-        Severity::Normal,
-        "StepsEdited",
-        "Continue",
-        format!("the steps were edited: going on at step {}", index + 1),
-    );
+    let index = steps::resume_at(all_steps, progress.weight);
+    let note = match untried {
+        true => "the steps were edited: none is left".to_owned(),
+        false => format!("the steps were edited: going on at step {}", index + 1),
+    };
+    match untried {
+        true => promote(draft, "the plan has no steps before promotion any more"),
+        false => go_to(draft, index),
+    }
+    draft.tell(Severity::Normal, "StepsEdited", "Continue", note);
     true
 }
 

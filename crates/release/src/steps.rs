@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use trimtab_crds::{CanaryScale, Progress, Step};
+use trimtab_crds::{CanaryScale, Step};
 
 use crate::{
     arithmetic::{canary_replicas, percent_up},
@@ -83,9 +83,24 @@ pub(crate) fn steps_digest(steps: &[Step]) -> String {
     value_digest(&serde_json::to_value(steps).unwrap_or_default())
 }
 
-/// Where a release goes on after its steps were edited: at the first step whose weight is not below what it has.
-pub(crate) fn resume_at(steps: &[Step], progress: &Progress) -> usize {
-    steps.iter().position(|step| step.set_weight.is_some_and(|w| w >= progress.weight)).unwrap_or(steps.len())
+/// Whether nothing is tried before the change is promoted.
+pub(crate) fn none_before_promotion(steps: &[Step]) -> bool {
+    steps.first().and_then(asks).is_none_or(|asks| asks == Asks::Promote)
+}
+
+/// Where a release of this weight goes on after its steps were edited: at the first step whose weight is not below it, and
+/// never behind a pause that it has not been through. Which of the new pauses it has been through is told by the weights: a
+/// pause counts only where a weight follows it that the release has reached.
+pub(crate) fn resume_at(steps: &[Step], weight: i32) -> usize {
+    let reached = |index: usize| weight_at(steps, index) <= weight;
+    let last = (0..steps.len()).rev().find(|index| reached(*index)).unwrap_or(0);
+    let mut index = (0..last).find(|index| weight_at(steps, *index) == weight_at(steps, last)).unwrap_or(last);
+    let is_size = |index: usize| steps.get(index).and_then(asks) == Some(Asks::Size);
+    // A size that is followed by another one is not waited at, and what the release has is more.
+    while weight_at(steps, index) < weight && is_size(index) && is_size(index + 1) {
+        index += 1;
+    }
+    index
 }
 
 /// What is wrong with a plan's steps, if anything, and how to mend it. The API server refuses such plans; an object may
@@ -116,6 +131,8 @@ pub(crate) fn fault(steps: &[Step]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn steps(yaml: &str) -> Vec<Step> {
@@ -140,6 +157,68 @@ mod tests {
         check_sizes("[{pause: {}}, {setWeight: 20}]", 4, &[1, 1]);
         check_sizes("[{setWeight: 20}]", 0, &[0]);
         check_sizes("[{setCanaryScale: {replicas: 99}}]", 4, &[4]);
+    }
+
+    #[test]
+    fn an_edit_resumes_at_the_weight_that_was_reached_and_behind_no_other_pause() {
+        let check =
+            |yaml: &str, weight, index| assert_eq!(resume_at(&steps(yaml), weight), index, "{yaml} at {weight}");
+        check("[{setWeight: 5}, {setWeight: 20}, {pause: {}}, {setWeight: 50}]", 20, 1);
+        check("[{setWeight: 5}, {setWeight: 50}, {pause: {}}]", 20, 1);
+        check("[{setWeight: 20}, {pause: {}}]", 50, 0);
+        check("[{setWeight: 10}, {pause: {}}, {setWeight: 100}]", 20, 0);
+        check("[{setWeight: 10}, {pause: {}}, {setWeight: 50}]", 20, 0);
+        check("[{setWeight: 10}, {setCanaryScale: {replicas: 2}}, {pause: {}}, {setWeight: 50}]", 20, 1);
+        check("[{setWeight: 10}, {pause: {}}, {setWeight: 20}, {pause: {}}]", 20, 2);
+        check("[{setCanaryScale: {replicas: 1}}, {pause: {}}, {setWeight: 50}]", 0, 0);
+        check("[{pause: {}}, {setWeight: 50}]", 20, 0);
+        check("[{setWeight: 50}]", 20, 0);
+        check("[{setWeight: 100}]", 20, 0);
+        check("[]", 20, 0);
+    }
+
+    fn lists() -> impl Strategy<Value = Vec<Step>> {
+        let one = prop::sample::select(vec![
+            "{setWeight: 1}",
+            "{setWeight: 2}",
+            "{setWeight: 3}",
+            "{setCanaryScale: {replicas: 2}}",
+            "{pause: {}}",
+            "{pause: {duration: 5s}}",
+            "{setWeight: 100}",
+        ]);
+        let sorted = |mut list: Vec<&'static str>| {
+            let places: Vec<usize> = (0..list.len()).filter(|i| list[*i].contains("setWeight")).collect();
+            let mut weights: Vec<&str> = places.iter().map(|i| list[*i]).collect();
+            weights.sort_by_key(|weight| (weight.len(), *weight));
+            places.iter().zip(weights).for_each(|(place, weight)| list[*place] = weight);
+            list.iter().map(|step| steps(&format!("[{step}]")).remove(0)).collect()
+        };
+        prop::collection::vec(one, 0..7).prop_map(sorted)
+    }
+
+    fn pauses(step: &Step) -> bool {
+        step.pause.is_some()
+    }
+
+    proptest! {
+        #[test]
+        fn an_edit_passes_no_pause_and_never_promotes(list in lists(), weight in 0..4i32) {
+            prop_assert_eq!(fault(&list), None);
+            let index = resume_at(&list, weight);
+            let promotes = list.get(index).and_then(asks).is_none_or(|asks| asks == Asks::Promote);
+            prop_assert_eq!(promotes, none_before_promotion(&list), "{}", index);
+            for (place, _) in list.iter().enumerate().take(index).filter(|(_, step)| pauses(step)) {
+                let reached = list[place..=index].iter().any(|step| step.set_weight.is_some_and(|w| w <= weight));
+                prop_assert!(reached, "the pause at {} is passed, on at {}", place, index);
+            }
+        }
+
+        #[test]
+        fn an_edit_that_leaves_sizes_alone_goes_no_step_on(list in lists(), place in 0..7usize) {
+            let place = place.min(list.len().saturating_sub(1));
+            prop_assert!(resume_at(&list, weight_at(&list, place)) <= place);
+        }
     }
 
     #[test]

@@ -151,6 +151,9 @@ fn act(cluster: &mut Cluster, person: &Person, count: usize) {
         Person::Sicken(which) => cluster.sicken(usize::from(*which)),
         Person::Heal => cluster.heal(),
         Person::EditSteps(steps) => {
+            if let Err(why) = crate::edits::check_edit(cluster, steps) {
+                cluster.fault(why);
+            }
             let steps = steps.clone();
             cluster.edit_plan(|plan| plan["spec"]["strategy"]["canary"]["steps"] = steps);
         }

@@ -8,6 +8,7 @@ mod model;
 mod asleep;
 mod configuration;
 mod dead_ends;
+mod edits;
 mod garbage;
 mod golden;
 mod health;
