@@ -95,6 +95,8 @@ fn missing(world: &World<'_>, stable: &ReplicaSetView) -> Option<String> {
 pub(crate) fn answer(draft: &mut Draft<'_>, text: &str, verb: Verb) -> bool {
     let world = draft.world;
     let Some(progress) = draft.progress().cloned() else { return false };
+    // The later word counts.
+    draft.status.undo = None;
     let set = world.new_set(&progress).filter(|rs| rs.metadata.deletion_timestamp.is_none());
     let asked = world.digest == progress.digest;
     match (verb, set) {

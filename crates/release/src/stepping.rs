@@ -1,7 +1,7 @@
 //! The steps of a release, on a canary at the side. The Deployment is held and knows nothing of it.
 
 use jiff::Timestamp;
-use trimtab_crds::{OnFailure, Phase, Stage, StepRecord, Verdict};
+use trimtab_crds::{CanaryProgress, OnFailure, Phase, Stage, StepRecord, Verdict};
 use trimtab_plan::Severity;
 
 use crate::{
@@ -253,9 +253,10 @@ fn steps_were_edited(draft: &mut Draft<'_>) -> bool {
 fn canary_in_hand<'a>(draft: &mut Draft<'a>) -> Option<&'a ReplicaSetView> {
     let world = draft.world;
     let progress = draft.progress().cloned()?;
-    let Some(rs) = world.canary_set(&progress) else {
+    let Some(rs) = world.canary_set(&progress).or_else(|| another_canary(draft)) else {
         // Not yet seen after it was made, or deleted by somebody.
         draft.write(canary::create(&world));
+        note_canary(draft, canary::set_name(&world.deployment.metadata.name, world.digest), false);
         draft.say(Phase::Releasing, "CanaryMissing", "the canary's ReplicaSet is gone: making it again");
         return None;
     };
@@ -289,6 +290,20 @@ fn canary_in_hand<'a>(draft: &mut Draft<'a>) -> Option<&'a ReplicaSetView> {
         return None;
     }
     Some(rs)
+}
+
+/// The plan's other ReplicaSet of this revision: one that was made again after its own was deleted.
+fn another_canary<'a>(draft: &mut Draft<'a>) -> Option<&'a ReplicaSetView> {
+    let digest = &draft.progress()?.digest;
+    let rs = draft.world.replica_sets_of_plan().find(|rs| rs.spec.template.digest == *digest)?;
+    note_canary(draft, rs.metadata.name.clone(), canary::was_the_deployments(rs));
+    Some(rs)
+}
+
+fn note_canary(draft: &mut Draft<'_>, replica_set: String, from_history: bool) {
+    let Some(progress) = draft.status.release.as_mut() else { return };
+    let replicas = progress.canary.as_ref().map_or(0, |canary| canary.replicas);
+    progress.canary = Some(CanaryProgress { replica_set, from_history, replicas });
 }
 
 /// Whether the canary is fine or may still become so. Keeps the deadline; takes the release back, or pauses it, where

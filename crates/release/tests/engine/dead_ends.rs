@@ -408,6 +408,22 @@ fn an_undo_of_a_take_back_that_gets_nowhere_is_kept_until_it_is_over() {
 }
 
 #[test]
+fn the_later_word_counts_where_a_take_back_gets_nowhere() {
+    let mut cluster = stalled();
+    cluster.request("undo:2");
+    cluster.settle().unwrap();
+    cluster.request("retry:3");
+    cluster.settle().unwrap();
+    let status = cluster.status().unwrap();
+    assert_eq!(
+        (status.phase, cluster.image(), status.undo.as_ref()),
+        (Phase::Paused, "app:2", None),
+        "{}",
+        brief(&status)
+    );
+}
+
+#[test]
 fn what_a_person_released_past_the_plan_can_be_aborted() {
     let mut cluster = four_with(half()).stable();
     cluster.set_image("app:hang");

@@ -38,6 +38,7 @@ pub enum Person {
     Heal,
     EditSteps(serde_json::Value),
     DeletePlan,
+    DeleteCanary,
     CreatePlan,
     DeleteDeployment,
     CreateDeployment,
@@ -74,6 +75,7 @@ fn person() -> impl Strategy<Value = Person> {
         2 => Just(Person::Heal),
         1 => steps().prop_map(Person::EditSteps),
         1 => Just(Person::DeletePlan),
+        1 => Just(Person::DeleteCanary),
         1 => Just(Person::CreatePlan),
         1 => Just(Person::DeleteDeployment),
         2 => Just(Person::CreateDeployment),
@@ -161,6 +163,9 @@ fn act(cluster: &mut Cluster, person: &Person, count: usize) {
             if let Some(name) = cluster.plan_name() {
                 cluster.delete(crate::model::PLANS, &name);
             }
+        }
+        Person::DeleteCanary => {
+            cluster.canaries().iter().for_each(|name| cluster.delete(crate::model::REPLICA_SETS, name))
         }
         Person::CreatePlan if cluster.plan_name().is_none() => {
             // One of this name may be another workload's by now.

@@ -368,6 +368,29 @@ fn rule_2_the_reference_is_replaced_only_while_the_set_has_no_replicas() {
     assert!(ops.contains(&PatchOp::test("/spec/replicas", 0)), "{ops:?}");
 }
 
+#[test]
+fn rule_2_a_canary_that_somebody_deletes_is_made_again_wherever_it_came_from() {
+    for changed in ["app:0", "app:2"] {
+        let mut both = [("app:1", 4), (changed, 4)];
+        both.sort_unstable();
+        let mut cluster = four_with(half()).with_history();
+        cluster.edit_plan(|plan| plan["spec"]["rollbackWindow"] = json!(0));
+        for turn in 0..2 {
+            cluster.set_image(changed);
+            for _ in 0..2 {
+                check_ends(&mut cluster, Phase::Paused, &both);
+                let name = cluster.canaries().pop().unwrap();
+                cluster.delete(REPLICA_SETS, &name);
+            }
+            check_ends(&mut cluster, Phase::Paused, &both);
+            cluster.request(&format!("abort:{turn}"));
+            check_ends(&mut cluster, Phase::TakenBack, &[("app:1", 4)]);
+            cluster.set_image("app:1");
+            check_ends(&mut cluster, Phase::Stable, &[("app:1", 4)]);
+        }
+    }
+}
+
 // 2.2, rule 3: before handing over.
 
 #[test]
