@@ -260,8 +260,10 @@ fn wanted(seen: &TrackedSnapshot, considered: &Pins) -> Want {
 /// Writes the pins, with what was taken into account, in one patch.
 fn pin(now: Timestamp, seen: &TrackedSnapshot, want: &Want, note: &Note, brought_back: &[Source], plan: &mut Plan<()>) {
     let workload = &seen.workload;
-    let changed: Vec<&Source> =
-        want.pins.0.iter().filter(|(source, pin)| workload.pins.get(source) != Some(*pin)).map(|(s, _)| s).collect();
+    let repinned = want.pins.0.iter().filter(|(source, pin)| workload.pins.get(source) != Some(*pin)).map(|(s, _)| s);
+    // What is read live by now is not to be named any more: pods would go on with their copy.
+    let unpinned = want.unfrozen.keys().filter(|source| workload.pins.get(source).is_some());
+    let changed: Vec<&Source> = repinned.chain(unpinned).collect();
     if changed.is_empty() && !note.is_new() {
         let (reason, message) = stands(want);
         plan.because(reason, message);
@@ -293,7 +295,8 @@ fn pin(now: Timestamp, seen: &TrackedSnapshot, want: &Want, note: &Note, brought
         "uid": meta.uid, "resourceVersion": meta.resource_version, "annotations": annotations,
     }});
     let why = if !changed.is_empty() {
-        body["spec"] = json!({"template": {"metadata": {"annotations": {names::CONFIG: want.pins.to_string()}}}});
+        let pins = Some(want.pins.to_string()).filter(|pins| !pins.is_empty());
+        body["spec"] = json!({"template": {"metadata": {"annotations": {names::CONFIG: pins}}}});
         "name the revisions of its configuration in the pod template"
     } else {
         "note which configuration is live"

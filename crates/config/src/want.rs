@@ -68,6 +68,8 @@ pub enum Problem {
     MissingKey(Source, Box<str>),
     /// The name of the copy would be too long.
     NameTooLong(Source),
+    /// The source is not there, and pods would read an object of this name in its place.
+    Appeared(Source, String),
     /// Other objects have every name that the copy could have: these.
     NamesTaken(Source, Vec<String>),
     /// A revision that is pinned is not kept any more.
@@ -85,6 +87,7 @@ impl Problem {
             | Self::NameTooLong(source)
             | Self::NamesTaken(source, _)
             | Self::Gone(source, _)
+            | Self::Appeared(source, _)
             | Self::Changed(source, _) => source,
         }
     }
@@ -97,7 +100,7 @@ impl Problem {
             Self::NameTooLong(_) => "ConfigNameTooLong",
             Self::NamesTaken(..) => "ConfigNamesTaken",
             Self::Gone(..) => "ConfigGone",
-            Self::Changed(..) => "ConfigCopyChanged",
+            Self::Changed(..) | Self::Appeared(..) => "ConfigCopyChanged",
         }
     }
 }
@@ -130,6 +133,10 @@ impl fmt::Display for Problem {
             Self::Gone(source, pin) => write!(
                 f,
                 "revision {pin} of {source} is pinned and is not kept any more: see kubectl trimtab config history {source}"
+            ),
+            Self::Appeared(source, name) => write!(
+                f,
+                "{source} is not there, and pods read {name} in its place, which Trimtab did not make: delete or rename it"
             ),
             Self::Changed(source, pin) => write!(
                 f,
@@ -174,6 +181,11 @@ pub fn want<O: AsRef<Object>>(seen: &Situation<'_, O>, mode: impl Fn(&Source) ->
 }
 
 impl Want {
+    /// Nothing is frozen any more of what was.
+    pub fn all_live(pinned: &Pins) -> Self {
+        Self { unfrozen: pinned.0.keys().map(|source| (source.clone(), None)).collect(), ..Self::default() }
+    }
+
     /// What is not looked at stays as it is.
     fn leave<O>(&mut self, seen: &Situation<'_, O>, source: &Source, mode: Option<Mode>) {
         if mode == Some(Mode::Live) {
@@ -245,7 +257,10 @@ fn problem<O: AsRef<Object>>(
 ) -> Option<Problem> {
     let copy = known.copies.iter().map(AsRef::as_ref).find(|copy| copy.metadata.name == pin.copy_name(source));
     let content = match (pin, copy) {
-        (Pin::Absent, _) => return None,
+        (Pin::Absent, _) => {
+            let name = pin.copy_name(source);
+            return known.strangers.contains(&name).then(|| Problem::Appeared(source.clone(), name));
+        }
         (_, Some(copy)) if !is_intact(copy, pin) => return Some(Problem::Changed(source.clone(), pin.clone())),
         (_, Some(copy)) => &copy.content,
         (pin, None) if known.strangers.contains(&pin.copy_name(source)) => {

@@ -189,6 +189,11 @@ pub(crate) fn pin(world: &World<'_>, pins: &Pins) -> Write {
     let meta = &world.deployment.metadata;
     let mut template = world.deployment.spec.template.value();
     put(&mut template, &["metadata", "annotations", names::CONFIG], json!(pins.to_string()));
+    if pins.is_empty()
+        && let Some(annotations) = template.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut)
+    {
+        annotations.remove(names::CONFIG);
+    }
     let ops = vec![
         PatchOp::test("/metadata/uid", meta.uid.clone()),
         PatchOp::test("/metadata/generation", meta.generation),

@@ -46,12 +46,14 @@ pub(crate) enum Gate {
 /// Looks after the pins of the template, before a release begins and while it goes through its steps.
 pub(crate) fn decide(draft: &mut Draft<'_>) -> Gate {
     let world = draft.world;
-    if world.plan.spec.config.track == Track::None || !world.deployment.spec.template.has_text() {
+    let (template, tracks) = (&world.deployment.spec.template, world.plan.spec.config.track != Track::None);
+    // Pods would read a copy for ever that the template still names.
+    if !template.has_text() || (!tracks && template.config.is_empty()) {
         draft.status.config = None;
         return Gate::Open;
     }
     let before = draft.status.config.take().unwrap_or_default();
-    let want = wanted(draft, &before);
+    let want = if tracks { wanted(draft, &before) } else { Want::all_live(&template.config) };
     let status = ConfigStatus { sources: sources(draft, &before, &want), pending: None };
     let changing = (stamp_needed(draft, &want) && is_quiet(draft)) || is_new(draft);
     draft.status.config = (!status.sources.is_empty()).then_some(status);
@@ -59,7 +61,7 @@ pub(crate) fn decide(draft: &mut Draft<'_>) -> Gate {
         Some(problem) if changing || draft.progress().is_none() => {
             blocked(draft, problem.reason(), problem.to_string())
         }
-        _ if !changing || want.pins.is_empty() => {
+        _ if !changing || (want.pins.is_empty() && !stamp_needed(draft, &want)) => {
             copy(draft, &want);
             Gate::Open
         }
@@ -129,13 +131,13 @@ fn sources(draft: &Draft<'_>, before: &ConfigStatus, want: &Want) -> Vec<SourceS
         let overridden = want.overridden.contains(source);
         SourceStatus {
             mode: if nature.is_some() { ConfigMode::Live } else { ConfigMode::Frozen },
-            pinned: pinned.filter(|_| nature.is_none()).map(ToString::to_string),
+            pinned: pinned.map(ToString::to_string),
             considered: match (overridden || nature.is_some(), taken) {
                 (true, _) => None,
                 (false, true) => live.map(ToString::to_string),
                 (false, false) => known,
             },
-            note: note(source, want, overridden),
+            note: note(source, template, want, overridden),
             source: name,
         }
     };
@@ -143,7 +145,7 @@ fn sources(draft: &Draft<'_>, before: &ConfigStatus, want: &Want) -> Vec<SourceS
 }
 
 /// What is to be known about a source.
-fn note(source: &Source, want: &Want, overridden: bool) -> Option<String> {
+fn note(source: &Source, template: &Pins, want: &Want, overridden: bool) -> Option<String> {
     if let Some(problem) = want.problems.iter().find(|problem| problem.source() == source) {
         return Some(problem.to_string());
     }
@@ -159,12 +161,17 @@ fn note(source: &Source, want: &Want, overridden: bool) -> Option<String> {
     if want.unprotected.contains(source) {
         return Some("pods read the live object until the next release is over".to_owned());
     }
-    want.unfrozen.get(source)?.map(|nature| format!("read live: {nature}"))
+    let nature = *want.unfrozen.get(source)?;
+    if template.get(source).is_some() {
+        return Some("pods read their copy until the next release is over; then they read it live".to_owned());
+    }
+    nature.map(|nature| format!("read live: {nature}"))
 }
 
 fn stamp_needed(draft: &Draft<'_>, want: &Want) -> bool {
     let template = &draft.world.deployment.spec.template.config;
-    want.pins.0.iter().any(|(source, pin)| template.get(source) != Some(pin))
+    let live = want.unfrozen.keys().any(|source| template.get(source).is_some());
+    live || want.pins.0.iter().any(|(source, pin)| template.get(source) != Some(pin))
 }
 
 fn blocked(draft: &mut Draft<'_>, reason: &'static str, message: String) -> Gate {
@@ -341,6 +348,9 @@ pub(crate) fn protection(draft: &Draft<'_>) -> Option<(bool, &'static str, Strin
         .collect::<std::collections::BTreeSet<_>>()
         .into_iter()
         .collect();
+    if let Some(appeared) = want.problems.iter().find(|problem| matches!(problem, Problem::Appeared(..))) {
+        return Some((false, appeared.reason(), appeared.to_string()));
+    }
     let live: Vec<String> = want.unfrozen.iter().map(|(source, nature)| live_words(source, *nature)).collect();
     let aside = match (live.is_empty(), unfreezable.is_empty()) {
         (true, true) => String::new(),

@@ -28,13 +28,19 @@ pub(crate) enum Validity {
     Refused { reason: &'static str, message: String },
 }
 
-/// Looks at every source whose pin is about to change to what is live.
+/// Looks at every source of which pods are to read what is live and stable pods do not. That the template names it already proves
+/// nothing: it may have been tried and taken back since, or have come with a manifest.
 pub(crate) fn validate(draft: &mut Draft<'_>, want: &Want) -> Validity {
     let world = draft.world;
     let template = &world.deployment.spec.template.config;
+    // A canary that is judged goes on with what it has.
+    let passed = match draft.progress() {
+        Some(_) => template.clone(),
+        None => world.stable_set(&draft.status).map(|rs| rs.spec.template.config.clone()).unwrap_or_default(),
+    };
     let mut result = Validity::Allowed;
     for (source, pin) in &want.pins.0 {
-        if template.get(source) == Some(pin) || want.live.get(source) != Some(pin) {
+        if passed.get(source) == Some(pin) || want.live.get(source) != Some(pin) {
             continue;
         }
         let live = world.seen.sources.get(source).and_then(|known| known.live.as_ref()).map(AsRef::as_ref);

@@ -196,6 +196,15 @@ fn a_key_that_a_pod_needs_blocks() {
 }
 
 #[test]
+fn what_appears_in_place_of_a_source_that_is_not_there_is_told() {
+    let (key, name) = (Pin::Absent, Pin::Absent.copy_name(&web()));
+    let known = Known::<Any> { live: None, copies: vec![], strangers: vec![name.clone()] };
+    let reference = Reference { optional: true, ..Reference::default() };
+    let problem = problem(&web(), &reference, &known, &key, &Pin::Absent).unwrap();
+    assert!(problem.reason() == "ConfigCopyChanged" && problem.to_string().contains(&name), "{problem}");
+}
+
+#[test]
 fn a_name_that_is_taken_gives_way_to_a_longer_one() {
     let mut known = Known { live: Some(Any(map("web", "a"))), copies: vec![], strangers: vec![] };
     let short = live_pin(&web(), &known, &KEY).unwrap();

@@ -265,3 +265,40 @@ fn what_a_policy_refuses_reaches_no_pod_and_says_where_it_is_wrong() {
     cluster.set_config("refused");
     check(&mut cluster, Phase::Paused, &[("a", 4), ("b", 4)]);
 }
+
+#[test]
+fn a_policy_is_asked_about_what_was_tried_before_it_came() {
+    let mut cluster = configured();
+    cluster.set_config("refused");
+    check(&mut cluster, Phase::Paused, &[("a", 4), ("refused", 4)]);
+    cluster.request("abort:1");
+    check(&mut cluster, Phase::TakenBack, &[("a", 4)]);
+    cluster.refuse();
+    cluster.request("retry:2");
+    check(&mut cluster, Phase::Blocked, &[("a", 4)]);
+    assert_eq!(condition(&mut cluster, "Stalled"), "True ConfigRefused");
+    // Nor does another image on top of it release it.
+    cluster.set_image("app:2");
+    check(&mut cluster, Phase::Blocked, &[("a", 4)]);
+}
+
+#[test]
+fn what_is_to_be_read_live_is_pinned_no_longer() {
+    let live = |cluster: &mut Cluster, config: serde_json::Value| {
+        let pinned = |cluster: &Cluster| {
+            let template = &cluster.deployment().unwrap()["spec"]["template"];
+            template["metadata"]["annotations"][names::CONFIG].is_string()
+        };
+        assert!(pinned(cluster));
+        cluster.edit_plan(|plan| plan["spec"]["config"] = config);
+        check(cluster, Phase::Paused, &[("a", 8)]);
+        assert!(!pinned(cluster), "the change of the template is held, and names no copy");
+        cluster.request("promote:1");
+        check(cluster, Phase::Stable, &[("a", 4)]);
+    };
+    let mut cluster = configured();
+    live(&mut cluster, json!({"sources": [{"kind": "ConfigMap", "name": "web", "mode": "Live"}]}));
+    let status = cluster.status().unwrap().config.unwrap();
+    assert!(status.sources.iter().all(|source| source.pinned.is_none()), "{status:?}");
+    live(&mut configured(), json!({"track": "None"}));
+}
