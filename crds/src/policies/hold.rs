@@ -49,9 +49,12 @@ fn variables() -> Value {
         "!variables.status && variables.was != '' && !{} && has(oldObject.spec.paused) && oldObject.spec.paused",
         is_released("variables.was")
     );
-    // What changes the template does not opt out: an undo brings the annotations of its time back.
+    // What changes the template does not opt out: an undo brings the annotations of its time back. Nor does a whole manifest,
+    // which may be of a time of opting out.
     let plan = format!(
-        "variables.status || variables.changed || !('{PLAN}' in variables.now) ? variables.old['{PLAN}'] : variables.now['{PLAN}']"
+        "variables.status || variables.changed || !('{PLAN}' in variables.now) \
+         || (variables.now['{PLAN}'] == '' && !({})) ? variables.old['{PLAN}'] : variables.now['{PLAN}']",
+        meant(PLAN)
     );
     let mark = format!(
         "'{RELEASED_AT}' + string(has(oldObject.metadata.generation) ? oldObject.metadata.generation : 0) \
@@ -68,7 +71,7 @@ fn variables() -> Value {
         {"name": "wish", "expression": wish},
         {"name": "mark", "expression": mark},
         {"name": "held", "expression": held},
-        {"name": "meant", "expression": meant()},
+        {"name": "meant", "expression": meant(HELD)},
         {"name": "released", "expression": released()},
         {"name": "stopped", "expression": stopped()},
         {"name": "hold", "expression": "variables.changed || (variables.held && !variables.released)"},
@@ -76,18 +79,19 @@ fn variables() -> Value {
     ])
 }
 
-/// Whether a write is made for the object that is stored, and the mark in it by nobody's manifest.
-fn meant() -> String {
+/// Whether a write is made for the object that is stored, and an annotation in it is by nobody's manifest.
+fn meant(annotation: &str) -> String {
     // A manifest that is put in its place names another generation or none, whoever wrote the mark into it.
     let stored = "has(object.metadata.uid) && object.metadata.uid == oldObject.metadata.uid && has(object.metadata.generation) \
                   && object.metadata.generation == oldObject.metadata.generation";
-    // One that is applied is merged, so its generation is the stored one: it is known by who owns the mark. Whoever owns the
-    // selector too, which nobody changes, wrote a whole manifest.
+    // One that is applied is merged, so its generation is the stored one: it is known by who owns the annotation. Whoever owns
+    // the selector too, which nobody changes, wrote a whole manifest. A mark is never applied, not even alone.
+    let alone = if annotation == HELD { "m.operation == 'Apply' || " } else { "" };
     let applied = format!(
         "has(object.metadata.managedFields) && object.metadata.managedFields.exists(m, has(m.fieldsV1) \
          && 'f:metadata' in m.fieldsV1 && 'f:annotations' in m.fieldsV1['f:metadata'] \
-         && 'f:{HELD}' in m.fieldsV1['f:metadata']['f:annotations'] \
-         && (m.operation == 'Apply' || ('f:spec' in m.fieldsV1 && 'f:selector' in m.fieldsV1['f:spec'])))"
+         && 'f:{annotation}' in m.fieldsV1['f:metadata']['f:annotations'] \
+         && ({alone}('f:spec' in m.fieldsV1 && 'f:selector' in m.fieldsV1['f:spec'])))"
     );
     format!("({stored}) && !({applied})")
 }

@@ -265,6 +265,18 @@ async fn an_undo_brings_no_opt_out_back() {
         app.kubectl(&["rollout", "undo", "deployment/web"]).await?;
         let guard = app.deployment().await?.annotations().get("trimtab.dev/plan").cloned();
         ensure!(guard.as_deref() == Some("web") && app.is_held().await?, "opted out by an undo: {guard:?}");
+        // Nor does a manifest of that time, however often it is written.
+        let opted_out = serde_json::json!({"/metadata/annotations trimtab.dev/plan": ""});
+        for image in ["v3", "v4"] {
+            let manifest = exported(&app, image, true, &opted_out).await?;
+            for way in [["replace", "-f", "-"], ["apply", "-f", "-"]] {
+                for _ in 0..3 {
+                    written(&app, &way, &manifest).await?;
+                    let guard = app.deployment().await?.annotations().get("trimtab.dev/plan").cloned();
+                    ensure!(guard.as_deref() == Some("web") && app.is_held().await?, "{way:?} of {image}: {guard:?}");
+                }
+            }
+        }
         // By a write of its own it is possible.
         app.kubectl(&["annotate", "--overwrite", "deployment/web", "trimtab.dev/plan="]).await?;
         let guard = app.deployment().await?.annotations().get("trimtab.dev/plan").cloned();

@@ -53,6 +53,14 @@ fn old_manifest(cluster: &Cluster) -> Value {
     manifest
 }
 
+/// A manifest of a time in which the Deployment had opted out.
+fn opted_out(cluster: &Cluster) -> Value {
+    let mut manifest = cluster.export().unwrap();
+    manifest["metadata"]["annotations"][names::PLAN] = json!("");
+    manifest["metadata"].as_object_mut().unwrap().remove("generation");
+    manifest
+}
+
 fn image(which: u8) -> String {
     format!("app:{which}")
 }
@@ -93,7 +101,7 @@ fn check_write(cluster: &mut Cluster, act: impl FnOnce(&mut Cluster)) -> Result<
 
 fn check(setup: &Setup, moves: &[Move]) -> Result<(), String> {
     let mut cluster = setup.stable();
-    let mut kept = vec![old_manifest(&cluster)];
+    let mut kept = vec![old_manifest(&cluster), opted_out(&cluster)];
     for (count, step) in moves.iter().enumerate() {
         match step {
             Move::Machine(event) => happen(&mut cluster, event, count),

@@ -11,7 +11,7 @@ pub struct Request<'r> {
     pub user: &'r str,
     /// Whether the user may write the status of plans.
     pub keeps_releases: bool,
-    /// Whether the mark comes from a manifest that is applied.
+    /// Whether the annotations come from a manifest that is applied.
     pub applied: bool,
 }
 
@@ -27,7 +27,8 @@ fn paused(object: &Value) -> bool {
 pub fn hold(old: &Value, new: &mut Value, request: Request<'_>) {
     let Some(guard) = annotation(old, PLAN).filter(|plan| !plan.is_empty()) else { return };
     let changed = new["spec"]["template"] != old["spec"]["template"];
-    let plan = annotation(new, PLAN).filter(|_| !changed).unwrap_or(guard).to_owned();
+    let opts_out = annotation(new, PLAN) == Some("") && !is_meant(old, new, request);
+    let plan = annotation(new, PLAN).filter(|_| !changed && !opts_out).unwrap_or(guard).to_owned();
     let was = annotation(old, HELD).unwrap_or_default();
     let held = !was.is_empty() && !is_released(was) && paused(old);
     let meant = is_meant(old, new, request);
