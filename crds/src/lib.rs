@@ -40,7 +40,7 @@ pub use kube::{CustomResourceExt, Resource};
 pub use quantity::{Milli, Quantity};
 pub use release::{Change, Release, ReleaseResult, ReleaseSpec, ReleaseStatus, StepRecord, Template};
 pub use release_plan::{
-    CanaryProgress, OnFailure, PastRevision, Phase, Progress, Rejected, ReleasePlan, ReleasePlanSpec,
+    CanaryProgress, FirstRollout, OnFailure, PastRevision, Phase, Progress, Rejected, ReleasePlan, ReleasePlanSpec,
     ReleasePlanStatus, Revision, Stage, Strategy, TargetKind, TargetRef, TargetStatus, Undo, Verdict, Weight,
     WhileScaledToZero,
 };

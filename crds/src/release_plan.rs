@@ -154,6 +154,9 @@ pub struct ReleasePlanStatus {
     /// The revision that runs when no release is under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stable: Option<Revision>,
+    /// How the first rollout goes on, while it is waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_rollout: Option<FirstRollout>,
     /// The configuration that the workload reads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<ConfigStatus>,
@@ -233,6 +236,16 @@ pub struct Revision {
     pub replica_set: String,
 }
 
+/// A first rollout that is waited for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FirstRollout {
+    /// Since when no further pod has become available.
+    pub since: Timestamp,
+    /// The most pods that were available since then.
+    pub most_available: i32,
+}
+
 /// A stable revision of the past.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -275,6 +288,10 @@ pub struct Progress {
     /// While it is promoted: since when fewer pods are available, of both revisions, than the Deployment allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub short_since: Option<Timestamp>,
+    /// While it is promoted: the largest size of the Deployment that its pods have reached, if that is not larger than its size
+    /// now. So many pods, less those that may be unavailable, are not to be undercut.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reached: Option<i32>,
     /// The steps so far.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<StepRecord>,

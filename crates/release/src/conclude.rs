@@ -55,6 +55,7 @@ fn what_counts(status: &ReleasePlanStatus) -> ReleasePlanStatus {
         step: None,
         weight: None,
         pods: None,
+        first_rollout: None,
         conditions: vec![],
         ..status.clone()
     };
@@ -66,10 +67,11 @@ fn what_counts(status: &ReleasePlanStatus) -> ReleasePlanStatus {
 
 /// Since when pods are lacking is seen, and rests on no write: deadlines count also while writes are refused.
 fn observe(status: &mut ReleasePlanStatus, decided: &ReleasePlanStatus) {
+    status.first_rollout.clone_from(&decided.first_rollout);
     let (Some(old), Some(new)) = (&mut status.release, &decided.release) else { return };
     if (&old.name, old.stage, old.step) == (&new.name, new.stage, new.step) {
         (old.unavailable_since, old.most_available) = (new.unavailable_since, new.most_available);
-        old.short_since = new.short_since;
+        (old.short_since, old.reached) = (new.short_since, new.reached);
     }
 }
 

@@ -104,7 +104,7 @@ impl<'a> Draft<'a> {
             progress.stage_started_at = now;
             progress.unavailable_since = None;
             progress.most_available = 0;
-            progress.short_since = None;
+            (progress.short_since, progress.reached) = (None, None);
             progress.paused = false;
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
-use trimtab_crds::{CanaryProgress, Phase, Progress, Revision, Stage, StepRecord, Undo, names};
+use trimtab_crds::{CanaryProgress, FirstRollout, Phase, Progress, Revision, Stage, StepRecord, Undo, names};
 use trimtab_plan::{Answer, Ask, Question, Severity};
 
 use crate::{
@@ -49,9 +49,10 @@ pub(crate) fn decide(draft: &mut Draft<'_>) {
     if between::handle(draft, gate) || gate != Gate::Open {
         return;
     }
+    let rollout = draft.status.first_rollout.take();
     match draft.world.held() {
         Held::By { who, person_paused } => held(draft, &who, person_paused),
-        Held::No | Held::Released => not_held(draft),
+        Held::No | Held::Released => not_held(draft, rollout),
     }
 }
 
@@ -82,6 +83,10 @@ fn held(draft: &mut Draft<'_>, who: &str, person_paused: bool) {
     // Where nothing is stable there is nothing to compare with: a person may let it roll all the same.
     if let Some(text) = between::promoted_in_full(draft) {
         draft.consume(&text);
+        if draft.status.stable.is_none() {
+            // Where one revision runs, that is what is taken back to.
+            draft.status.stable = all_that_runs(draft).filter(|rs| rs.spec.template.digest != digest).map(revision_of);
+        }
         return without_steps(draft, &author(draft, who), IN_FULL);
     }
     if let Some(rs) = draft.world.changed_alike(&draft.status) {
@@ -201,17 +206,24 @@ fn find_stable(draft: &mut Draft<'_>) -> bool {
     }
 }
 
+/// The one ReplicaSet of the Deployment that has pods.
+fn all_that_runs<'a>(draft: &Draft<'a>) -> Option<&'a ReplicaSetView> {
+    let world = draft.world;
+    let mut with_pods = world.owned().filter(|rs| rs.spec.replicas > 0);
+    with_pods.next().filter(|_| with_pods.next().is_none())
+}
+
 fn revision_of(rs: &ReplicaSetView) -> Revision {
     Revision { digest: rs.spec.template.digest.clone(), replica_set: rs.metadata.name.clone() }
 }
 
-fn not_held(draft: &mut Draft<'_>) {
+fn not_held(draft: &mut Draft<'_>, rollout: Option<FirstRollout>) {
     let world = draft.world;
     let digest = world.digest;
     let paused = world.deployment.spec.paused;
     let known = world.stable_digest(&draft.status).map(str::to_owned);
     if known.as_deref() == Some(digest) || known.is_none() {
-        if let Some(rs) = world.owned_with(digest).filter(|_| known.is_some() || world.complete()) {
+        if let Some(rs) = world.owned_with(digest).filter(|_| known.is_some() || world.rolled_out()) {
             draft.status.stable = Some(revision_of(rs));
         }
         let name = &world.deployment.metadata.name;
@@ -226,20 +238,8 @@ fn not_held(draft: &mut Draft<'_>) {
                 "a person paused Deployment {name} in its first rollout: kubectl rollout resume deployment {name}"
             );
             draft.say(Phase::Waiting, "PausedByPerson", message);
-        } else if let Some(late) = world.deployment.late() {
-            let message = format!(
-                "the first rollout gets nowhere ({late}): {} of {} pods are available; mend what keeps the others, or change \
-                 the Deployment",
-                world.deployment.status.available_replicas, world.replicas
-            );
-            draft.say(Phase::Waiting, "FirstRolloutStalled", message);
         } else {
-            let message = format!(
-                "waiting for the rollout that was under way to end: {} of {} pods are available; where that does not come, \
-                 change the Deployment",
-                world.deployment.status.available_replicas, world.replicas
-            );
-            draft.say(Phase::Waiting, "FirstRollout", message);
+            first_rollout(draft, rollout);
         }
         return;
     }
@@ -250,6 +250,33 @@ fn not_held(draft: &mut Draft<'_>) {
         "a change rolls that was not held: is the policy trimtab-hold installed? Trimtab follows and records it";
     draft.say(Phase::Promoting, "Bypassed", message);
     draft.tell(Severity::Warning, "Bypassed", "Follow", message);
+}
+
+/// Waits for the rollout that was under way when the plan came. Nothing of it is judged, but it is told when it gets nowhere.
+fn first_rollout(draft: &mut Draft<'_>, before: Option<FirstRollout>) {
+    let (world, status) = (draft.world, &draft.world.deployment.status);
+    let fresh = FirstRollout { since: millis(world.now), most_available: status.available_replicas };
+    let rollout = before.filter(|before| before.most_available >= status.available_replicas).unwrap_or(fresh);
+    let deadline = &world.plan.spec.progress_deadline;
+    let end = deadline.get().and_then(|wait| rollout.since.checked_add(wait).ok());
+    draft.status.first_rollout = Some(rollout);
+    let counts = format!("{} of {} pods are available", status.available_replicas, world.replicas);
+    let over = || format!("no further pod became available within progressDeadline ({})", deadline.0);
+    let late = world.deployment.late().map(str::to_owned);
+    let late = late.or_else(|| end.filter(|end| world.now >= *end).map(|_| over()));
+    if let Some(late) = late {
+        let message = format!(
+            "the first rollout gets nowhere ({late}): {counts}; mend what keeps the others, or change the Deployment"
+        );
+        return draft.say(Phase::Waiting, "FirstRolloutStalled", message);
+    }
+    if let Some(end) = end {
+        draft.plan.wake_by(end);
+    }
+    let message = format!(
+        "waiting for the rollout that was under way to end: {counts}; where that does not come, change the Deployment"
+    );
+    draft.say(Phase::Waiting, "FirstRollout", message);
 }
 
 /// Begins a release of the held change.
@@ -373,6 +400,7 @@ fn begin(draft: &mut Draft<'_>, by: String, canary: Option<CanaryProgress>, skip
         unavailable_since: Some(now),
         most_available: 0,
         short_since: None,
+        reached: None,
         steps: first
             .map(|step| StepRecord { step: steps::words(step), started_at: now, finished_at: None })
             .into_iter()

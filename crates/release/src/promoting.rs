@@ -12,8 +12,8 @@ use crate::{
     record,
     request::Verb,
     taking_back::surely_available,
-    views::ReplicaSetView,
-    world::{Held, failure, rolling_limits, words},
+    views::{DeploymentView, ReplicaSetView},
+    world::{Held, failure, limits_at, rolling_limits, words},
 };
 
 pub(crate) fn decide(draft: &mut Draft<'_>) {
@@ -230,44 +230,50 @@ fn failed(draft: &mut Draft<'_>, rs: &ReplicaSetView) -> bool {
     true
 }
 
-/// Keeps the deadline of the promotion: it begins anew with every pod that becomes available.
+/// Keeps the deadline of the promotion.
 fn overdue(draft: &mut Draft<'_>, new_set: Option<&ReplicaSetView>) -> bool {
+    let late = late(draft, new_set.map_or(0, |rs| rs.status.available_replicas));
+    let Some(late) = late.filter(|_| !draft.world.complete()) else { return false };
+    draft.take_back("DeadlineExceeded", format!("{late} while it was being promoted"));
+    true
+}
+
+/// What to say where no further pod has become available within the deadline: it begins anew with every one that does. Notes
+/// how it goes, and wakes when the time is over.
+fn late(draft: &mut Draft<'_>, available: i32) -> Option<String> {
     let world = draft.world;
     let now = millis(world.now);
-    let available = new_set.map_or(0, |rs| rs.status.available_replicas);
-    let deadline = world.plan.spec.progress_deadline.clone();
-    let Some(progress) = draft.status.release.as_mut() else { return false };
+    let deadline = &world.plan.spec.progress_deadline;
+    let progress = draft.status.release.as_mut()?;
     if available > progress.most_available || progress.unavailable_since.is_none() {
         progress.most_available = available.max(progress.most_available);
         progress.unavailable_since = Some(now);
     }
-    let since = progress.unavailable_since.unwrap_or(now);
-    let Some(end) = deadline.get().and_then(|d| since.checked_add(d).ok()) else { return false };
-    if world.now >= end && !world.complete() {
-        let message = format!(
-            "no further pod became available within progressDeadline ({}) while it was being promoted",
-            deadline.0
-        );
-        draft.take_back("DeadlineExceeded", message);
-        return true;
-    }
+    let end = progress.unavailable_since.unwrap_or(now).checked_add(deadline.get()?).ok()?;
     if world.now < end {
         draft.plan.wake_by(end);
+        return None;
     }
-    false
+    Some(format!("no further pod became available within progressDeadline ({})", deadline.0))
 }
 
 /// Pods that the Deployment counted on no longer serve: stable ones were removed for them, and only taking the release
-/// back brings those again. The Deployment by itself would wait. A dip of a moment is forgiven.
+/// back brings those again. The Deployment by itself would wait. A dip of a moment is forgiven, and pods are counted on only
+/// once they were there: a Deployment that is scaled up in mid-promotion has yet to get them.
 fn short(draft: &mut Draft<'_>, new_set: Option<&ReplicaSetView>) -> bool {
     const FORGIVEN: Duration = Duration::from_secs(3);
     let world = draft.world;
     let now = millis(world.now);
-    let stable = world.stable_set(&draft.status).map_or(0, |rs| rs.status.available_replicas);
-    let available = stable + new_set.map_or(0, |rs| rs.status.available_replicas);
+    // All that serves counts, also what is left of a rollout before this.
+    let aside = new_set.filter(|rs| world.owned_by_plan(rs));
+    let serving = world.owned().chain(aside).map(|rs| rs.status.available_replicas);
+    let available = serving.fold(0, i32::saturating_add);
     let handed_over = new_set.is_some_and(|rs| world.owned_by_deployment(rs));
-    let needed = world.replicas - world.max_unavailable;
     let Some(progress) = draft.status.release.as_mut() else { return false };
+    let all = available >= allowed(world.deployment, world.replicas);
+    let reached = progress.reached.filter(|_| !all).unwrap_or(world.replicas).min(world.replicas);
+    progress.reached = Some(reached);
+    let needed = allowed(world.deployment, reached);
     if !handed_over || available >= needed || progress.kept {
         progress.short_since = None;
         return false;
@@ -282,6 +288,11 @@ fn short(draft: &mut Draft<'_>, new_set: Option<&ReplicaSetView>) -> bool {
         format!("only {available} pods were available while it was being promoted; the Deployment allows {needed}");
     draft.take_back("AvailabilityLost", message);
     true
+}
+
+/// So many available pods a Deployment of this size does not undercut.
+fn allowed(deployment: &DeploymentView, size: i32) -> i32 {
+    size.saturating_sub(limits_at(deployment, size).1)
 }
 
 fn bypassed(draft: &mut Draft<'_>) {
@@ -317,8 +328,9 @@ pub(crate) fn follow_bypass(draft: &mut Draft<'_>) {
     }
     let Some(progress) = draft.progress().cloned() else { return };
     let own = world.owned_with(world.digest);
-    let Some(own) = own.filter(|_| world.complete()) else {
-        if let Some(late) = world.deployment.late() {
+    let Some(own) = own.filter(|_| world.rolled_out()) else {
+        let over = late(draft, own.map_or(0, |own| own.status.available_replicas));
+        if let Some(late) = world.deployment.late().map(str::to_owned).or(over) {
             let message = format!(
                 "released past the plan, and gets nowhere ({late}): {} of {} pods are new; mend what keeps the others, change \
                  the Deployment, or: kubectl trimtab abort {}",

@@ -117,16 +117,27 @@ pub struct DeploymentStatus {
     pub updated_replicas: i32,
     /// Available pods.
     pub available_replicas: i32,
-    /// Of the conditions, the one that says that its rollout has exceeded `progressDeadlineSeconds`.
-    #[serde(deserialize_with = "late::deserialize")]
-    pub conditions: Vec<late::Condition>,
+    /// Of the conditions, the one that says that its rollout is over, or has exceeded `progressDeadlineSeconds`.
+    #[serde(deserialize_with = "progressing::deserialize")]
+    pub conditions: Vec<progressing::Condition>,
 }
 
 impl DeploymentView {
     /// What its controller says of a rollout that has got nowhere for `progressDeadlineSeconds`. It goes on trying.
     pub fn late(&self) -> Option<&str> {
+        self.progressing(progressing::LATE).map(|condition| &*condition.message)
+    }
+
+    /// Whether its controller counts its last rollout as over, so that it never calls it late: also where pods of it have become
+    /// unavailable since.
+    pub fn is_rolled_out(&self) -> bool {
+        let status = &self.status;
+        self.progressing(progressing::OVER).is_some() && status.updated_replicas == status.replicas
+    }
+
+    fn progressing(&self, reason: &str) -> Option<&progressing::Condition> {
         let seen = self.status.observed_generation >= self.metadata.generation;
-        self.status.conditions.first().filter(|_| seen).map(|condition| &*condition.message)
+        self.status.conditions.first().filter(|condition| seen && &*condition.reason == reason)
     }
 }
 
@@ -232,23 +243,28 @@ pub struct PodStatus {
     pub container_statuses: Vec<ContainerStatus>,
 }
 
-/// Of a Deployment's conditions only one matters.
-mod late {
+/// Of a Deployment's conditions only one matters, and of that, whether the rollout is over or exceeds its deadline.
+mod progressing {
     use serde::{Deserialize, Deserializer, Serialize};
+
+    pub(super) const LATE: &str = "ProgressDeadlineExceeded";
+    pub(super) const OVER: &str = "NewReplicaSetAvailable";
 
     #[derive(Debug, Clone, Serialize, Deserialize)]
     pub struct Condition {
         #[serde(rename = "type")]
         type_: Box<str>,
         #[serde(default)]
-        reason: Box<str>,
+        pub(super) reason: Box<str>,
         #[serde(default)]
         pub(super) message: Box<str>,
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Condition>, D::Error> {
         let mut all: Vec<Condition> = Option::deserialize(from)?.unwrap_or_default();
-        all.retain(|c| &*c.type_ == "Progressing" && &*c.reason == "ProgressDeadlineExceeded");
+        all.retain(|c| &*c.type_ == "Progressing" && [LATE, OVER].contains(&&*c.reason));
+        // Kept for every Deployment of the cluster, and told of a late one only.
+        all.iter_mut().filter(|c| &*c.reason == OVER).for_each(|c| c.message = Box::default());
         all.shrink_to_fit();
         Ok(all)
     }

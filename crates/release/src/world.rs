@@ -74,6 +74,12 @@ impl<'a> World<'a> {
             && status.available_replicas == self.replicas
     }
 
+    /// Whether the Deployment's rollout is over: it runs nothing but pods of its template, and all of them were available once.
+    pub(crate) fn rolled_out(&self) -> bool {
+        let alone = || self.owned().all(|rs| rs.spec.template.digest == self.digest || rs.spec.replicas == 0);
+        self.complete() || (self.deployment.is_rolled_out() && alone())
+    }
+
     pub(crate) fn replica_set(&self, name: &str) -> Option<&'a ReplicaSetView> {
         self.seen.replica_sets.iter().map(AsRef::as_ref).find(|rs| rs.metadata.name == name)
     }
@@ -169,8 +175,13 @@ pub(crate) fn deployment_owner(deployment: &DeploymentView) -> OwnerRef {
 
 /// How many pods a Deployment may have above its size while it rolls, and how many fewer available ones.
 pub fn rolling_limits(deployment: &DeploymentView) -> (i32, i32) {
+    limits_at(deployment, deployment.spec.replicas.max(0))
+}
+
+/// The same of a Deployment of another size.
+pub(crate) fn limits_at(deployment: &DeploymentView, size: i32) -> (i32, i32) {
     let rolling = deployment.spec.strategy.rolling_update.clone().unwrap_or_default();
-    limits(deployment.spec.replicas.max(0), &rolling.max_surge, &rolling.max_unavailable)
+    limits(size, &rolling.max_surge, &rolling.max_unavailable)
 }
 
 /// A revision in a person's words: its images, or its digest where they say nothing.

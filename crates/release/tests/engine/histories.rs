@@ -6,7 +6,7 @@ use serde_json::json;
 use trimtab_crds::{Phase, names};
 
 use crate::model::{Cluster, Cut, WEB};
-use crate::world::{Setup, brief, check_end, check_faults, check_pods, setups, steps};
+use crate::world::{Setup, brief, check_end, check_faults, check_lasting, check_pods, setups, steps};
 
 /// One thing that happens.
 #[derive(Clone, Debug)]
@@ -192,6 +192,11 @@ fn check_chaos(setup: &Setup, events: &[Event]) -> Result<(), String> {
     for (count, event) in events.iter().enumerate() {
         happen(&mut cluster, event, count);
         check_faults(&cluster)?;
+    }
+    // Whoever waits while pods are broken is not left waiting either.
+    cluster.settle()?;
+    if let Some(status) = cluster.status() {
+        check_lasting(&cluster, &status)?;
     }
     cluster.heal();
     check_end(&mut cluster).map(drop)

@@ -527,6 +527,31 @@ fn rule_5_a_revision_that_breaks_in_mid_promotion_is_taken_back_while_the_canary
     assert_eq!(result(&cluster, "web-1"), json!("TakenBack"));
 }
 
+/// Pods that a larger Deployment has yet to get say nothing against the new revision; pods that it had do.
+#[test]
+fn rule_5_scaling_up_in_mid_promotion_takes_nothing_back_but_pods_that_are_lost_do() {
+    for (lost, phase) in [(0, Phase::Stable), (2, Phase::TakenBack)] {
+        let mut cluster = four_with(json!([{"setWeight": 20}])).stable();
+        cluster.set_image("app:2");
+        until_says(&mut cluster, "rolling:");
+        cluster.scale(12);
+        for which in 0..lost {
+            cluster.sicken(which);
+        }
+        for _ in 0..20 {
+            cluster.advance(1);
+            cluster.reconcile();
+            cluster.tick_deployment();
+            cluster.tick_replica_sets();
+            // New pods take their time.
+            cluster.pods.iter_mut().filter(|pod| pod.ready_since.is_none()).for_each(|pod| pod.sick = true);
+        }
+        cluster.heal();
+        let status = check_end(&mut cluster).unwrap();
+        assert_eq!(status.phase, phase, "{lost} pods lost: {}", status.message);
+    }
+}
+
 #[test]
 fn rule_5_another_change_when_the_last_stable_pod_is_gone_is_not_lost() {
     let mut cluster = Setup::new(1, json!(1), json!(0), json!([{"setWeight": 50}])).stable();

@@ -55,3 +55,53 @@ fn an_edit_that_is_not_seen_yet_counts_as_in_progress() {
     assert_eq!(kstatus(generation, &status), Health::Current);
     assert_eq!(kstatus(generation + 1, &status), Health::InProgress);
 }
+
+/// A Deployment without a plan, and the limits of how it rolls.
+fn unguarded(image: &str) -> Cluster {
+    let mut cluster = Cluster::new();
+    cluster.deploy(3, (json!(1), json!(0)), image);
+    cluster
+}
+
+#[test]
+fn what_kubernetes_once_called_complete_is_stable_also_where_a_pod_is_broken_since() {
+    let mut cluster = unguarded("app:1");
+    cluster.settle().unwrap();
+    cluster.sicken(0);
+    cluster.settle().unwrap();
+    cluster.plan(WEB, json!({"strategy": {"canary": {"steps": [{"setWeight": 50}, {"pause": {}}]}}}));
+    cluster.settle().unwrap();
+    assert_eq!(cluster.status().unwrap().phase, Phase::Stable, "{}", cluster.status().unwrap().message);
+    // Likewise one that a person released past the plan, and that was complete while nobody looked.
+    cluster.heal();
+    cluster.settle().unwrap();
+    cluster.set_image("app:2");
+    cluster.release_by_hand();
+    for _ in 0..20 {
+        cluster.advance(1);
+        cluster.rest_of_round();
+    }
+    cluster.sicken(0);
+    cluster.settle().unwrap();
+    let status = cluster.status().unwrap();
+    assert_eq!(status.phase, Phase::Stable, "{}", status.message);
+    // A change that is held is tried beside it.
+    cluster.set_image("app:3");
+    cluster.settle().unwrap();
+    assert_eq!(cluster.status().unwrap().phase, Phase::Paused, "{}", cluster.status().unwrap().message);
+}
+
+#[test]
+fn a_rollout_without_a_deadline_of_its_own_has_the_plan_s() {
+    let unlimited = |d: &mut serde_json::Value| d["spec"]["progressDeadlineSeconds"] = json!(i32::MAX);
+    let mut cluster = unguarded("app:hang");
+    cluster.edit(unlimited);
+    cluster.plan(WEB, json!({}));
+    check(&mut cluster, Phase::Waiting, Health::Failed, "Degraded");
+    let mut cluster = four_with(json!([])).stable();
+    cluster.edit(unlimited);
+    cluster.settle().unwrap();
+    cluster.set_image("app:hang");
+    cluster.release_by_hand();
+    check(&mut cluster, Phase::Blocked, Health::Failed, "Degraded");
+}

@@ -158,7 +158,7 @@ fn is_kept_aside(cluster: &Cluster, name: &str) -> bool {
 }
 
 /// What stays as it is does not say that something goes on: whoever waits for it would wait for ever. So read the tools that wait.
-fn check_lasting(cluster: &Cluster, status: &ReleasePlanStatus) -> Result<(), String> {
+pub fn check_lasting(cluster: &Cluster, status: &ReleasePlanStatus) -> Result<(), String> {
     let reason = condition(status, "Ready").map(|ready| ready.reason.clone()).unwrap_or_default();
     if condition(status, "Reconciling").is_some_and(|c| c.status == "True") {
         return Err(format!("rests and says that it goes on ({reason}): {}", brief(status)));

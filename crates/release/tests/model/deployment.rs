@@ -211,6 +211,9 @@ impl Cluster {
         });
         annotate_set(&mut body, &deployment, next);
         assert!(self.create(REPLICA_SETS, &name, body), "{NAMESPACE}");
+        // `NewReplicaSetCreated`: from now on the rollout before this is not what counts as complete.
+        let begun = json!([{"type": "Progressing", "reason": "ReplicaSetUpdated", "message": "created", "lastUpdateTime": self.now.to_string()}]);
+        self.update_status(DEPLOYMENTS, WEB, |d| d["status"]["conditions"] = begun);
         self.set_revision(&next.to_string());
         Some(name)
     }
@@ -432,7 +435,7 @@ impl Cluster {
             ["replicas", "updatedReplicas", "availableReplicas"].iter().all(|field| count(status, field) == wanted);
         let reason = old["reason"].as_str().unwrap_or_default();
         let anew = last["observedGeneration"] != d["metadata"]["generation"];
-        if all || (reason == "NewReplicaSetAvailable" && surplus(status) == 0 && !anew) {
+        if all || (reason == "NewReplicaSetAvailable" && surplus(status) == 0) {
             return condition("NewReplicaSetAvailable", old["lastUpdateTime"].as_str().unwrap_or(&now).to_owned());
         }
         let paused = d.pointer("/spec/paused") == Some(&json!(true));
@@ -445,11 +448,19 @@ impl Cluster {
         if self.late_at().is_some_and(|at| at <= self.now) { condition(LATE, now) } else { old }
     }
 
+    /// `HasProgressDeadline`: without one, the condition is removed.
+    fn deadline(&self) -> Option<i32> {
+        let seconds =
+            self.deployment()?.pointer("/spec/progressDeadlineSeconds").and_then(Value::as_i64).unwrap_or(600);
+        i32::try_from(seconds).ok().filter(|seconds| *seconds != i32::MAX)
+    }
+
     /// When the rollout that is under way exceeds its deadline, unless it gets on.
     pub fn late_at(&self) -> Option<Timestamp> {
         let condition = self.deployment()?.pointer("/status/conditions/0")?;
         let since: Timestamp = condition["lastUpdateTime"].as_str()?.parse().ok()?;
-        (condition["reason"] == "ReplicaSetUpdated").then(|| since + jiff::SignedDuration::from_secs(600))
+        let wait = jiff::SignedDuration::from_secs(i64::from(self.deadline()?));
+        (condition["reason"] == "ReplicaSetUpdated").then(|| since + wait)
     }
 
     /// `syncDeploymentStatus` with `calculateStatus`.
@@ -469,7 +480,8 @@ impl Cluster {
         if let Some(collisions) = d.pointer("/status/collisionCount") {
             status["collisionCount"] = collisions.clone();
         }
-        status["conditions"] = json!([self.progressing(d, &status)]);
+        let progressing = self.deadline().map(|_| self.progressing(d, &status));
+        status["conditions"] = progressing.into_iter().collect();
         self.update_status(DEPLOYMENTS, WEB, |d| d["status"] = status);
     }
 }
