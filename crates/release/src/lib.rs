@@ -28,6 +28,7 @@ mod stepping;
 mod steps;
 mod taking_back;
 mod template;
+mod undo;
 mod unreadable;
 mod validation;
 mod views;

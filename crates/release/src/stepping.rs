@@ -7,9 +7,10 @@ use trimtab_plan::Severity;
 use crate::{
     asleep, canary, configuration,
     draft::Draft,
-    idle::{carry_out_undo, millis},
+    idle::millis,
     request::Verb,
     steps::{self, Asks},
+    undo::carry_out_undo,
     views::ReplicaSetView,
     world::{Held, failure},
 };

@@ -4,13 +4,7 @@
 use trimtab_crds::{Phase, Progress, Rejected, ReleaseResult, Undo, Verdict};
 use trimtab_plan::Severity;
 
-use crate::{
-    canary,
-    draft::Draft,
-    idle::{millis, template_of},
-    record, request, stall,
-    views::ReplicaSetView,
-};
+use crate::{canary, draft::Draft, idle::millis, record, request, stall, undo::template_of, views::ReplicaSetView};
 
 pub(crate) fn decide(draft: &mut Draft<'_>) {
     let stalled = stall::is_stalled(draft);
