@@ -7,6 +7,10 @@ use crate::names::{HELD_WHILE_PAUSED, RELEASED};
 /// is never [`RELEASED`] itself, so that a manifest that is exported and written again releases nothing.
 pub const RELEASED_AT: &str = "released at generation ";
 
+/// The mark of a Deployment that Trimtab itself lets go, in the write that takes the guard off: its plan is gone, or it recreates
+/// its pods. It tells that the empty [`PLAN`](crate::names::PLAN) beside it is no person's wish.
+pub const LET_GO: &str = "released by Trimtab itself";
+
 /// What a mark says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mark<'m> {
@@ -41,7 +45,7 @@ impl<'m> Mark<'m> {
 
 /// Whether a mark says that the change was let go.
 pub fn is_released(mark: &str) -> bool {
-    mark == RELEASED || mark.starts_with(RELEASED_AT)
+    mark == RELEASED || mark == LET_GO || mark.starts_with(RELEASED_AT)
 }
 
 #[cfg(test)]
@@ -59,6 +63,7 @@ mod tests {
         check("by released", true, Some(Mark::Held { who: "released", person_paused: false }));
         check("released", false, Some(Mark::Released { by: None }));
         check("released at generation 7 by alice by bob", false, Some(Mark::Released { by: Some("alice by bob") }));
+        check(LET_GO, true, Some(Mark::Released { by: None }));
         check("by alice", false, None);
         check("", true, None);
         assert_eq!(Mark::read(None, true), None);

@@ -3,8 +3,8 @@
 
 use serde_json::{Value, json};
 use trimtab_config::Pins;
-use trimtab_crds::names;
-use trimtab_plan::{OwnerRef, PatchOp, Write};
+use trimtab_crds::{mark, names};
+use trimtab_plan::{OwnerRef, PatchOp, Verb, Write};
 
 use crate::{
     digest::hash_label,
@@ -213,6 +213,22 @@ pub(crate) fn hold(world: &World<'_>, by: &str) -> Write {
         PatchOp::add("/spec/paused", true),
     ];
     Write::patch(world.deployment_ref(), ops, "hold the Deployment again, to take the new revision back")
+}
+
+/// Sets annotations of the Deployment.
+pub(crate) fn annotate(deployment: &DeploymentView, annotations: Value, why: &str) -> Write {
+    // The uid in the patch is a precondition: it never goes to a recreated Deployment.
+    let body = json!({"metadata": {"uid": deployment.metadata.uid, "annotations": annotations}});
+    Write {
+        target: deployment.metadata.object(names::DEPLOYMENT),
+        verb: Verb::Merge { body, subresource: None },
+        why: why.to_owned(),
+    }
+}
+
+/// Takes the guard off, with a mark that tells that no person did.
+pub(crate) fn let_go(deployment: &DeploymentView, why: &str) -> Write {
+    annotate(deployment, json!({names::PLAN: "", names::HELD: mark::LET_GO}), why)
 }
 
 /// Writes a template into the Deployment, if nobody changed its spec since it was seen.

@@ -8,6 +8,7 @@ use crate::{
     Snapshot,
     record::is_record,
     report::{self, SUMMARY},
+    request,
     views::PlanView,
 };
 
@@ -98,6 +99,8 @@ fn after_failure(
     let mut status = plan.status.clone().unwrap_or_default();
     observe(&mut status, decided);
     status.conditions = other_conditions(&status.conditions, &decided.conditions);
+    // From now on the plan counts as looked at.
+    status.handled_request = request::made_with(plan, &status).or(status.handled_request);
     status.message = failure.message.clone();
     // What we make bears names of our own: something else is there, or it was made a moment ago and is not seen yet.
     let taken = failure.reason == "AlreadyExists";

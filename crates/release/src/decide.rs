@@ -6,19 +6,16 @@
 
 use jiff::Timestamp;
 use serde_json::json;
-use trimtab_crds::{Phase, Progress, ReleasePlanStatus, ReleaseResult, Stage, names};
-use trimtab_plan::{Because, Notice, PatchOp, Plan, Severity, Subresource, Verb, Write, set_condition};
+use trimtab_crds::{Phase, Progress, ReleasePlanStatus, ReleaseResult, Stage, mark, names};
+use trimtab_plan::{Because, Plan, Severity};
 
 use crate::{
     Snapshot, asleep, between, canary, configuration,
     draft::Draft,
-    idle, promoting, record, report, request, stepping, steps, taking_back, unreadable,
-    views::{DeploymentView, PlanView, ReplicaSetView},
-    world::{Held, World, held},
+    idle, promoting, record, report, request, stepping, steps, taking_back, unmatched, unreadable,
+    views::ReplicaSetView,
+    world::{Held, World},
 };
-
-/// How long after a plan its Deployment is expected to come by itself.
-const TOGETHER: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Decides about one workload. `None` as status: there is no plan to have one.
 pub fn decide(now: Timestamp, seen: &Snapshot) -> Plan<Option<ReleasePlanStatus>> {
@@ -29,13 +26,13 @@ pub fn decide(now: Timestamp, seen: &Snapshot) -> Plan<Option<ReleasePlanStatus>
 
 fn decide_readable(now: Timestamp, seen: &Snapshot) -> Plan<Option<ReleasePlanStatus>> {
     let plans = seen.plans_by_age();
-    let Some((&first, others)) = plans.split_first() else { return without_plan(seen) };
+    let Some((&first, others)) = plans.split_first() else { return unmatched::without_plan(seen) };
     let mut plan = match seen.deployment.as_deref().filter(|d| d.metadata.deletion_timestamp.is_none()) {
-        None => without_target(now, seen, first),
+        None => unmatched::without_target(now, seen, first),
         Some(deployment) => with_target(World::new(now, seen, deployment, first)),
     };
     for other in others {
-        refuse_second_plan(now, first, other, &mut plan);
+        unmatched::refuse_second_plan(now, first, other, &mut plan);
     }
     plan
 }
@@ -57,7 +54,10 @@ fn with_target(world: World<'_>) -> Plan<Option<ReleasePlanStatus>> {
     }
     let mut draft = Draft::new(world, status);
     if let Some(progress) = lost {
-        close_lost(world.now, world.seen, progress, &mut draft.plan);
+        record::close_lost(world.now, world.seen, progress, &mut draft.plan);
+    }
+    if let Some(text) = request::made_with(world.plan, &draft.status) {
+        draft.refuse(&text, request::MADE_WITH);
     }
     advance(&mut draft);
     between::answer_what_waits(&mut draft);
@@ -82,15 +82,6 @@ fn tell_load(draft: &mut Draft<'_>) {
     draft.status.message = format!("{}; {message}", draft.status.message);
     // What the release waits for stays the last word.
     draft.plan.because.insert(0, Because { reason: "CanarySaturated", message });
-}
-
-/// Closes the record of a release whose Deployment is gone.
-fn close_lost<S>(now: Timestamp, seen: &Snapshot, mut progress: Progress, plan: &mut Plan<S>) {
-    progress.verdict = Some(trimtab_crds::Verdict {
-        reason: "TargetDeleted".to_owned(),
-        message: format!("Deployment {} was deleted", seen.name),
-    });
-    record::close(now, seen, &progress, ReleaseResult::Cancelled, plan);
 }
 
 /// ReplicaSets of the plan that no release needs: of a Deployment that was created again, or made by a process that
@@ -222,7 +213,11 @@ fn unsupported(draft: &mut Draft<'_>) {
     } else {
         if guarded {
             let why = "leave a Deployment with strategy Recreate alone";
-            draft.write(annotate(draft.world.deployment, json!({names::PLAN: ""}), why));
+            draft.write(canary::let_go(draft.world.deployment, why));
+        }
+        if draft.progress().is_none() {
+            // What it rolls to from now on is not judged here: what is stable is learned again.
+            (draft.status.stable, draft.status.first_rollout) = (None, None);
         }
         draft.say(
             Phase::Blocked,
@@ -237,9 +232,11 @@ fn unsupported(draft: &mut Draft<'_>) {
 fn guarded(draft: &mut Draft<'_>) -> bool {
     let deployment = draft.world.deployment;
     let plan = draft.world.plan.metadata.name.clone();
+    // What Trimtab itself let go for want of a plan, or of a strategy that has stable pods, is nobody's wish.
+    let let_go = deployment.metadata.annotation(names::HELD) == Some(mark::LET_GO);
     match deployment.metadata.annotation(names::PLAN) {
         Some(name) if name == plan => true,
-        Some("") => {
+        Some("") if !let_go => {
             if !leave_release(draft) {
                 return false;
             }
@@ -255,12 +252,13 @@ fn guarded(draft: &mut Draft<'_>) -> bool {
             );
             draft.say(Phase::Waiting, "OptedOut", message);
             // What it rolls to from now on is not judged here: what is stable is learned again.
-            draft.status.stable = None;
+            (draft.status.stable, draft.status.first_rollout) = (None, None);
             false
         }
         _ => {
             let why = "guard the Deployment: from now on its changes are held";
-            let guard = annotate(deployment, json!({names::PLAN: plan}), why);
+            let names = if let_go { json!({names::PLAN: plan, names::HELD: null}) } else { json!({names::PLAN: plan}) };
+            let guard = canary::annotate(deployment, names, why);
             if draft.progress().is_some_and(|progress| progress.stage == Stage::TakingBack) {
                 draft.tidy(guard);
                 return true;
@@ -297,144 +295,4 @@ fn leave_release(draft: &mut Draft<'_>) -> bool {
     record::close(draft.world.now, draft.world.seen, &progress, ReleaseResult::Cancelled, &mut draft.plan);
     draft.status.release = None;
     true
-}
-
-fn annotate(deployment: &DeploymentView, annotations: serde_json::Value, why: &str) -> Write {
-    // The uid in the patch is a precondition: it never goes to a recreated Deployment.
-    let body = json!({"metadata": {"uid": deployment.metadata.uid, "annotations": annotations}});
-    Write {
-        target: deployment.metadata.object(names::DEPLOYMENT),
-        verb: Verb::Merge { body, subresource: None },
-        why: why.to_owned(),
-    }
-}
-
-fn without_target(now: Timestamp, seen: &Snapshot, plan: &PlanView) -> Plan<Option<ReleasePlanStatus>> {
-    let mut decided: Plan<Option<ReleasePlanStatus>> = Plan::new(None);
-    let mut status = plan.status.clone().unwrap_or_default();
-    // A canary goes when its Deployment goes.
-    for rs in seen.replica_sets.iter().filter(|rs| rs.metadata.deletion_timestamp.is_none()) {
-        if rs.metadata.controller().is_some_and(|owner| owner.uid == plan.metadata.uid) {
-            decided.tidy(canary::delete(rs), plan.metadata.object(names::RELEASE_PLAN), &plan.metadata.uid);
-        }
-    }
-    if let Some(progress) = status.release.take() {
-        close_lost(now, seen, progress, &mut decided);
-    }
-    status = ReleasePlanStatus {
-        sequence: status.sequence,
-        handled_request: status.handled_request,
-        conditions: status.conditions,
-        ..ReleasePlanStatus::default()
-    };
-    let message = format!(
-        "there is no Deployment {} in namespace {}: create it, or correct targetRef in a new plan",
-        seen.name, seen.namespace
-    );
-    status.message.clone_from(&message);
-    let mut tell = |reason, action, note| {
-        let about = plan.metadata.object(names::RELEASE_PLAN);
-        let uid = plan.metadata.uid.clone();
-        decided.notices.push(Notice { about, uid, severity: Severity::Warning, reason, action, note });
-    };
-    // Plan and Deployment are often applied together, the plan first.
-    let expected = plan.metadata.creation_timestamp.and_then(|at| at.checked_add(TOGETHER).ok()).filter(|at| now < *at);
-    let reason = if expected.is_some() { "TargetExpected" } else { "TargetNotFound" };
-    if expected.is_none() {
-        tell("TargetNotFound", "Wait", message.clone());
-        if let Some((text, _)) = request::unanswered(plan, &status) {
-            tell("RequestRefused", "Refuse", request::refusal(&text, &message));
-            status.handled_request = Some(text);
-        }
-    }
-    decided.because(reason, message);
-    if let Some(at) = expected {
-        decided.wake_by(at);
-    }
-    report::summarise(now, plan, &mut status, reason);
-    decided.status = Some(status);
-    decided
-}
-
-/// A Deployment whose plan is gone: nothing stays held without a word, and nothing rolls by surprise.
-fn without_plan(seen: &Snapshot) -> Plan<Option<ReleasePlanStatus>> {
-    let mut decided = Plan::new(None);
-    let Some(deployment) = seen.deployment.as_deref().filter(|d| d.metadata.deletion_timestamp.is_none()) else {
-        return decided;
-    };
-    let Some(plan) = deployment.metadata.annotation(names::PLAN) else { return decided };
-    if unreadable::guards(seen, deployment) {
-        return decided;
-    }
-    let name = &deployment.metadata.name;
-    let is_held = matches!(held(deployment), Held::By { .. }) && deployment.spec.paused;
-    match (plan.is_empty(), is_held) {
-        (false, true) => {
-            let note = format!(
-                "a change of Deployment {name} is held, but its ReleasePlan {plan:?} is gone. To let it roll: kubectl \
-                 annotate deployment {name} trimtab.dev/plan= --overwrite && kubectl rollout resume deployment {name}. To \
-                 take it back: create a ReleasePlan for it, then kubectl trimtab undo"
-            );
-            decided.because("HeldWithoutPlan", note.clone());
-            decided.notices.push(Notice {
-                about: deployment.metadata.object(names::DEPLOYMENT),
-                uid: deployment.metadata.uid.clone(),
-                severity: Severity::Warning,
-                reason: "HeldWithoutPlan",
-                action: "Wait",
-                note,
-            });
-        }
-        // The policy puts a dropped annotation back; an empty one opts out, and can be dropped afterwards.
-        (false, false) => {
-            decided.writes.push(annotate(
-                deployment,
-                json!({names::PLAN: ""}),
-                "let go of the Deployment: the plan is gone",
-            ));
-        }
-        // Somebody has opted out and has yet to resume it; the mark tells what for.
-        (true, true) => {}
-        (true, false) => {
-            let none = serde_json::Value::Null;
-            let why = "leave no trace: the plan is gone";
-            decided.writes.push(annotate(deployment, json!({names::PLAN: none, names::HELD: none}), why));
-        }
-    }
-    decided
-}
-
-/// The older of two plans counts; the other says so.
-fn refuse_second_plan(now: Timestamp, first: &PlanView, other: &PlanView, plan: &mut Plan<Option<ReleasePlanStatus>>) {
-    let mut status = other.status.clone().unwrap_or_default();
-    let message = format!(
-        "ReleasePlan {} already releases Deployment {}: delete one of the two plans",
-        first.metadata.name, first.spec.target_ref.name
-    );
-    status.phase = Phase::Blocked;
-    status.message.clone_from(&message);
-    status.release = None;
-    status.stable = None;
-    let before = other.status.as_ref();
-    report::summarise(now, other, &mut status, "SecondPlan");
-    set_condition(&mut status.conditions, report::condition(now, other, "Guarded", false, "SecondPlan", &message));
-    if before == Some(&status) {
-        return;
-    }
-    let ops = vec![
-        PatchOp::test("/metadata/uid", other.metadata.uid.clone()),
-        PatchOp::add("/status", serde_json::to_value(&status).unwrap_or_default()),
-    ];
-    let target = other.metadata.object(names::RELEASE_PLAN);
-    plan.notices.push(Notice {
-        about: target.clone(),
-        uid: other.metadata.uid.clone(),
-        severity: Severity::Warning,
-        reason: "SecondPlan",
-        action: "Check",
-        note: message,
-    });
-    let verb = Verb::Patch { ops, subresource: Some(Subresource::Status) };
-    let write = Write { target: target.clone(), verb, why: "tell the second plan of this Deployment".to_owned() };
-    plan.tidy(write, target, &other.metadata.uid);
 }

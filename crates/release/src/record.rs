@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use serde_json::json;
-use trimtab_crds::{Progress, ReleasePlanStatus, ReleaseResult, ReleaseStatus, names};
+use trimtab_crds::{Progress, ReleasePlanStatus, ReleaseResult, ReleaseStatus, Verdict, names};
 use trimtab_plan::{PatchOp, Plan, Subresource, Verb, Write};
 
 use crate::{
@@ -123,6 +123,13 @@ pub(crate) fn close_forgotten(world: &World<'_>, status: &ReleasePlanStatus, now
         Some(write)
     })
     .collect()
+}
+
+/// Closes the record of a release whose Deployment is gone.
+pub(crate) fn close_lost<S>(now: Timestamp, seen: &Snapshot, mut progress: Progress, plan: &mut Plan<S>) {
+    progress.verdict =
+        Some(Verdict { reason: "TargetDeleted".to_owned(), message: format!("Deployment {} was deleted", seen.name) });
+    close(now, seen, &progress, ReleaseResult::Cancelled, plan);
 }
 
 /// Closes the record of a release.

@@ -52,6 +52,17 @@ pub(crate) fn unanswered(plan: &PlanView, status: &ReleasePlanStatus) -> Option<
     new.then(|| (text.clone(), parse(&text)))
 }
 
+/// The request of a plan that came with the manifest of which the plan was made: nobody asks for it now. Once a plan has been
+/// looked at, whatever appears in it was written since.
+pub(crate) fn made_with(plan: &PlanView, status: &ReleasePlanStatus) -> Option<String> {
+    let looked_at = plan.status.as_ref().is_some_and(|status| status.observed_generation.is_some());
+    let (text, _) = unanswered(plan, status).filter(|_| plan.made_with_request && !looked_at)?;
+    Some(text)
+}
+
+/// What is said of such a request.
+pub(crate) const MADE_WITH: &str = "it came with the manifest that the plan was made of: ask again";
+
 /// Why a request was not carried out, for its event.
 pub(crate) fn refusal(text: &str, why: &str) -> String {
     format!("the request {text:?} was not carried out: {why}")

@@ -5,7 +5,7 @@ use serde_json::Value;
 use trimtab_crds::{ConfigPolicySpec, ReleasePlanSpec, ReleasePlanStatus, ReleaseStatus, names};
 use trimtab_plan::{Kind, Meta, Newer, Watched, read_with_rest};
 
-use crate::template::Template;
+use crate::{origin::came_with_manifest, template::Template};
 
 /// The most bytes of one ConfigPolicy: a schema of the largest size, and as much again.
 pub(crate) const POLICY: usize = 128 << 10;
@@ -351,6 +351,9 @@ pub struct PlanView {
     /// What another version of this program wrote into it.
     #[serde(skip)]
     pub newer: Newer,
+    /// Whether its request came with the manifest that it was made of.
+    #[serde(skip)]
+    pub made_with_request: bool,
 }
 watched!(PlanView, names::RELEASE_PLAN);
 
@@ -366,7 +369,8 @@ impl<'de> Deserialize<'de> for PlanView {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (AnyPlan { metadata, spec, status }, object) = read_with_rest(deserializer)?;
         let newer = Newer::of(&object, &spec, &status);
-        Ok(Self { metadata, spec, status, newer })
+        let made_with_request = came_with_manifest(&object);
+        Ok(Self { metadata, spec, status, newer, made_with_request })
     }
 }
 

@@ -6,7 +6,7 @@
 
 use serde_json::{Value, json};
 
-use crate::mark::RELEASED_AT;
+use crate::mark::{LET_GO, RELEASED_AT};
 use crate::names::{CANARY_OF, DIGEST, GROUP, HELD, HELD_WHILE_PAUSED, PLAN, RELEASED};
 
 fn on_update(resources: &[&str]) -> Value {
@@ -17,7 +17,7 @@ fn on_update(resources: &[&str]) -> Value {
 
 /// Whether a mark says that the change was let go, as [`crate::mark::is_released`] does.
 fn is_released(mark: &str) -> String {
-    format!("({mark} == '{RELEASED}' || {mark}.startsWith('{RELEASED_AT}'))")
+    format!("({mark} in ['{RELEASED}', '{LET_GO}'] || {mark}.startsWith('{RELEASED_AT}'))")
 }
 
 /// Every changed template of a guarded Deployment is paused and marked, and stays so until it is released.
@@ -74,6 +74,7 @@ fn variables() -> Value {
         {"name": "meant", "expression": meant(HELD)},
         {"name": "released", "expression": released()},
         {"name": "stopped", "expression": stopped()},
+        {"name": "letGo", "expression": let_go()},
         {"name": "hold", "expression": "variables.changed || (variables.held && !variables.released)"},
         {"name": "result", "expression": result()},
     ])
@@ -114,6 +115,11 @@ fn stopped() -> String {
     )
 }
 
+/// Whether a write takes the guard off and says that no person does. A mark that was there before says nothing of this write.
+fn let_go() -> String {
+    format!("variables.plan == '' && variables.wish == '{LET_GO}' && variables.was != '{LET_GO}'")
+}
+
 /// The mark after the write; empty where there is to be none.
 fn result() -> String {
     // A person's own pause, taken off while the change is held, is forgotten; the hold stays. The policy may be run again
@@ -126,7 +132,8 @@ fn result() -> String {
     );
     format!(
         "variables.status ? variables.was : variables.hold ? ({by}) : variables.released ? variables.mark \
-         : variables.stopped ? variables.wish : variables.was != '' && {} ? variables.was : ''",
+         : variables.stopped || variables.letGo ? variables.wish \
+         : variables.was != '{LET_GO}' && {} ? variables.was : ''",
         is_released("variables.was")
     )
 }

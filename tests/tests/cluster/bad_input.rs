@@ -80,14 +80,21 @@ async fn a_second_plan_says_so_and_harms_nothing() {
 #[tokio::test]
 async fn recreate_is_refused_and_not_held() {
     with_app("recreate", Shape::default(), |app| async move {
-        let recreate = r#"[{"op":"replace","path":"/spec/strategy","value":{"type":"Recreate"}}]"#;
-        app.kubectl(&["patch", "deployment/web", "--type=json", "-p", recreate]).await?;
         let _manager = app.manager()?;
+        app.wait_stable("v1").await?;
+        let strategy =
+            |value: &str| format!(r#"[{{"op":"replace","path":"/spec/strategy","value":{{"type":"{value}"}}}}]"#);
+        app.kubectl(&["patch", "deployment/web", "--type=json", "-p", &strategy("Recreate")]).await?;
         let plan = app.wait_reason("UnsupportedStrategy").await?;
         ensure!(message(&plan).contains("RollingUpdate"), "{}", message(&plan));
         app.set_image("v2").await?;
         ensure!(!app.is_held().await?, "a Deployment with Recreate is held");
         app.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]).await?;
+        // What Trimtab let go is nobody's opt-out.
+        app.kubectl(&["patch", "deployment/web", "--type=json", "-p", &strategy("RollingUpdate")]).await?;
+        app.wait_stable("v2").await?;
+        app.set_image("v3").await?;
+        ensure!(app.is_held().await?, "a Deployment that rolls again is not held");
         Ok(())
     })
     .await;

@@ -222,6 +222,15 @@ async fn a_plan_that_is_deleted_leaves_nothing_held_without_a_word() {
         let watch = app.watch_pods().await?;
         app.set_image("v2").await?;
         wait_step(&app, "2/4").await?;
+        // Made again from its own manifest, it carries out nothing that this remembers.
+        app.request("pause").await?;
+        app.wait_reason("PausedByRequest").await?;
+        let manifest = app.kubectl(&["get", "releaseplan/web", "-o", "yaml"]).await?;
+        let manifest = manifest.replace("trimtab.dev/request: pause:", "trimtab.dev/request: promote-full:");
+        app.kubectl_with(&["replace", "--force", "-f", "-"], &manifest).await?;
+        app.wait_event("RequestRefused").await?;
+        let handled = wait_step(&app, "2/4").await?.status.and_then(|status| status.handled_request);
+        ensure!(handled.as_ref().is_some_and(|text| text.starts_with("promote-full:")), "{handled:?}");
         app.api::<ReleasePlan>().delete("web", &DeleteParams::default()).await?;
         app.wait_event("HeldWithoutPlan").await?;
         app.wait_settled(4).await?;

@@ -38,6 +38,7 @@ pub enum Person {
     Heal,
     EditSteps(serde_json::Value),
     DeletePlan,
+    MakePlanAgain(u8),
     DeleteCanary,
     CreatePlan,
     DeleteDeployment,
@@ -75,6 +76,7 @@ fn person() -> impl Strategy<Value = Person> {
         2 => Just(Person::Heal),
         1 => steps().prop_map(Person::EditSteps),
         1 => Just(Person::DeletePlan),
+        2 => (0..4u8).prop_map(Person::MakePlanAgain),
         1 => Just(Person::DeleteCanary),
         1 => Just(Person::CreatePlan),
         1 => Just(Person::DeleteDeployment),
@@ -162,6 +164,12 @@ fn act(cluster: &mut Cluster, person: &Person, count: usize) {
         Person::DeletePlan => {
             if let Some(name) = cluster.plan_name() {
                 cluster.delete(crate::model::PLANS, &name);
+            }
+        }
+        Person::MakePlanAgain(rounds) => {
+            cluster.make_plan_again(*rounds);
+            if let Err(why) = crate::made_again::check_made_again(cluster) {
+                cluster.fault(why);
             }
         }
         Person::DeleteCanary => {

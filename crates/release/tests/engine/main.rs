@@ -14,6 +14,7 @@ mod golden;
 mod health;
 mod histories;
 mod interrupted;
+mod made_again;
 mod manifests;
 mod obstacles;
 mod proof;

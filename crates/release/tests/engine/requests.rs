@@ -4,7 +4,7 @@
 use serde_json::json;
 use trimtab_crds::{Phase, names};
 
-use crate::model::{CONFIG_MAPS, Cluster, RELEASES, WEB};
+use crate::model::{CONFIG_MAPS, Cluster, PLANS, RELEASES, WEB};
 use crate::world::{check_end, check_faults, four_with};
 
 const HALF: &str = r#"[{"setWeight": 50}, {"pause": {}}]"#;
@@ -313,4 +313,18 @@ fn a_request_to_a_plan_without_its_deployment_is_answered() {
     let done = check_end(&mut cluster).unwrap();
     assert_eq!(done.handled_request.as_deref(), Some("promote:1"));
     assert!(done.conditions.iter().any(|c| (c.type_.as_str(), c.status.as_str()) == ("Stalled", "True")), "{done:?}");
+}
+
+#[test]
+fn a_request_to_a_second_plan_is_answered_and_not_carried_out_when_that_takes_over() {
+    let mut cluster = second();
+    cluster.plan("zweiter", json!({"strategy": {"canary": {"steps": [{"setWeight": 50}, {"pause": {}}]}}}));
+    cluster.update(PLANS, "zweiter", "alice", |plan| {
+        plan["metadata"]["annotations"][names::REQUEST] = json!("promote-full:1");
+    });
+    cluster.set_image("app:3");
+    cluster.settle().unwrap();
+    assert_eq!(cluster.get(PLANS, "zweiter").unwrap()["status"]["handledRequest"], json!("promote-full:1"));
+    cluster.delete(PLANS, WEB);
+    assert_eq!(check_end(&mut cluster).unwrap().phase, Phase::Paused);
 }

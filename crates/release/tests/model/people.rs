@@ -1,5 +1,6 @@
 //! What people do to the workload: with kubectl, with GitOps, and through a plan's request annotation.
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use trimtab_crds::names;
 
@@ -9,6 +10,30 @@ use super::server::{Cluster, DEPLOYMENTS, PLANS, REPLICA_SETS, int, owner, text}
 use super::{WEB, patch};
 
 const ALICE: &str = "alice";
+
+/// Whoever made a plan owns what was in its manifest.
+pub fn note_manifest(plan: &mut Value) {
+    let none = serde_json::Map::new();
+    let given = plan.pointer("/metadata/annotations").and_then(Value::as_object).unwrap_or(&none);
+    let annotations: serde_json::Map<String, Value> =
+        given.keys().map(|name| (format!("f:{name}"), json!({}))).collect();
+    let fields = json!({"f:metadata": {"f:annotations": annotations}, "f:spec": {"f:targetRef": {}}});
+    let at = text(plan, "/metadata/creationTimestamp").to_owned();
+    note_owner(plan, &at, &fields);
+}
+
+/// The last writer of a request owns it alone.
+fn note_owner(plan: &mut Value, at: &str, fields: &Value) {
+    let request = format!("f:{}", names::REQUEST);
+    if !plan["metadata"]["managedFields"].is_array() {
+        plan["metadata"]["managedFields"] = json!([]);
+    }
+    let Some(entries) = plan["metadata"]["managedFields"].as_array_mut() else { return };
+    for entry in entries.iter_mut() {
+        _ = entry["fieldsV1"]["f:metadata"]["f:annotations"].as_object_mut().map(|owned| owned.remove(&request));
+    }
+    entries.push(json!({"manager": "somebody", "operation": "Update", "time": at, "fieldsV1": fields}));
+}
 
 impl Cluster {
     /// Creates the Deployment. `limits` are maxSurge and maxUnavailable.
@@ -68,7 +93,29 @@ impl Cluster {
     /// Asks something of the plan.
     pub fn request(&mut self, text: &str) {
         let Some(name) = self.plan_name() else { return };
-        self.update(PLANS, &name, ALICE, |plan| plan["metadata"]["annotations"][names::REQUEST] = json!(text));
+        let at = self.second();
+        self.update(PLANS, &name, ALICE, |plan| {
+            plan["metadata"]["annotations"][names::REQUEST] = json!(text);
+            note_owner(plan, &at, &json!({"f:metadata": {"f:annotations": {format!("f:{}", names::REQUEST): {}}}}));
+        });
+    }
+
+    /// `kubectl get releaseplan -o yaml | kubectl replace --force -f -`, or a restore; some rounds pass between its two writes.
+    pub fn make_plan_again(&mut self, rounds: u8) {
+        let Some(name) = self.plan_name() else { return };
+        let Some(mut manifest) = self.get(PLANS, &name).cloned() else { return };
+        _ = manifest["metadata"].as_object_mut().map(|meta| meta.remove("managedFields"));
+        self.delete(PLANS, &name);
+        self.raise_floor();
+        for _ in 0..rounds {
+            self.advance(1);
+            self.round();
+        }
+        self.create(PLANS, &name, manifest);
+    }
+
+    fn second(&self) -> String {
+        Timestamp::from_second(self.now.as_second()).unwrap().to_string()
     }
 
     /// The first plan of the workload.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use trimtab_config::{Pins, Source};
-use trimtab_crds::mark::{RELEASED_AT, is_released};
+use trimtab_crds::mark::{LET_GO, RELEASED_AT, is_released};
 use trimtab_crds::names::{CANARY_OF, CONFIG, DIGEST, HELD, HELD_WHILE_PAUSED, PLAN, RELEASED};
 
 /// Who writes, and how.
@@ -38,7 +38,8 @@ pub fn hold(old: &Value, new: &mut Value, request: Request<'_>) {
         true => held_mark(old, new, held, request.user),
         false if released => release_mark(old, request.user),
         false if !held && meant && stops(new, request) => annotation(new, HELD).unwrap_or_default().to_owned(),
-        false if is_released(was) => was.to_owned(),
+        false if plan.is_empty() && annotation(new, HELD) == Some(LET_GO) && was != LET_GO => LET_GO.to_owned(),
+        false if is_released(was) && was != LET_GO => was.to_owned(),
         false => String::new(),
     };
     if !new["metadata"]["annotations"].is_object() {

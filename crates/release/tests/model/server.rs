@@ -135,6 +135,9 @@ impl Cluster {
         meta["generation"] = json!(1);
         // `metav1.Time` has no fractions.
         meta["creationTimestamp"] = json!(Timestamp::from_second(self.now.as_second()).unwrap().to_string());
+        if kind == PLANS {
+            super::people::note_manifest(&mut body);
+        }
         self.objects.insert((kind, name.to_owned()), body);
         true
     }
