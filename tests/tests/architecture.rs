@@ -159,7 +159,7 @@ const LONG: [(&str, &str); 1] =
 const VAGUE: [&str; 6] = ["utils", "util", "helpers", "helper", "common", "misc"];
 
 /// Words in the release engine's sources that look like reasons and are none.
-const NO_REASONS: [&str; 25] = [
+const NO_REASONS: [&str; 28] = [
     "AlreadyExists",
     "ReplicaSet",
     "Release",
@@ -183,6 +183,9 @@ const NO_REASONS: [&str; 25] = [
     "AnyReplicaSet",
     "ContainerStatusUnknown",
     "DisruptionTarget",
+    "NewReplicaSetAvailable",
+    "ProgressDeadlineExceeded",
+    "Progressing",
     "Referenced",
     "RawRevision",
 ];
