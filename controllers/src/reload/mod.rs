@@ -4,6 +4,7 @@
 pub mod args;
 mod births;
 mod boards;
+mod fitting;
 mod hot;
 mod made;
 mod workloads;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use trimtab::{Controller, KeyWaker, Permission, Selector, Store, Watches, clock};
-use trimtab_config::{ConfigMapView, SecretView, Source, SourceKind, SourceView};
+use trimtab_config::{ConfigMapView, Object, SecretView, Source, SourceKind, SourceView};
 use trimtab_crds::names;
 use trimtab_plan::{Answers, Failure, Kind, Meta, Notice, Outcome, Plan, StatusWrite, Watched, Write};
 use trimtab_reload::{
@@ -25,6 +26,7 @@ use crate::sources::{self, NOT_HELM};
 use crate::workload::Workload;
 use births::Births;
 use boards::{Boards, Busy};
+use fitting::{Fitting, Names};
 pub use hot::answerer;
 use workloads::Workloads;
 
@@ -49,6 +51,7 @@ pub struct Reloading {
     namespaces: Option<(Store<NamespaceView>, LabelSelector)>,
     busy: Busy,
     births: Births,
+    fitting: Fitting,
     boards: Boards,
     waker: KeyWaker<Workload>,
     /// Whether Rollouts of Argo Rollouts are watched.
@@ -84,18 +87,29 @@ impl Live {
         watches: &mut Watches<Workload>,
         secrets: bool,
         births: &Births,
+        fitting: &Fitting,
         readers: impl Fn(&str, &Source) -> Vec<Workload> + Clone + Send + Sync + 'static,
     ) -> Self {
-        let (of_maps, births_of_maps, births) = (readers.clone(), births.clone(), births.clone());
+        let of_maps = readers.clone();
+        let heard = |births: &Births, fitting: &Fitting| {
+            let (births, fitting) = (births.clone(), fitting.clone());
+            move |old: Option<&Object>, new: &Object, listed| {
+                if old.is_none() {
+                    fitting.came(&new.metadata.namespace, new.source());
+                }
+                births.heard(old, new, listed);
+            }
+        };
+        let (of_map, of_secret) = (heard(births, fitting), heard(births, fitting));
         let config_maps = watches
             .watch::<ConfigMapView>(Selector::default())
-            .hears(move |heard| births_of_maps.heard(heard.old.map(|old| &old.0), &heard.new.0, heard.listed))
+            .hears(move |heard| of_map(heard.old.map(|old| &old.0), &heard.new.0, heard.listed))
             .wakes(move |map| of_maps(&map.0.metadata.namespace, &map.0.source()))
             .store();
         let secrets = secrets.then(|| {
             watches
                 .watch::<SecretView>(Selector::all().fields(NOT_HELM))
-                .hears(move |heard| births.heard(heard.old.map(|old| &old.0), &heard.new.0, heard.listed))
+                .hears(move |heard| of_secret(heard.old.map(|old| &old.0), &heard.new.0, heard.listed))
                 .wakes(move |secret| readers(&secret.0.metadata.namespace, &secret.0.source()))
                 .store()
         });
@@ -108,19 +122,23 @@ impl Live {
             SourceKind::Secret => self.secrets.as_ref()?.get(namespace, &source.name).map(SourceView::Secret),
         }
     }
+}
 
-    /// The names of a namespace's sources that an expression fits.
-    fn matching(&self, namespace: &str, kind: SourceKind, fits: &dyn Fn(&str) -> bool) -> Vec<String> {
-        let names: Vec<String> = match kind {
+impl Names for Live {
+    fn all(&self, namespace: &str, kind: SourceKind) -> Vec<Source> {
+        match kind {
             SourceKind::ConfigMap => {
-                self.config_maps.list_namespace(namespace).iter().map(|map| map.0.metadata.name.clone()).collect()
+                self.config_maps.list_namespace(namespace).iter().map(|map| map.0.source()).collect()
             }
             SourceKind::Secret => {
                 let all = self.secrets.iter().flat_map(|secrets| secrets.list_namespace(namespace));
-                all.map(|secret| secret.0.metadata.name.clone()).collect()
+                all.map(|secret| secret.0.source()).collect()
             }
-        };
-        names.into_iter().filter(|name| fits(name)).collect()
+        }
+    }
+
+    fn has(&self, namespace: &str, source: &Source) -> bool {
+        self.get(namespace, source).is_some()
     }
 }
 
@@ -168,9 +186,10 @@ impl Reloading {
                 move |pod| pod_of(pod).filter(|key| busy.has(key)).into_iter().collect()
             })
             .store();
-        let (read, reading, noted) = (workloads.clone(), options.clone(), busy.clone());
-        let sources = Live::new(watches, options.secrets, &births, move |namespace, source| {
-            let readers = readers(&read, &reading, namespace, source);
+        let fitting = Fitting::default();
+        let (read, reading, noted, fit) = (workloads.clone(), options.clone(), busy.clone(), fitting.clone());
+        let sources = Live::new(watches, options.secrets, &births, &fitting, move |namespace, source| {
+            let readers = readers(&read, &reading, &fit, namespace, source);
             noted.add(&readers);
             readers
         });
@@ -186,7 +205,7 @@ impl Reloading {
             (store, selector)
         });
         let (boards, waker, rollouts) = (Boards::default(), watches.waker(), setup.rollouts);
-        Self { workloads, jobs, pods, kept, sources, namespaces, busy, births, boards, waker, rollouts, options }
+        Self { workloads, jobs, pods, kept, sources, namespaces, busy, births, fitting, boards, waker, rollouts, options }
     }
 
     fn is_selected(&self, namespace: &str) -> bool {
@@ -197,12 +216,14 @@ impl Reloading {
 
     fn survey(&self, workload: &View) -> (Survey, BTreeMap<Source, String>) {
         let namespace = &workload.metadata.namespace;
-        let matching = |kind, fits: &dyn Fn(&str) -> bool| self.sources.matching(namespace, kind, fits);
-        let candidates = self.options.candidates(workload, matching);
+        let Some(fits) = self.fitting.known(&self.options, workload, &self.sources) else {
+            return (Survey { comparing: true, ..Survey::default() }, BTreeMap::new());
+        };
+        let candidates = self.options.candidates(workload, &fits, |source| self.sources.has(namespace, source));
         let live: BTreeMap<&Source, SourceView> =
             candidates.iter().filter_map(|source| Some((source, self.sources.get(namespace, source)?))).collect();
         let object = |source: &Source| live.get(source).map(AsRef::as_ref);
-        let found = survey(&self.options, workload, &candidates, object, |object| self.births.of(object));
+        let found = survey(&self.options, workload, &candidates, &fits, object, |object| self.births.of(object));
         let version = |source: &Source| Some(live.get(source)?.as_ref().metadata.resource_version.clone());
         let changed = found.changes.iter().map(|change| &change.source);
         let versions = changed.filter_map(|source| Some((source.clone(), version(source)?))).collect();
@@ -245,7 +266,12 @@ impl Reloading {
     /// Notes on a board how another workload is, which has changed and has not been looked at since.
     fn note(&self, now: Timestamp, board: &mut Board, other: &Workload) {
         let view = self.workloads.get(other).filter(|view| self.options.opted_in(view));
-        let member = view.map(|view| Member::new(&view, &self.survey(&view).0)).filter(Member::counts);
+        let survey = view.as_ref().map(|view| self.survey(view).0).unwrap_or_default();
+        if survey.comparing {
+            // Its own look puts it there, once it is known what its expressions fit.
+            return;
+        }
+        let member = view.map(|view| Member::new(&view, &survey)).filter(Member::counts);
         match member {
             Some(member) => board.put(now, &self.options, member),
             None => board.remove(now, &self.options, &other.id()),
@@ -254,11 +280,16 @@ impl Reloading {
 }
 
 /// The workloads of its namespace that a source concerns.
-fn readers(workloads: &Workloads, options: &Options, namespace: &str, source: &Source) -> Vec<Workload> {
+fn readers(
+    workloads: &Workloads,
+    options: &Options,
+    fitting: &Fitting,
+    namespace: &str,
+    source: &Source,
+) -> Vec<Workload> {
     let reading = workloads.by_index("source", &sources::id(namespace, source));
-    let by_pattern = workloads.by_index("pattern", namespace).into_iter();
-    let by_pattern = by_pattern.filter(|(_, view)| options.may_name(view, source));
-    reading.into_iter().chain(by_pattern).map(|(key, _)| key).collect::<BTreeSet<_>>().into_iter().collect()
+    let by_pattern = fitting.concerned(options, namespace, source, workloads.by_index("pattern", namespace));
+    reading.into_iter().map(|(key, _)| key).chain(by_pattern).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// Notes that a Job was made anew, if it is not the one that something is kept of.
@@ -304,6 +335,17 @@ impl Controller for Reloading {
         patched.into_iter().chain(others).chain(switched.into_iter().flatten()).collect()
     }
 
+    fn must_prepare(&self, key: &Workload) -> bool {
+        let view = self.workloads.get(key).filter(|view| self.options.opted_in(view));
+        view.is_some_and(|view| self.fitting.known(&self.options, &view, &self.sources).is_none())
+    }
+
+    fn prepare(&self, key: &Workload) {
+        if let Some(view) = self.workloads.get(key) {
+            self.fitting.compare(&self.options, &view, &self.sources);
+        }
+    }
+
     fn gather(&self, key: &Workload, answers: &Answers) -> Option<Snapshot> {
         // What changes from here on wakes it once more.
         self.busy.take_changed(key);
@@ -314,7 +356,7 @@ impl Controller for Reloading {
             if key.kind == names::JOB { self.kept.get(&key.namespace, &KeptJob::name_of(&key.name)) } else { None };
         let own = view.as_ref().filter(|view| self.options.opted_in(view));
         let (survey, versions) = own.map(|view| self.survey(view)).unwrap_or_default();
-        let turn = self.turn(key, own.map(AsRef::as_ref), &survey);
+        let turn = if survey.comparing { None } else { self.turn(key, own.map(AsRef::as_ref), &survey) };
         if view.is_none() && kept.is_none() {
             return None;
         }

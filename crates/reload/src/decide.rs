@@ -68,6 +68,9 @@ impl Run {
     }
 }
 
+/// How soon more names are compared with expressions.
+const COMPARE_AGAIN: Duration = Duration::from_millis(200);
+
 /// Decides about one workload.
 pub fn decide(now: Timestamp, seen: &Snapshot) -> Plan<()> {
     let mut plan = Plan::new(());
@@ -88,7 +91,12 @@ pub fn decide(now: Timestamp, seen: &Snapshot) -> Plan<()> {
         job::go_on(seen, workload, &mut plan);
         return plan;
     }
-    let mut problems = seen.options.problems(workload);
+    if seen.survey.comparing {
+        plan.because("Comparing", "its expressions are being compared with the names in its namespace, a part at a time");
+        plan.wake_by(now.checked_add(COMPARE_AGAIN).unwrap_or(now));
+        return plan;
+    }
+    let mut problems = seen.options.problems(workload, &seen.survey.fits);
     if seen.survey.full {
         problems.push(format!(
             "it reads or names {MOST_SOURCES} sources or more, and no more are looked after: read fewer"
@@ -115,7 +123,7 @@ pub fn decide(now: Timestamp, seen: &Snapshot) -> Plan<()> {
 
 /// Says which Secrets a workload is to be reloaded for and never will.
 fn unread(seen: &Snapshot, workload: &Workload, plan: &mut Plan<()>) -> Option<Blocked> {
-    let unread = seen.options.unread(workload);
+    let unread = seen.options.unread(workload, &seen.survey.fits);
     if unread.is_empty() {
         return None;
     }

@@ -3,7 +3,8 @@
 //! anything: that is what watches ask. Not which workload has which.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use regex_automata::meta::{Config, Regex};
 use regex_automata::nfa::thompson::WhichCaptures;
@@ -19,6 +20,8 @@ pub(crate) const LONGEST: usize = 128;
 const LARGEST: usize = 16 << 10;
 /// How many compiled ones are kept, of all workloads together.
 const KEPT: usize = 128;
+/// How many of one namespace are.
+const OF_A_NAMESPACE: usize = 64;
 
 /// An expression that names sources.
 #[derive(Debug, Clone)]
@@ -27,16 +30,17 @@ pub(crate) struct Expression {
     regex: Arc<Regex>,
     /// What it is noted as.
     pub(crate) id: String,
+    compared: Arc<AtomicUsize>,
 }
 
 impl Expression {
-    /// Whether it names a source.
+    /// Whether it names a source. That takes as long as whoever wrote the expression likes: up to 0.1 ms.
     pub(crate) fn fits(&self, source: &Source) -> bool {
         self.kind == source.kind && self.fits_name(&source.name)
     }
 
-    /// Whether it fits a name.
-    pub(crate) fn fits_name(&self, name: &str) -> bool {
+    fn fits_name(&self, name: &str) -> bool {
+        self.compared.fetch_add(1, Ordering::Relaxed);
         self.regex.is_match(name)
     }
 }
@@ -70,57 +74,72 @@ fn id(kind: SourceKind, entry: &str) -> String {
     digest.iter().take(5).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The compiled expressions, so that each is compiled once. Those that were not asked for longest are forgotten; cheap to clone.
+/// The compiled expressions, so that each is compiled once; cheap to clone. Those that were not asked for longest are forgotten: of
+/// the namespace that has too many, or else of the one with most.
 #[derive(Debug, Clone, Default)]
-pub struct Expressions(Arc<Mutex<Kept>>);
-
-#[derive(Debug, Default)]
-struct Kept {
-    /// By text: what it is, if it is one, and when it was last asked for.
-    all: HashMap<Box<str>, (Option<Arc<Regex>>, u64)>,
-    asked: u64,
-    compiled: usize,
+pub struct Expressions {
+    kept: Arc<Mutex<HashMap<String, Vec<Kept>>>>,
+    compiled: Arc<AtomicUsize>,
+    compared: Arc<AtomicUsize>,
 }
+
+/// A text, and the expression that it is, if it is one.
+type Kept = (Box<str>, Option<Arc<Regex>>);
 
 impl Expressions {
     /// The expression that an entry is; `None` if it is none.
-    pub(crate) fn get(&self, kind: SourceKind, entry: &str) -> Option<Expression> {
-        let regex = self.regex(entry)?;
-        Some(Expression { kind, regex, id: id(kind, entry) })
+    pub(crate) fn get(&self, namespace: &str, kind: SourceKind, entry: &str) -> Option<Expression> {
+        let regex = self.regex(namespace, entry)?;
+        Some(Expression { kind, regex, id: id(kind, entry), compared: self.compared.clone() })
     }
 
-    fn regex(&self, entry: &str) -> Option<Arc<Regex>> {
+    fn regex(&self, namespace: &str, entry: &str) -> Option<Arc<Regex>> {
         if entry.len() > LONGEST {
             return None;
         }
-        if let Some(known) = self.known(entry) {
+        if let Some(known) = self.known(namespace, entry) {
             return known;
         }
         // Beside the lock: nobody waits for it.
         let compiled = compile(entry).map(Arc::new);
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.compiled += 1;
-        if kept.all.len() >= KEPT {
-            let oldest = kept.all.iter().min_by_key(|(_, (_, asked))| *asked).map(|(text, _)| text.clone());
-            oldest.into_iter().for_each(|text| _ = kept.all.remove(&text));
+        self.compiled.fetch_add(1, Ordering::Relaxed);
+        let mut kept = self.kept();
+        let own = kept.entry(namespace.to_owned()).or_default();
+        own.push((entry.into(), compiled.clone()));
+        if own.len() > OF_A_NAMESPACE {
+            own.remove(0);
         }
-        let asked = kept.asked;
-        kept.all.insert(entry.into(), (compiled.clone(), asked));
+        if kept.values().map(Vec::len).sum::<usize>() > KEPT
+            && let Some(most) = kept.values_mut().max_by_key(|own| own.len())
+        {
+            most.remove(0);
+        }
+        kept.retain(|_, own| !own.is_empty());
         compiled
     }
 
-    fn known(&self, entry: &str) -> Option<Option<Arc<Regex>>> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.asked += 1;
-        let now = kept.asked;
-        let (regex, asked) = kept.all.get_mut(entry)?;
-        *asked = now;
-        Some(regex.clone())
+    fn known(&self, namespace: &str, entry: &str) -> Option<Option<Arc<Regex>>> {
+        let mut kept = self.kept();
+        let own = kept.get_mut(namespace)?;
+        let at = own.iter().position(|(text, _)| **text == *entry)?;
+        let found = own.remove(at);
+        let regex = found.1.clone();
+        own.push(found);
+        Some(regex)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, HashMap<String, Vec<Kept>>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many were compiled so far.
     pub fn compiled(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).compiled
+        self.compiled.load(Ordering::Relaxed)
+    }
+
+    /// How often one was compared with a name so far.
+    pub fn compared(&self) -> usize {
+        self.compared.load(Ordering::Relaxed)
     }
 }
 
@@ -164,7 +183,7 @@ mod tests {
         ] {
             assert_eq!(fits(expression, name), expected, "{expression} {name}");
         }
-        assert!(Expressions::default().get(SourceKind::Secret, &"a+".repeat(LONGEST)).is_none());
+        assert!(Expressions::default().get("ns", SourceKind::Secret, &"a+".repeat(LONGEST)).is_none());
     }
 
     proptest! {
@@ -180,15 +199,23 @@ mod tests {
     fn each_is_compiled_once_and_few_are_kept() {
         let all = Expressions::default();
         for _ in 0..100 {
-            assert!(all.get(SourceKind::ConfigMap, "a.*b").is_none_or(|one| one.fits_name("acb")));
-            assert!(all.get(SourceKind::ConfigMap, "[").is_none());
+            assert!(all.get("ns", SourceKind::ConfigMap, "a.*b").is_none_or(|one| one.fits_name("acb")));
+            assert!(all.get("ns", SourceKind::ConfigMap, "[").is_none());
+            assert!(all.get("calm", SourceKind::ConfigMap, "c+").is_some());
         }
-        assert_eq!(all.compiled(), 2);
+        assert_eq!(all.compiled(), 3);
         for n in 0..1_000 {
-            all.get(SourceKind::Secret, &format!("{n}+"));
-            all.get(SourceKind::ConfigMap, "a.*b");
+            all.get("ns", SourceKind::Secret, &format!("{n}+"));
+            all.get("ns", SourceKind::ConfigMap, "a.*b");
         }
-        assert_eq!(all.compiled(), 1_002);
-        assert!(all.0.lock().unwrap().all.len() <= KEPT);
+        assert_eq!(all.compiled(), 1_003);
+        all.get("calm", SourceKind::ConfigMap, "c+");
+        assert_eq!(all.compiled(), 1_003, "a crowd pushed out another namespace's");
+        for n in 0..10 {
+            (0..60).for_each(|m| _ = all.get(&format!("ns-{n}"), SourceKind::Secret, &format!("{m}+")));
+        }
+        let kept = all.kept();
+        assert!(kept.values().all(|own| own.len() <= OF_A_NAMESPACE) && kept.contains_key("calm"));
+        assert!(kept.values().map(Vec::len).sum::<usize>() <= KEPT);
     }
 }

@@ -8,7 +8,8 @@ use trimtab_config::{Object, Source, SourceKind};
 use trimtab_crds::names;
 use trimtab_plan::TextMap;
 
-use crate::expressions::{self, Expression, is_expression, may_fit};
+use crate::expressions::{self, is_expression};
+use crate::fits::{Fits, NAMES, Patterns};
 use crate::member::{MOST_BEFORE, after};
 use crate::options::{EXCLUDE_CONFIG_MAPS, EXCLUDE_SECRETS};
 use crate::record::Record;
@@ -27,6 +28,7 @@ pub enum How {
 const MOST_ENTRIES: usize = 100;
 /// How many sources of a workload are looked after.
 pub(crate) const MOST_SOURCES: usize = 1_000;
+const KINDS: [SourceKind; 2] = [SourceKind::ConfigMap, SourceKind::Secret];
 /// How much of an entry is told to people.
 const SHOWN: usize = 80;
 
@@ -54,10 +56,12 @@ impl Options {
     pub fn opted_in(&self, workload: &Workload) -> bool {
         let own = &workload.metadata.annotations;
         let ours = [names::RELOAD, names::RELOAD_APPLIED, names::RELOAD_BLOCKED, &self.names.paused_at];
-        let reloader = self.reloader_annotations(workload);
-        let by_reloader = self.reloader_names().into_iter().any(|name| reloader.contains_key(name));
+        let by_reloader = |kind| {
+            let annotations = self.reloader_annotations(workload, kind);
+            self.reloader_names(kind).into_iter().any(|name| annotations.contains_key(name))
+        };
         self.participates(workload)
-            && (self.auto_reload_all || by_reloader || ours.iter().any(|name| own.contains_key(name)))
+            && (self.auto_reload_all || KINDS.into_iter().any(by_reloader) || ours.iter().any(|name| own.contains_key(name)))
     }
 
     /// Whether somebody asks for reloads of a workload whose configuration something else looks after.
@@ -75,20 +79,20 @@ impl Options {
         named.filter(|source| looked_at(source) && !workload.template.uses.contains_key(source)).collect()
     }
 
-    fn reloader_names(&self) -> [&String; 6] {
+    /// The annotations that opt in for sources of a kind.
+    fn reloader_names(&self, kind: SourceKind) -> [&String; 4] {
         let names = &self.names;
-        [&names.auto, &names.config_map_auto, &names.secret_auto, &names.config_map, &names.secret, &names.search]
+        let (auto, named) = match kind {
+            SourceKind::ConfigMap => (&names.config_map_auto, &names.config_map),
+            SourceKind::Secret => (&names.secret_auto, &names.secret),
+        };
+        [&names.auto, auto, named, &names.search]
     }
 
     /// Whether, and by whose rules, changes of a source reload a workload. `object` is the source, if it is there.
-    pub fn how(&self, workload: &Workload, source: &Source, object: Option<&Object>) -> Option<How> {
-        self.how_by(&self.expressions(workload), workload, source, object)
-    }
-
-    /// The same for who has its expressions already.
-    pub(crate) fn how_by(
+    pub(crate) fn how(
         &self,
-        expressions: &[Expression],
+        fits: &Fits,
         workload: &Workload,
         source: &Source,
         object: Option<&Object>,
@@ -96,21 +100,13 @@ impl Options {
         if !self.secrets && source.kind == SourceKind::Secret {
             return None;
         }
-        self.wished(expressions, workload, source, object)
-    }
-
-    /// Whether a source may be named by an expression of a workload, as far as can be told without comparing the two: whoever
-    /// watches asks that of every source.
-    pub fn may_name(&self, workload: &Workload, source: &Source) -> bool {
-        let mut named =
-            self.named(workload).into_iter().filter(|(kind, entry)| *kind == source.kind && is_expression(entry));
-        named.any(|(_, entry)| entry.len() <= expressions::LONGEST && may_fit(&entry, &source.name))
+        self.wished(fits, workload, source, object)
     }
 
     /// The same, whether or not the source is read by this process.
     fn wished(
         &self,
-        expressions: &[Expression],
+        fits: &Fits,
         workload: &Workload,
         source: &Source,
         object: Option<&Object>,
@@ -126,32 +122,29 @@ impl Options {
         match workload.annotation(names::RELOAD) {
             Some(_) if ignored => None,
             Some(wish) => native(workload, wish, source).then_some(How::Native),
-            None => (!ignored && self.reloader(expressions, workload, source, object)).then_some(How::Reloader),
+            None => (!ignored && self.reloader(fits, workload, source, object)).then_some(How::Reloader),
         }
     }
 
     /// Reloader's own order of rules.
     fn reloader(
         &self,
-        expressions: &[Expression],
+        fits: &Fits,
         workload: &Workload,
         source: &Source,
         object: Option<&Object>,
     ) -> bool {
-        let exclude = if source.kind == SourceKind::ConfigMap { EXCLUDE_CONFIG_MAPS } else { EXCLUDE_SECRETS };
+        let exclude = exclude(source.kind);
         let from = [&workload.metadata.annotations, &workload.template.annotations];
         let mut excluded = from.iter().filter_map(|annotations| annotations.get(exclude)).flat_map(entries);
         if excluded.any(|name| name == source.name) {
             return false;
         }
-        let annotations = self.reloader_annotations(workload);
+        let annotations = self.reloader_annotations(workload, source.kind);
         let says = |name: &String| annotations.get(name);
-        let (typed, named) = match source.kind {
-            SourceKind::ConfigMap => (&self.names.config_map_auto, &self.names.config_map),
-            SourceKind::Secret => (&self.names.secret_auto, &self.names.secret),
-        };
+        let [auto, typed, named, search] = self.reloader_names(source.kind);
         let by_name = |list| entries(list).any(|entry| entry == source.name && !is_expression(entry));
-        if says(named).is_some_and(by_name) || expressions.iter().any(|one| one.fits(source)) {
+        if says(named).is_some_and(by_name) || fits.fit(source) {
             return true;
         }
         if !workload.template.uses.contains_key(source) {
@@ -159,58 +152,51 @@ impl Options {
         }
         // One that is gone tells no more whether it had the tag: it had, where the record names it.
         let tagged = object.is_none_or(|o| o.metadata.annotation(&self.names.matching) == Some("true"));
-        if says(&self.names.search) == Some("true") && tagged {
+        if says(search) == Some("true") && tagged {
             return true;
         }
-        let (auto, typed) = (says(&self.names.auto), says(typed));
+        let (auto, typed) = (says(auto), says(typed));
         let unset = auto.is_none_or(str::is_empty) && typed.is_none_or(str::is_empty);
         auto.is_some_and(is_true) || typed.is_some_and(is_true) || (unset && self.auto_reload_all)
     }
 
-    /// The workload's own annotations where any of them opts in or out, else those of its template.
-    fn reloader_annotations<'w>(&self, workload: &'w Workload) -> &'w TextMap {
+    /// What Reloader reads for sources of a kind: the workload's own annotations where one of them opts in or out for that kind, else
+    /// those of its template.
+    fn reloader_annotations<'w>(&self, workload: &'w Workload, kind: SourceKind) -> &'w TextMap {
         let own = &workload.metadata.annotations;
-        let there = self.reloader_names().into_iter().any(|name| own.contains_key(name));
+        let there = self.reloader_names(kind).into_iter().any(|name| own.contains_key(name));
         if there { own } else { &workload.template.annotations }
     }
 
-    /// What a workload may be reloaded for: all that it reads, and what annotations name. `matching` gives the sources of
-    /// its namespace whose names an expression fits; of those that are gone, its record tells. No more than are looked after.
+    /// What a workload may be reloaded for: all that it reads, and what annotations name: of what its expressions fit that which is
+    /// there, or which its record tells of. No more than are looked after.
     pub fn candidates(
         &self,
         workload: &Workload,
-        matching: impl Fn(SourceKind, &dyn Fn(&str) -> bool) -> Vec<String>,
+        fits: &Fits,
+        is_there: impl Fn(&Source) -> bool,
     ) -> BTreeSet<Source> {
         let mut found = self.literals(workload);
-        let expressions = self.expressions(workload);
-        if expressions.is_empty() {
+        if fits.is_empty() {
             return found;
         }
-        let mut add = |source| {
+        let recorded = Record::of(workload).applied.into_keys().filter(|source| fits.fit(source));
+        for source in recorded.chain(fits.sources().filter(|source| is_there(source)).cloned()) {
             if found.len() < MOST_SOURCES {
                 found.insert(source);
-            }
-        };
-        let recorded = Record::of(workload).applied;
-        recorded.into_keys().filter(|source| expressions.iter().any(|one| one.fits(source))).for_each(&mut add);
-        for kind in [SourceKind::ConfigMap, SourceKind::Secret] {
-            let of_kind: Vec<&Expression> = expressions.iter().filter(|one| one.kind == kind).collect();
-            if !of_kind.is_empty() {
-                let names = matching(kind, &|name| of_kind.iter().any(|one| one.fits_name(name)));
-                names.into_iter().for_each(|name| add(Source { kind, name }));
             }
         }
         found
     }
 
-    /// The expressions by which annotations name sources. What is none is said by `problems`.
-    pub(crate) fn expressions(&self, workload: &Workload) -> Vec<Expression> {
+    /// The expressions by which annotations name sources, as many as count.
+    pub fn patterns(&self, workload: &Workload) -> Patterns {
         // Ours names no source by one.
         if workload.annotation(names::RELOAD).is_some() {
-            return vec![];
+            return Patterns::default();
         }
         let named = self.named(workload).into_iter().filter(|(_, entry)| is_expression(entry));
-        named.take(expressions::MOST).filter_map(|(kind, entry)| self.expressions.get(kind, &entry)).collect()
+        Patterns(named.take(expressions::MOST).collect())
     }
 
     /// The sources that annotations name, by kind; expressions among them.
@@ -219,13 +205,12 @@ impl Options {
             let named = entries(wish).filter_map(|entry| entry.parse::<Source>().ok());
             return named.map(|source| (source.kind, source.name)).collect();
         }
-        let annotations = self.reloader_annotations(workload);
-        let of = |kind, name: &String| {
-            let list = annotations.get(name).unwrap_or_default();
-            entries(list).map(|entry| (kind, entry.to_owned())).collect::<Vec<_>>()
+        let of = |kind| {
+            let [_, _, named, _] = self.reloader_names(kind);
+            let list = self.reloader_annotations(workload, kind).get(named).unwrap_or_default();
+            entries(list).map(move |entry| (kind, entry.to_owned()))
         };
-        let maps = of(SourceKind::ConfigMap, &self.names.config_map);
-        maps.into_iter().chain(of(SourceKind::Secret, &self.names.secret)).collect()
+        KINDS.into_iter().flat_map(of).collect()
     }
 
     /// The sources that are named in so many letters, to look a workload up by. No more than are looked after.
@@ -237,22 +222,21 @@ impl Options {
 
     /// Whether expressions name some of a workload's sources.
     pub fn has_patterns(&self, workload: &Workload) -> bool {
-        self.named(workload).iter().any(|(_, entry)| is_expression(entry))
+        !self.patterns(workload).is_empty()
     }
 
     /// Secrets whose changes are to reload a workload, where Secrets are not read.
-    pub fn unread(&self, workload: &Workload) -> Vec<Source> {
+    pub fn unread(&self, workload: &Workload, fits: &Fits) -> Vec<Source> {
         if self.secrets {
             return vec![];
         }
         let secret = |source: &Source| source.kind == SourceKind::Secret;
-        let expressions = self.expressions(workload);
-        let wished = |source: &Source| secret(source) && self.wished(&expressions, workload, source, None).is_some();
+        let wished = |source: &Source| secret(source) && self.wished(fits, workload, source, None).is_some();
         self.literals(workload).into_iter().filter(wished).collect()
     }
 
     /// What is wrong with a workload's annotations; for people.
-    pub fn problems(&self, workload: &Workload) -> Vec<String> {
+    pub fn problems(&self, workload: &Workload, fits: &Fits) -> Vec<String> {
         let mut problems = self.beyond(workload);
         if let Some(wish) = workload.annotation(names::RELOAD) {
             let odd = entries(wish).filter(|entry| !is_word(entry) && entry.parse::<Source>().is_err());
@@ -265,9 +249,15 @@ impl Options {
             }));
             return problems;
         }
-        let named = self.named(workload).into_iter().filter(|(_, entry)| is_expression(entry)).take(expressions::MOST);
-        for (kind, entry) in named.filter(|(kind, entry)| self.expressions.get(*kind, entry).is_none()) {
-            let name = if kind == SourceKind::ConfigMap { &self.names.config_map } else { &self.names.secret };
+        if fits.crowded {
+            problems.push(format!(
+                "the namespace has more than {NAMES} ConfigMaps and Secrets: expressions are compared with so many; name those that \
+                 it is to be reloaded for"
+            ));
+        }
+        let named = self.patterns(workload).0.into_iter().enumerate();
+        for (_, (kind, entry)) in named.filter(|(position, _)| fits.is_none(*position)) {
+            let [_, _, name, _] = self.reloader_names(kind);
             let shown: String = entry.chars().take(SHOWN).collect();
             problems.push(if entry.len() > expressions::LONGEST {
                 format!("{name}: {shown:?}… is longer than {} letters: use a shorter expression", expressions::LONGEST)
@@ -281,13 +271,16 @@ impl Options {
     /// What a workload's annotations and its template have more of than is read.
     fn beyond(&self, workload: &Workload) -> Vec<String> {
         let mut beyond = vec![];
-        let reloader = self.reloader_annotations(workload);
         let lists = [
             (names::RELOAD, workload.annotation(names::RELOAD)),
             (names::RELOAD_EXCLUDE, workload.annotation(names::RELOAD_EXCLUDE)),
         ];
-        let theirs = [self.names.config_map.as_str(), &self.names.secret, EXCLUDE_CONFIG_MAPS, EXCLUDE_SECRETS];
-        for (name, list) in lists.into_iter().chain(theirs.map(|name| (name, reloader.get(name)))) {
+        let theirs = KINDS.into_iter().flat_map(|kind| {
+            let [_, _, named, _] = self.reloader_names(kind);
+            let annotations = self.reloader_annotations(workload, kind);
+            [named.as_str(), exclude(kind)].map(|name| (name, annotations.get(name)))
+        });
+        for (name, list) in lists.into_iter().chain(theirs) {
             if list.is_some_and(|list| all_entries(list).nth(MOST_ENTRIES).is_some()) {
                 beyond.push(format!(
                     "{name} has more than {MOST_ENTRIES} entries: the first {MOST_ENTRIES} count; take some out"
@@ -320,6 +313,14 @@ fn entries(list: &str) -> impl Iterator<Item = &str> {
 
 fn all_entries(list: &str) -> impl Iterator<Item = &str> {
     list.split(',').map(str::trim).filter(|entry| !entry.is_empty())
+}
+
+/// The annotation that names what does not reload.
+const fn exclude(kind: SourceKind) -> &'static str {
+    match kind {
+        SourceKind::ConfigMap => EXCLUDE_CONFIG_MAPS,
+        SourceKind::Secret => EXCLUDE_SECRETS,
+    }
 }
 
 fn is_true(value: &str) -> bool {

@@ -1,6 +1,7 @@
 //! What has changed for a workload: the revisions that its pods have against those that are live. Not what is done about it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -8,6 +9,7 @@ use trimtab_config::{Object, Pin, Source};
 use trimtab_plan::Meta;
 
 use crate::first::Side;
+use crate::fits::Fits;
 use crate::noted::Noted;
 use crate::opt_in::MOST_SOURCES;
 use crate::record::{Applied, Record, revision};
@@ -26,6 +28,12 @@ pub struct Survey {
     /// The expressions that sources were looked for by.
     #[serde(skip)]
     pub expressions: BTreeSet<String>,
+    /// What they fit.
+    #[serde(skip)]
+    pub fits: Arc<Fits>,
+    /// Whether they have not been compared with all sources yet: then nothing else is known.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub comparing: bool,
     /// Sources that our annotation names and that are not there.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<Source>,
@@ -77,24 +85,25 @@ pub fn survey<'o>(
     options: &Options,
     workload: &Workload,
     candidates: &BTreeSet<Source>,
+    fits: &Arc<Fits>,
     live: impl Fn(&Source) -> Option<&'o Object>,
     births: impl Fn(&Meta) -> Option<Birth>,
 ) -> Survey {
     let record = Record::of(workload);
-    let mut survey = Survey { full: candidates.len() >= MOST_SOURCES, ..Survey::default() };
+    let mut survey = Survey { full: candidates.len() >= MOST_SOURCES, fits: fits.clone(), ..Survey::default() };
     let key = options.digest_key.bytes();
     let (mut concerned, mut gone_by_expression) = (BTreeSet::new(), vec![]);
-    let (expressions, literals) = (options.expressions(workload), options.literals(workload));
+    let literals = options.literals(workload);
     let absent = Applied { pin: Pin::Absent, written: None };
     let (noted, made) = (Noted::of(&workload.template), births(&workload.metadata));
     for source in candidates {
         let object = live(source);
-        let Some(how) = options.how_by(&expressions, workload, source, object) else { continue };
+        let Some(how) = options.how(fits, workload, source, object) else { continue };
         concerned.insert(source);
         let to = Applied { pin: revision(object, key), written: object.and_then(|o| o.author.as_ref()?.at) };
         let by_expression = !literals.contains(source);
         // What an expression names that was looked for before was not there then.
-        let looked_for = || expressions.iter().any(|one| record.expressions.contains(&one.id) && one.fits(source));
+        let looked_for = || fits.ids_for(source).any(|id| record.expressions.contains(id));
         let was_absent = || Some(&absent).filter(|_| by_expression && looked_for());
         let known = record.applied.get(source).or_else(was_absent);
         let born = object.and_then(|object| births(&object.metadata));
@@ -128,7 +137,7 @@ pub fn survey<'o>(
     }
     survey.missing = options.only_named(workload).into_iter().filter(|source| live(source).is_none()).collect();
     survey.kept.extend(latest(gone_by_expression));
-    survey.expressions = expressions.into_iter().map(|one| one.id).collect();
+    survey.expressions = fits.ids();
     let forgotten = record.applied.keys().any(|source| !concerned.contains(source));
     let looked_for = survey.expressions.is_empty() || survey.expressions == record.expressions;
     let same = survey.kept.iter().all(|(source, kept)| record.applied.get(source) == Some(kept));

@@ -33,7 +33,7 @@ impl Key for ObjectRef {
 /// A controller: what it sees of a key, and what it decides on that.
 ///
 /// # Flow
-/// Whenever something wakes a key: `gather`, `decide`, the plan's writes, `conclude`, the status write. No two reconciles
+/// Whenever something wakes a key: `prepare` where it must, `gather`, `decide`, the plan's writes, `conclude`, the status write. No two reconciles
 /// of one key run at once, and none before the stores have seen what the one before wrote.
 ///
 /// # Assumptions
@@ -56,6 +56,15 @@ pub trait Controller: Send + Sync + 'static {
     /// What it needs to be allowed as it is set up: its writes, and what it reads beside its watches: `get` of what
     /// answerers read and of the sources of copies. What it watches is added by the runtime.
     fn permissions(&self) -> Vec<Permission>;
+
+    /// Whether `gather` needs something made ready whose cost somebody else decides: names compared with expressions, say.
+    fn must_prepare(&self, _key: &Self::Key) -> bool {
+        false
+    }
+
+    /// Makes it ready, or a part of it, on a thread of its own, of which a namespace has a share. It ends within a second, whatever
+    /// it is about, and holds no lock meanwhile that `gather` takes: that one runs on the threads of the process.
+    fn prepare(&self, _key: &Self::Key) {}
 
     /// Collects from the stores what a decision is made on. `None`: there is nothing (any more), forget the key.
     fn gather(&self, key: &Self::Key, answers: &Answers) -> Option<Self::Snapshot>;

@@ -348,7 +348,7 @@ impl<C: Controller> Runner for Registered<C> {
         let asks = Asks::new(process.client.clone(), queue.clone(), options.asks, process.metrics.clone());
         let asks = Arc::new(asks.answered_by(options.answerer));
         let worker = Arc::new(Worker {
-            controller,
+            controller: Arc::new(controller),
             queue: queue.clone(),
             metrics: process.metrics.clone(),
             applier: Applier { process, controller: C::NAME, manager: format!("trimtab-{}", C::NAME), watching },

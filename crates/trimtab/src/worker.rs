@@ -34,7 +34,7 @@ const SOONEST_WAKE: Duration = Duration::from_millis(50);
 
 /// Works on the keys of one controller.
 pub(crate) struct Worker<C: Controller> {
-    pub(crate) controller: C,
+    pub(crate) controller: Arc<C>,
     pub(crate) queue: Arc<Queue<C::Key>>,
     pub(crate) applier: Applier,
     pub(crate) asks: Arc<Asks<C::Key>>,
@@ -156,7 +156,7 @@ impl<C: Controller> Worker<C> {
         }
     }
 
-    /// Gather, decide, apply, conclude, say. `false`: there is nothing (any more) to decide about.
+    /// Prepare, gather, decide, apply, conclude, say. `false`: there is nothing (any more) to decide about.
     async fn reconcile(
         &self,
         key: &C::Key,
@@ -164,6 +164,7 @@ impl<C: Controller> Worker<C> {
         deadline: Instant,
         report: &mut Report,
     ) -> Result<bool, Panicked> {
+        self.prepare(key).await?;
         let answers = self.asks.answers(key);
         let Some(seen) = guard("gather", || self.controller.gather(key, &answers))? else { return Ok(false) };
         report.concerns = guard("concerns", || C::concerns(&seen))?;
@@ -188,6 +189,17 @@ impl<C: Controller> Worker<C> {
             report.print = Some(hot::print(&(&plan.writes, &status, &tidied)));
         }
         Ok(true)
+    }
+
+    /// Lets the controller make ready apart what others decide the cost of.
+    async fn prepare(&self, key: &C::Key) -> Result<(), Panicked> {
+        if !guard("must_prepare", || self.controller.must_prepare(key))? {
+            return Ok(());
+        }
+        let (controller, own) = (self.controller.clone(), key.clone());
+        let work = move || guard("prepare", || controller.prepare(&own));
+        let done = self.apart.slot(key.namespace()).await.run(work).await;
+        done.unwrap_or_else(|lost| Err(Panicked(format!("prepare was not done: {lost}"))))
     }
 
     /// The plan, and what it was decided on.

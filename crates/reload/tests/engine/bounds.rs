@@ -14,13 +14,13 @@ fn check_bound(annotations: Value, told: &[&str], compiled: usize) {
         assert!(world.options.opted_in(&workload));
         world.options.has_patterns(&workload);
         assert!(world.options.literals(&workload).len() <= 1_000);
-        world.options.may_name(&workload, &source);
+        world.options.patterns(&workload).may_fit(&source);
         assert!(look > 0 || world.options.expressions.compiled() == 0, "a watch compiles");
         world.decide();
     }
     assert!(world.options.expressions.compiled() <= compiled, "{}", world.options.expressions.compiled());
     let plan = world.decide();
-    let problems = world.options.problems(&world.workload());
+    let problems = world.options.problems(&world.workload(), &world.fits(&world.workload()));
     for part in told {
         let in_event = plan.notices.iter().any(|notice| notice.reason == "BadAnnotation" && notice.note.contains(part));
         assert!(in_event || problems.iter().any(|problem| problem.contains(part)), "{part:?} in {problems:?}");

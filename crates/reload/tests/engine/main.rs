@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use trimtab_config::{ConfigMapView, DigestKey, SecretView, Source, SourceKind, SourceView};
 use trimtab_plan::{Answer, Answers, Plan, Question, Verb};
 use trimtab_reload::{
-    Birth, Board, CronJobView, DeploymentView, JobView, KeptJob, Member, Options, PodView, Run, Snapshot, Strategy,
+    Birth, Board, CronJobView, DeploymentView, Fits, JobView, KeptJob, Member, Options, PodView, Run, Snapshot, Strategy,
     Survey, Turn, Workload, decide, survey,
 };
 
@@ -126,18 +126,27 @@ impl World {
         }
     }
 
+    /// What its expressions fit, as the controller compares them.
+    fn fits(&self, workload: &Workload) -> Arc<Fits> {
+        let ready = self.options.ready("ns", &self.options.patterns(workload));
+        let mut fits = ready.fits();
+        let gone = self.options.gone(workload, |source| self.sources.contains_key(source));
+        self.sources.keys().chain(&gone).for_each(|source| ready.compare(source, &mut fits));
+        Arc::new(fits)
+    }
+
     fn snapshot(&self) -> Snapshot {
         let workload = self.workload();
         let live: BTreeMap<Source, SourceView> =
             self.sources.iter().map(|(source, object)| (source.clone(), Self::view(source, object))).collect();
-        let matching = |kind, fits: &dyn Fn(&str) -> bool| {
-            live.keys().filter(|s| s.kind == kind && fits(&s.name)).map(|s| s.name.clone()).collect()
-        };
-        let candidates: BTreeSet<Source> = self.options.candidates(&workload, matching);
+        let is_there = |source: &Source| live.contains_key(source);
+        let fits = self.fits(&workload);
+        let candidates: BTreeSet<Source> = self.options.candidates(&workload, &fits, is_there);
         let survey = survey(
             &self.options,
             &workload,
             &candidates,
+            &fits,
             |source| live.get(source).map(AsRef::as_ref),
             |object| self.births.get(&object.uid).copied(),
         );

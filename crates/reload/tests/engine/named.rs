@@ -26,6 +26,40 @@ fn what_an_annotation_asks_for_in_vain_is_told() {
     assert!(!world.options.asks_in_vain(&world.workload()));
 }
 
+/// Reloader falls back to the annotations of the pod template for each kind of sources on its own.
+#[test]
+fn annotations_of_the_template_count_for_a_kind_that_the_workload_s_own_say_nothing_of() {
+    let check = |own: Value, template: Value, expected: &str| {
+        let mut world = World::new(own.clone());
+        world.workload["spec"]["template"]["metadata"]["annotations"] = template.clone();
+        world.set("cm/app", json!({"a": "1"}));
+        world.apply();
+        world.set("cm/app", json!({"a": "2"}));
+        let said = world.decide().because.first().map(|because| because.reason);
+        assert_eq!(said, Some(expected), "{own} {template}");
+    };
+    let maps = json!({"configmap.reloader.stakater.com/reload": "app"});
+    check(json!({"secret.reloader.stakater.com/reload": "tls"}), maps.clone(), "Restarting");
+    check(json!({"secret.reloader.stakater.com/auto": "true"}), maps.clone(), "Restarting");
+    check(json!({}), maps.clone(), "Restarting");
+    check(json!({}), json!({"configmap.reloader.stakater.com/reload": "a.+p,ap{2}"}), "Restarting");
+    // These are about both kinds, or about ConfigMaps.
+    check(json!({AUTO: "true"}), maps.clone(), "UpToDate");
+    check(json!({"reloader.stakater.com/search": "true"}), maps.clone(), "UpToDate");
+    check(json!({"configmap.reloader.stakater.com/reload": "other"}), maps, "UpToDate");
+}
+
+#[test]
+fn nothing_is_decided_before_it_is_known_what_expressions_fit() {
+    let world = World::new(json!({"configmap.reloader.stakater.com/reload": "w.+"}));
+    let mut seen = world.snapshot();
+    seen.survey = Survey { comparing: true, ..Survey::default() };
+    let plan = decide(world.now, &seen);
+    assert!(plan.writes.is_empty() && plan.notices.is_empty(), "{plan:?}");
+    assert_eq!(plan.because.first().map(|because| because.reason), Some("Comparing"));
+    assert!(plan.wake.is_some());
+}
+
 /// Restarts so far after each of these, where both flags of Reloader's are given.
 fn check_life(annotations: Value, tag: bool, expected: [usize; 7]) {
     check_life_of(World::new(annotations), tag, expected);
