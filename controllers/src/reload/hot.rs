@@ -12,13 +12,13 @@ mod tests;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-use trimtab::{Answerer, Reader};
+use serde_json::{Value, json};
+use trimtab::{Answerer, Reader, Shares};
 use trimtab_config::Source;
 use trimtab_plan::{Answer, ObjectRef};
 use trimtab_reload::{Action, Files, HOT_RELOAD, HotReload, JOB_MADE, Verify};
-use trimtab_validate::SourceData;
 
+use self::sources::Held;
 use super::made;
 
 /// Kept back from the time for waiting, so that the pod can still be told and looked at: at most this, or a third.
@@ -30,7 +30,9 @@ const SOURCES_AGAIN: Duration = Duration::from_secs(10);
 /// The pause after a look in vain. It grows: a process that is told each time bears only so many reloads.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// The longest that anybody may ask for.
+/// How many sources, files and answers of pods are held at once, whoever asks.
+const AT_ONCE: usize = 8;
+/// Nobody may ask for more seconds.
 const LONGEST: u32 = 900;
 
 /// Why a reload is not done.
@@ -46,7 +48,9 @@ enum End {
 struct Job<'a> {
     reader: &'a Reader,
     asked: &'a HotReload,
-    sources: BTreeMap<Source, SourceData>,
+    sources: BTreeMap<Source, Held>,
+    /// For whatever is large.
+    turns: &'a Shares,
     started: Instant,
     /// Until when the files may become new.
     wait_until: Instant,
@@ -57,22 +61,28 @@ struct Job<'a> {
 /// The answerer of `hot-reload`, and of `job-made`. Ask with a deadline that is 15 s longer than the question's own, and in a pool of its own:
 /// an answer takes as long as the kubelet does to renew files, a minute and more.
 pub fn answerer() -> Answerer {
-    Answerer::new(async move |reader, name, input| {
-        if name == JOB_MADE {
-            return made::answer(&reader, input).await;
-        }
-        if name != HOT_RELOAD {
-            return Answer::Failed(format!("nothing answers the question {name:?}"));
-        }
-        match serde_json::from_value::<HotReload>(input) {
-            Ok(asked) => answer(&reader, &asked).await,
-            Err(error) => Answer::Failed(format!("no question: {error}")),
-        }
+    let turns = Shares::of_work(AT_ONCE);
+    Answerer::new(move |reader, name, input| {
+        let turns = turns.clone();
+        async move { answer_to(&reader, name, input, &turns).await }
     })
 }
 
-async fn answer(reader: &Reader, asked: &HotReload) -> Answer {
-    match reload(reader, asked).await {
+async fn answer_to(reader: &Reader, name: &str, input: Value, turns: &Shares) -> Answer {
+    if name == JOB_MADE {
+        return made::answer(reader, input).await;
+    }
+    if name != HOT_RELOAD {
+        return Answer::Failed(format!("nothing answers the question {name:?}"));
+    }
+    match serde_json::from_value::<HotReload>(input) {
+        Ok(asked) => answer(reader, &asked, turns).await,
+        Err(error) => Answer::Failed(format!("no question: {error}")),
+    }
+}
+
+async fn answer(reader: &Reader, asked: &HotReload, turns: &Shares) -> Answer {
+    match reload(reader, asked, turns).await {
         Ok(seconds) => Answer::Object(json!({"reloaded": true, "seconds": seconds})),
         Err(End::Changed) => Answer::Object(json!({"changed": true})),
         Err(End::Failed(why)) => Answer::Failed(why),
@@ -80,14 +90,14 @@ async fn answer(reader: &Reader, asked: &HotReload) -> Answer {
 }
 
 /// The seconds that it took.
-async fn reload(reader: &Reader, asked: &HotReload) -> Result<u64, End> {
+async fn reload(reader: &Reader, asked: &HotReload, turns: &Shares) -> Result<u64, End> {
     let started = Instant::now();
     let timeout = Duration::from_secs(u64::from(asked.timeout_seconds.clamp(1, LONGEST)));
     let (until, wait_until) = (started + timeout, started + timeout.saturating_sub(AFTERWARDS.min(timeout / 3)));
     exec::check(&asked.action)?;
     let before = pod::before(reader, asked).await?;
-    let sources = sources::read(reader, asked).await?;
-    let job = Job { reader, asked, sources, started, wait_until, until };
+    let sources = sources::read(reader, asked, turns).await?;
+    let job = Job { reader, asked, sources, turns, started, wait_until, until };
     match &asked.verify {
         Some(verify) => until_shown(&job, verify).await?,
         None => {
@@ -147,7 +157,7 @@ impl Pauses {
         if self.sources_seen.elapsed() >= SOURCES_AGAIN || job.late() {
             self.sources_seen = Instant::now();
             // A server that cannot be asked now says nothing of the sources.
-            if let Err(End::Changed) = sources::read(job.reader, job.asked).await {
+            if let Err(End::Changed) = sources::read(job.reader, job.asked, job.turns).await {
                 return Err(End::Changed);
             }
         }
@@ -164,7 +174,8 @@ async fn until_shown(job: &Job<'_>, verify: &Verify) -> Result<(), End> {
     let wanted = sources::shown(job, verify)?;
     let (url, mut pauses) = (http::url(&job.asked.ip, verify.port, &verify.path), Pauses::new());
     let look = async || {
-        let body = http::get(&job.asked.ip, verify.port, &verify.path).await?;
+        let _turn = job.turns.turn(&job.asked.namespace).await;
+        let body = http::get(&job.asked.ip, verify.port, &verify.path, wanted.len()).await?;
         let not_yet = || format!("GET {url} does not show key {} of {} as it is now", verify.key, verify.source);
         sources::contains(&body, wanted).then_some(()).ok_or_else(not_yet)
     };

@@ -40,8 +40,10 @@ pub(super) async fn until_new(job: &Job<'_>) -> Result<(), End> {
     while let Some(file) = files.front() {
         let File { source, container, path, wanted } = file;
         let command = vec!["cat".to_owned(), path.clone()];
-        let why = match run(job, container, command, wanted.len()).await {
-            Ok(ExecResult { code: 0, stdout }) if stdout == *wanted => {
+        let turn = job.turns.turn(&job.asked.namespace).await;
+        let read = run(job, container, command, wanted.length).await;
+        let why = match read {
+            Ok(ExecResult { code: 0, stdout }) if wanted.is(&stdout) => {
                 files.pop_front();
                 continue;
             }
@@ -52,6 +54,7 @@ pub(super) async fn until_new(job: &Job<'_>) -> Result<(), End> {
             Err(ExecError::Other(why)) => format!("cannot be read: {why}"),
             Err(error) => return Err(ended(job, "cat", container, &error)),
         };
+        drop(turn);
         if job.late() {
             return Err(End::Failed(format!(
                 "after {} s, file {path} of container {container} ({source}) {why}: check that it is no subPath mount and \

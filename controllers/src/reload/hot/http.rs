@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{HOST, USER_AGENT};
 use http::{Request, Response};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -15,8 +15,10 @@ use tokio::net::TcpStream;
 
 /// For one request and its answer.
 const TIME: Duration = Duration::from_secs(10);
-/// So much of an answer is read. A ConfigMap holds at most 1 MiB.
-const MOST: usize = 4 << 20;
+/// The most that is read of an answer: a ConfigMap holds at most 1 MiB.
+const MOST: usize = 1280 << 10;
+/// So much may stand around the value that is looked for.
+const AROUND: usize = 256 << 10;
 
 /// A request as people write it.
 pub(super) fn url(ip: &str, port: u16, path: &str) -> String {
@@ -32,12 +34,16 @@ pub(super) async fn post(ip: &str, port: u16, path: &str) -> Result<(), String> 
     timed(&format!("POST {}", url(ip, port, path)), async { send(ip, port, request).await.map(drop) }).await
 }
 
-/// What a GET brings.
-pub(super) async fn get(ip: &str, port: u16, path: &str) -> Result<Bytes, String> {
+/// What a GET brings, where a value of so many bytes is looked for.
+pub(super) async fn get(ip: &str, port: u16, path: &str, value: usize) -> Result<Bytes, String> {
+    let most = value.saturating_add(AROUND).min(MOST);
     let read = async {
         let response = send(ip, port, Request::get(path)).await?;
-        let body = Limited::new(response.into_body(), MOST).collect().await;
-        body.map(|body| body.to_bytes()).map_err(|error| format!("broke off: {error}"))
+        let body = Limited::new(response.into_body(), most).collect().await;
+        body.map(|body| body.to_bytes()).map_err(|error| match error.downcast_ref::<LengthLimitError>() {
+            Some(_) => format!("brings more than {} KiB: name a path that shows little beside the value", most >> 10),
+            None => format!("broke off: {error}"),
+        })
     };
     timed(&format!("GET {}", url(ip, port, path)), read).await
 }

@@ -1,12 +1,14 @@
-//! What the sources of a hot reload hold now. Not what pods read of it. Nothing here is kept or told.
+//! What the sources of a hot reload hold now: by length and digest, since what they hold is large, and many pods are reloaded at once.
+//! Only a value that pods show is kept as it is. Not what pods read of it. Nothing here is told.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use trimtab::Reader;
+use memchr::memmem;
+use sha2::{Digest as _, Sha256};
+use trimtab::{Reader, Shares};
 use trimtab_config::{Source, SourceKind};
 use trimtab_plan::Answer;
-use trimtab_validate::SourceData;
 
 use super::{End, Files, HotReload, Job, ONE_REQUEST, Verify};
 use crate::validation;
@@ -16,32 +18,66 @@ pub(super) struct File<'a> {
     pub(super) source: &'a Source,
     pub(super) container: &'a str,
     pub(super) path: String,
-    pub(super) wanted: &'a Bytes,
+    pub(super) wanted: &'a Wanted,
 }
 
-/// The data of every source that is mounted, if it is that of the versions that were asked about.
-pub(super) async fn read(reader: &Reader, asked: &HotReload) -> Result<BTreeMap<Source, SourceData>, End> {
-    let mut all: BTreeMap<Source, (String, SourceData)> = BTreeMap::new();
+/// What a file is to hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Wanted {
+    pub(super) length: usize,
+    digest: [u8; 32],
+}
+
+impl Wanted {
+    fn of(value: &[u8]) -> Self {
+        Self { length: value.len(), digest: Sha256::digest(value).into() }
+    }
+
+    /// Whether a file holds it.
+    pub(super) fn is(&self, held: &[u8]) -> bool {
+        self.length == held.len() && *self == Self::of(held)
+    }
+}
+
+/// What a source holds.
+#[derive(Debug)]
+pub(super) struct Held {
+    version: String,
+    values: BTreeMap<String, Wanted>,
+    /// The value that a pod shows once it has read it.
+    shown: Option<Bytes>,
+}
+
+/// What every source holds that is mounted, if it is that of the versions that were asked about.
+pub(super) async fn read(reader: &Reader, asked: &HotReload, turns: &Shares) -> Result<BTreeMap<Source, Held>, End> {
+    let mut all: BTreeMap<Source, Held> = BTreeMap::new();
     for Files { source, resource_version, .. } in &asked.mounts {
         if !all.contains_key(source) {
-            let answer = tokio::time::timeout(ONE_REQUEST, reader.get(&source.object(&asked.namespace))).await;
-            let object = match answer {
-                Ok(Answer::Object(object)) => object,
-                Ok(Answer::NotFound) => return Err(End::Changed),
-                Ok(Answer::Failed(why)) => return Err(End::Failed(why)),
-                Err(_) => {
-                    return Err(End::Failed(format!("{source} could not be read within {ONE_REQUEST:?}: try again")));
-                }
-            };
-            let unreadable = || End::Failed(format!("{source} is unreadable: its data is not what the API promises"));
-            let body = validation::body(source, object).ok_or_else(unreadable)?;
-            all.insert(source.clone(), (body.version, body.data));
+            all.insert(source.clone(), one(reader, asked, turns, source).await?);
         }
-        if all.get(source).is_none_or(|(version, _)| version != resource_version) {
+        if all.get(source).is_none_or(|held| held.version != *resource_version) {
             return Err(End::Changed);
         }
     }
-    Ok(all.into_iter().map(|(source, (_, data))| (source, data)).collect())
+    Ok(all)
+}
+
+/// A source, as it is now. The whole of it is held for as long as the turn lasts.
+async fn one(reader: &Reader, asked: &HotReload, turns: &Shares, source: &Source) -> Result<Held, End> {
+    let _turn = turns.turn(&asked.namespace).await;
+    let answer = tokio::time::timeout(ONE_REQUEST, reader.get(&source.object(&asked.namespace))).await;
+    let object = match answer {
+        Ok(Answer::Object(object)) => object,
+        Ok(Answer::NotFound) => return Err(End::Changed),
+        Ok(Answer::Failed(why)) => return Err(End::Failed(why)),
+        Err(_) => return Err(End::Failed(format!("{source} could not be read within {ONE_REQUEST:?}: try again"))),
+    };
+    let unreadable = || End::Failed(format!("{source} is unreadable: its data is not what the API promises"));
+    let body = validation::body(source, object).ok_or_else(unreadable)?;
+    let is_shown = |verify: &&Verify| verify.source == *source && source.kind == SourceKind::ConfigMap;
+    let shown = asked.verify.as_ref().filter(is_shown).and_then(|verify| body.data.data.get(&verify.key)).cloned();
+    let values = body.data.data.iter().map(|(key, value)| (key.clone(), Wanted::of(value))).collect();
+    Ok(Held { version: body.version, values, shown })
 }
 
 /// The files that the mounts make.
@@ -53,14 +89,14 @@ pub(super) fn files<'a>(job: &'a Job<'_>) -> Result<Vec<File<'a>>, End> {
         if !folder.starts_with('/') {
             return Err(End::Failed(format!("{path:?} is no path of a mount: it begins with a slash")));
         }
-        let mut add = |file: &str, wanted| {
+        let mut add = |file: &str, wanted: &'a Wanted| {
             files.push(File { source, container, path: format!("{folder}/{file}"), wanted });
         };
         match items {
-            None => held.data.iter().for_each(|(key, wanted)| add(key, wanted)),
+            None => held.values.iter().for_each(|(key, wanted)| add(key, wanted)),
             Some(items) => {
                 for (key, file) in items {
-                    let wanted = held.data.get(key).ok_or_else(|| no_key(source, key))?;
+                    let wanted = held.values.get(key).ok_or_else(|| no_key(source, key))?;
                     add(file, wanted);
                 }
             }
@@ -88,7 +124,7 @@ pub(super) fn shown<'a>(job: &'a Job<'_>, verify: &Verify) -> Result<&'a str, En
             "the pod mounts no {source}: name a ConfigMap that it mounts in trimtab.dev/reload-verify"
         )));
     };
-    let value = held.data.get(key).ok_or_else(|| no_key(source, key))?;
+    let value = held.shown.as_ref().ok_or_else(|| no_key(source, key))?;
     let text = std::str::from_utf8(value).map(str::trim).unwrap_or_default();
     if text.is_empty() {
         return Err(End::Failed(format!(
@@ -101,10 +137,10 @@ pub(super) fn shown<'a>(job: &'a Job<'_>, verify: &Verify) -> Result<&'a str, En
 
 /// Whether an answer holds the text somewhere, as it is or as part of a JSON string.
 pub(super) fn contains(body: &[u8], text: &str) -> bool {
-    let body = String::from_utf8_lossy(body);
+    let holds = |text: &str| memmem::find(body, text.as_bytes()).is_some();
     let quoted = serde_json::Value::from(text).to_string();
     let inside = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-    body.contains(text) || inside.is_some_and(|inside| body.contains(inside))
+    holds(text) || inside.is_some_and(|inside| inside != text && holds(inside))
 }
 
 #[cfg(test)]
@@ -117,5 +153,14 @@ mod tests {
         assert!(contains(format!("# now\n{text}\n").as_bytes(), text));
         assert!(contains(serde_json::json!({"config": format!("{text}\n")}).to_string().as_bytes(), text));
         assert!(!contains(b"a: \"1\" b: 2", text) && !contains(&[255], text));
+        // As bytes, whatever else is there.
+        assert!(contains(b"\xff\xfea: \"1\"\nb: 2\xff", text));
+    }
+
+    #[test]
+    fn a_file_is_known_by_its_digest() {
+        let wanted = Wanted::of(b"workers 80");
+        assert!(wanted.is(b"workers 80") && !wanted.is(b"workers 81") && !wanted.is(b"workers 8"));
+        assert!(!format!("{wanted:?}").contains("workers"));
     }
 }

@@ -238,6 +238,37 @@ async fn odd_questions_are_refused_with_what_to_do() {
     .await;
 }
 
+#[tokio::test]
+async fn an_answer_that_is_much_longer_than_the_value_is_not_read() {
+    let long: &'static str = Box::leak("x".repeat(300 << 10).into_boxed_str());
+    let (answer, posts) = ask(Process { slow: 99, old: long, ..answering(204) }, 3, |_| ()).await;
+    assert!(why(&answer).contains("brings more than 256 KiB: name a path that shows little"), "{answer:?}");
+    assert!(posts > 0);
+}
+
+#[tokio::test]
+async fn pods_of_one_namespace_do_not_hold_all_that_is_held_at_once() {
+    let turns = Shares::of_work(AT_ONCE);
+    let mut held = vec![];
+    for _ in 0..AT_ONCE / 2 {
+        held.push(turns.turn("shop").await);
+    }
+    let api = serve(Router::new().fallback(object).with_state(Arc::new(Mutex::new(pod(0, true))))).await;
+    let url = format!("http://127.0.0.1:{api}").parse().unwrap();
+    let reader = Reader::new(trimtab::client(kube::Config::new(url)).unwrap(), Metrics::new());
+    let mut asked: HotReload = serde_json::from_value(input(1, 5)).unwrap();
+    let waits = tokio::time::timeout(Duration::from_millis(50), sources::read(&reader, &asked, &turns)).await;
+    assert!(waits.is_err(), "a source is read though the namespace holds its share");
+    asked.namespace = "calm".to_owned();
+    // There is nothing of that name, which is an answer.
+    let answered = tokio::time::timeout(Duration::from_secs(20), sources::read(&reader, &asked, &turns)).await;
+    assert!(matches!(answered, Ok(Err(End::Changed))), "another namespace waits");
+    held.pop();
+    asked.namespace = "shop".to_owned();
+    let read = tokio::time::timeout(Duration::from_secs(20), sources::read(&reader, &asked, &turns)).await;
+    assert!(matches!(read, Ok(Ok(held)) if held.len() == 1));
+}
+
 #[test]
 fn a_process_that_is_not_the_applications_gets_no_signal() {
     let mut asked = input(1, 5);
