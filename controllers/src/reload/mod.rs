@@ -6,6 +6,7 @@ mod births;
 mod boards;
 mod fitting;
 mod hot;
+mod live;
 mod made;
 mod workloads;
 
@@ -14,7 +15,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use trimtab::{Controller, KeyWaker, Permission, Selector, Store, Watches, clock};
-use trimtab_config::{ConfigMapView, Object, SecretView, Source, SourceKind, SourceView};
+use trimtab_config::{Source, SourceView};
 use trimtab_crds::names;
 use trimtab_plan::{Answers, Failure, Kind, Meta, Notice, Outcome, Plan, StatusWrite, Watched, Write};
 use trimtab_reload::{
@@ -22,12 +23,13 @@ use trimtab_reload::{
     RolloutView, Run, Snapshot, StatefulSetView, Survey, Turn, Workload as View, decide, refused, survey,
 };
 
-use crate::sources::{self, NOT_HELM};
+use crate::sources;
 use crate::workload::Workload;
 use births::Births;
 use boards::{Boards, Busy};
-use fitting::{Fitting, Names};
+use fitting::Fitting;
 pub use hot::answerer;
+use live::Live;
 use workloads::Workloads;
 
 /// What the controller is told beside the options of its decisions.
@@ -70,75 +72,6 @@ impl Watched for NamespaceView {
 
     fn meta(&self) -> &Meta {
         &self.metadata
-    }
-}
-
-/// The sources as they are.
-#[derive(Clone)]
-struct Live {
-    config_maps: Store<ConfigMapView>,
-    /// `None`: they are left alone.
-    secrets: Option<Store<SecretView>>,
-}
-
-impl Live {
-    /// Watches ConfigMaps, and Secrets if they are to be read. `readers` gives the workloads that a source concerns.
-    fn new(
-        watches: &mut Watches<Workload>,
-        secrets: bool,
-        births: &Births,
-        fitting: &Fitting,
-        readers: impl Fn(&str, &Source) -> Vec<Workload> + Clone + Send + Sync + 'static,
-    ) -> Self {
-        let of_maps = readers.clone();
-        let heard = |births: &Births, fitting: &Fitting| {
-            let (births, fitting) = (births.clone(), fitting.clone());
-            move |old: Option<&Object>, new: &Object, listed| {
-                if old.is_none() {
-                    fitting.came(&new.metadata.namespace, new.source());
-                }
-                births.heard(old, new, listed);
-            }
-        };
-        let (of_map, of_secret) = (heard(births, fitting), heard(births, fitting));
-        let config_maps = watches
-            .watch::<ConfigMapView>(Selector::default())
-            .hears(move |heard| of_map(heard.old.map(|old| &old.0), &heard.new.0, heard.listed))
-            .wakes(move |map| of_maps(&map.0.metadata.namespace, &map.0.source()))
-            .store();
-        let secrets = secrets.then(|| {
-            watches
-                .watch::<SecretView>(Selector::all().fields(NOT_HELM))
-                .hears(move |heard| of_secret(heard.old.map(|old| &old.0), &heard.new.0, heard.listed))
-                .wakes(move |secret| readers(&secret.0.metadata.namespace, &secret.0.source()))
-                .store()
-        });
-        Self { config_maps, secrets }
-    }
-
-    fn get(&self, namespace: &str, source: &Source) -> Option<SourceView> {
-        match source.kind {
-            SourceKind::ConfigMap => self.config_maps.get(namespace, &source.name).map(SourceView::ConfigMap),
-            SourceKind::Secret => self.secrets.as_ref()?.get(namespace, &source.name).map(SourceView::Secret),
-        }
-    }
-}
-
-impl Names for Live {
-    fn all(&self, namespace: &str, kind: SourceKind) -> Vec<Source> {
-        match kind {
-            SourceKind::ConfigMap => {
-                self.config_maps.list_namespace(namespace).iter().map(|map| map.0.source()).collect()
-            }
-            SourceKind::Secret => {
-                let all = self.secrets.iter().flat_map(|secrets| secrets.list_namespace(namespace));
-                all.map(|secret| secret.0.source()).collect()
-            }
-        }
-    }
-
-    fn has(&self, namespace: &str, source: &Source) -> bool {
-        self.get(namespace, source).is_some()
     }
 }
 
@@ -205,7 +138,21 @@ impl Reloading {
             (store, selector)
         });
         let (boards, waker, rollouts) = (Boards::default(), watches.waker(), setup.rollouts);
-        Self { workloads, jobs, pods, kept, sources, namespaces, busy, births, fitting, boards, waker, rollouts, options }
+        Self {
+            workloads,
+            jobs,
+            pods,
+            kept,
+            sources,
+            namespaces,
+            busy,
+            births,
+            fitting,
+            boards,
+            waker,
+            rollouts,
+            options,
+        }
     }
 
     fn is_selected(&self, namespace: &str) -> bool {
@@ -296,7 +243,7 @@ fn readers(
 fn note_made(births: &Births, kept: &Store<KeptJob>, job: &Meta) {
     let kept = kept.get(&job.namespace, &KeptJob::name_of(&job.name));
     if let Some(kept) = kept.filter(|kept| kept.replaces() != job.uid) {
-        births.made_of(&kept.metadata.uid);
+        births.made_of(&job.namespace, &kept.metadata.uid);
     }
 }
 
@@ -361,7 +308,7 @@ impl Controller for Reloading {
             return None;
         }
         let pods = if survey.changes.is_empty() { vec![] } else { self.pods.by_index("workload", &key.to_string()) };
-        let made = |uid: &str| Some((uid.to_owned(), self.births.made_at(uid)?));
+        let made = |uid: &str| Some((uid.to_owned(), self.births.made_at(&key.namespace, uid)?));
         let owned = view.as_ref().filter(|_| key.kind == names::CRON_JOB && !survey.changes.is_empty());
         let jobs = owned.map(|view| self.jobs.by_index("owner", &view.metadata.uid)).unwrap_or_default();
         Some(Snapshot {
@@ -372,7 +319,7 @@ impl Controller for Reloading {
             pods,
             versions,
             jobs: jobs.iter().map(|job| Run::of(&job.0)).collect(),
-            made_anew: kept.as_ref().and_then(|kept| self.births.is_made_of(&kept.metadata.uid)),
+            made_anew: kept.as_ref().and_then(|kept| self.births.is_made_of(&key.namespace, &kept.metadata.uid)),
             kept,
             answers: answers.clone(),
             options: self.options.clone(),

@@ -20,6 +20,8 @@ const FEWEST: usize = 2;
 /// Decisions kept for all keys together, as far as each has its fewest: thousands of keys that change all day would cost more
 /// than everything else.
 const TOTAL: usize = 6_000;
+/// What of it is for namespaces alike, however many keys each has.
+const ALIKE: usize = TOTAL / 2;
 /// Text kept for a key, in bytes.
 const BYTES: usize = 8 * 1024;
 /// Text kept of one sentence.
@@ -105,6 +107,8 @@ pub struct Journal(Arc<Mutex<Entries>>);
 struct Entries {
     /// A `Vec` each, although the oldest go first: most have one decision, and room for more would cost much.
     stories: HashMap<Place, Vec<Decision>>,
+    /// How many stories each namespace has.
+    namespaces: HashMap<Box<str>, usize>,
     also: Also,
     kinds: BTreeSet<(Kind, &'static str)>,
 }
@@ -146,7 +150,10 @@ impl Journal {
             entries.kinds.insert((other.kind, decision.controller));
             entries.also.note(&place, Place::new(decision.controller, other));
         }
-        let most = entries.share();
+        if !entries.stories.contains_key(&place) {
+            *entries.namespaces.entry(place.namespace.clone()).or_default() += 1;
+        }
+        let most = entries.share(&place.namespace);
         let story = entries.stories.entry(place).or_default();
         match story.last_mut() {
             Some(last) if last.is_same(&decision) => last.repeat(decision),
@@ -164,7 +171,14 @@ impl Journal {
     pub(crate) fn forget(&self, controller: &'static str, object: &ObjectRef) {
         let place = Place::new(controller, object);
         let mut entries = self.lock();
-        entries.stories.remove(&place);
+        if entries.stories.remove(&place).is_some()
+            && let Some(own) = entries.namespaces.get_mut(&place.namespace)
+        {
+            *own -= 1;
+            if *own == 0 {
+                entries.namespaces.remove(&place.namespace);
+            }
+        }
         entries.also.forget(&place);
     }
 
@@ -190,9 +204,11 @@ impl Journal {
 }
 
 impl Entries {
-    /// How many decisions a key may have.
-    fn share(&self) -> usize {
-        (TOTAL / self.stories.len().max(1)).clamp(FEWEST, DECISIONS)
+    /// How many decisions a key of a namespace may have: its part of all, or of what its namespace has, whichever is more.
+    fn share(&self, namespace: &str) -> usize {
+        let own = self.namespaces.get(namespace).copied().unwrap_or(1);
+        let alike = ALIKE / (self.namespaces.len() * own).max(1);
+        alike.max(TOTAL / self.stories.len().max(1)).clamp(FEWEST, DECISIONS)
     }
 
     /// The object in a place.
@@ -380,6 +396,26 @@ mod tests {
             assert_eq!(count(&objects[0]), (TOTAL / of).clamp(FEWEST, DECISIONS), "of {of}");
         }
         assert_eq!(all, FEWEST * TOTAL);
+    }
+
+    #[test]
+    fn a_namespace_with_very_many_keys_shortens_its_own_stories() {
+        let journal = Journal::default();
+        let calm = KIND.object("calm", "web");
+        for n in 0..TOTAL {
+            journal.record(&KIND.object("crowd", &format!("web-{n}")), &[], decision(1, "x"));
+        }
+        for second in 0..20 {
+            journal.record(&calm, &[], decision(second, &format!("{second}")));
+            journal.record(&KIND.object("crowd", "web-0"), &[], decision(second, &format!("{second}")));
+        }
+        let count = |namespace: &str| {
+            let name = if namespace == "calm" { "web" } else { "web-0" };
+            journal.why("Deployment", namespace, name).unwrap().decisions.len()
+        };
+        assert_eq!((count("calm"), count("crowd")), (DECISIONS, FEWEST));
+        journal.forget("release", &calm);
+        assert!(!journal.lock().namespaces.contains_key("calm"));
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! Kubernetes events: what a decision wants people to be told, written beside the reconciles and never in their way.
 //!
 //! Not a log and not reliable: events are dropped, and counted, when there are too many or the server does not take
-//! them. Whatever must be known is in a status.
+//! them. Whatever must be known is in a status. Of what waits one namespace has its share, and what was said before needs no place.
 
 mod event;
 mod series;
 
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -23,10 +25,7 @@ use trimtab_plan::Notice;
 use crate::lease::Fence;
 use crate::metrics::Metrics;
 use crate::permissions::Permission;
-use series::{Book, Key, Said, Series};
-
-/// So many notices wait to be written; more are dropped.
-const MOST_WAITING: usize = 2048;
+use series::{Book, Key, MOST_WAITING, Said, Series};
 
 /// The pause after each event: in a rush the API server has more important things to do.
 const PAUSE: Duration = Duration::from_millis(15);
@@ -46,8 +45,38 @@ pub const PERMISSION: Permission =
 /// Takes notices; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Recorder {
-    waiting: mpsc::Sender<(&'static str, Notice)>,
+    said: Shared,
+    waiting: mpsc::Sender<New>,
     metrics: Metrics,
+}
+
+/// An event to be created.
+struct New {
+    key: Key,
+    name: String,
+    wall: Timestamp,
+}
+
+/// What was said lately, and the number of the next event.
+#[derive(Clone)]
+struct Shared(Arc<Mutex<(Book, u64)>>);
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, (Book, u64)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A name that no event has yet.
+fn next_name(number: &mut u64, key: &Key) -> String {
+    *number = number.wrapping_add(1);
+    event::name(&key.about, *number)
 }
 
 impl Recorder {
@@ -55,23 +84,32 @@ impl Recorder {
     pub fn start(client: Client, identity: impl Into<String>, fence: Fence, metrics: Metrics) -> (Self, Publisher) {
         let (waiting, told) = mpsc::channel(MOST_WAITING);
         let stop = CancellationToken::new();
-        let writer = Writer {
-            client,
-            identity: identity.into(),
-            fence,
-            metrics: metrics.clone(),
-            book: Book::default(),
-            // Names must differ from those of the process before: it counts on from the time.
-            number: u64::try_from(Timestamp::now().as_nanosecond()).unwrap_or_default(),
-        };
+        // Names must differ from those of the process before: it counts on from the time.
+        let number = u64::try_from(Timestamp::now().as_nanosecond()).unwrap_or_default();
+        let said = Shared(Arc::new(Mutex::new((Book::default(), number))));
+        let (identity, own) = (identity.into(), metrics.clone());
+        let writer = Writer { client, identity, fence, metrics: own, said: said.clone() };
         let task = tokio::spawn(writer.run(told, stop.clone()));
-        (Self { waiting, metrics }, Publisher { stop, task })
+        (Self { said, waiting, metrics }, Publisher { stop, task })
     }
 
-    /// Takes a notice. Never waits: if too many are waiting, this one is dropped and counted.
+    /// Takes a notice. Never waits: if too many of its namespace are waiting, this one is dropped and counted.
     pub fn notice(&self, controller: &'static str, notice: Notice) {
-        if self.waiting.try_send((controller, notice)).is_err() {
-            self.metrics.event_dropped();
+        let (key, wall) = (Key::of(controller, notice), crate::clock::now());
+        let mut said = self.said.lock();
+        let (book, number) = &mut *said;
+        let name = next_name(number, &key);
+        match book.say(&key, &name, Instant::now(), wall) {
+            Said::Again => {}
+            Said::TooMany => self.metrics.event_dropped(),
+            Said::First => {
+                if let Err(unsent) = self.waiting.try_send(New { key, name, wall }) {
+                    let key = unsent.into_inner().key;
+                    book.taken(&key);
+                    book.forget(&key);
+                    self.metrics.event_dropped();
+                }
+            }
         }
     }
 }
@@ -109,8 +147,7 @@ struct Writer {
     identity: String,
     fence: Fence,
     metrics: Metrics,
-    book: Book,
-    number: u64,
+    said: Shared,
 }
 
 /// How a request ended.
@@ -121,15 +158,15 @@ enum Sent {
 }
 
 impl Writer {
-    async fn run(mut self, mut told: mpsc::Receiver<(&'static str, Notice)>, stop: CancellationToken) {
+    async fn run(self, mut told: mpsc::Receiver<New>, stop: CancellationToken) {
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
                 told = told.recv() => match told {
-                    Some((controller, notice)) => {
-                        self.say(controller, notice).await;
+                    Some(new) => {
+                        self.say(new).await;
                         _ = stop.run_until_cancelled(tokio::time::sleep(PAUSE)).await;
                     }
                     None => break,
@@ -138,31 +175,28 @@ impl Writer {
             }
         }
         told.close();
-        while let Some((controller, notice)) = told.recv().await {
-            self.say(controller, notice).await;
+        while let Some(new) = told.recv().await {
+            self.say(new).await;
         }
         self.write_series(true).await;
     }
 
-    async fn say(&mut self, controller: &'static str, notice: Notice) {
-        let key = Key::of(controller, notice);
-        let name = self.next_name(&key);
-        let wall = crate::clock::now();
-        match self.book.say(&key, &name, Instant::now(), wall) {
-            Said::Again => {}
-            Said::TooMany => self.metrics.event_dropped(),
-            Said::First => {
-                let event = event::event(&key, &name, &self.identity, wall, None);
-                if matches!(self.create(&event).await, Sent::Failed | Sent::Gone) {
-                    self.metrics.event_dropped();
-                    self.book.forget(&key);
-                }
-            }
+    async fn say(&self, New { key, name, wall }: New) {
+        self.said.lock().0.taken(&key);
+        let event = event::event(&key, &name, &self.identity, wall, None);
+        let sent = self.create(&event).await;
+        let book = &mut self.said.lock().0;
+        if matches!(sent, Sent::Failed | Sent::Gone) {
+            self.metrics.event_dropped();
+            book.forget(&key);
+        } else {
+            book.created(&key);
         }
     }
 
-    async fn write_series(&mut self, all: bool) {
-        for (key, series) in self.book.due(Instant::now(), all) {
+    async fn write_series(&self, all: bool) {
+        let due = self.said.lock().0.due(Instant::now(), all);
+        for (key, series) in due {
             match self.patch(&key, &series).await {
                 Sent::Done => {}
                 Sent::Failed => self.metrics.event_dropped(),
@@ -172,20 +206,15 @@ impl Writer {
         }
     }
 
-    async fn create_again(&mut self, key: &Key, series: &Series) {
-        let name = self.next_name(key);
+    async fn create_again(&self, key: &Key, series: &Series) {
+        let name = next_name(&mut self.said.lock().1, key);
         let event = event::event(key, &name, &self.identity, series.first, Some(series));
         if matches!(self.create(&event).await, Sent::Done) {
-            self.book.rename(key, &name);
+            self.said.lock().0.rename(key, &name);
         } else {
             self.metrics.event_dropped();
-            self.book.forget(key);
+            self.said.lock().0.forget(key);
         }
-    }
-
-    fn next_name(&mut self, key: &Key) -> String {
-        self.number = self.number.wrapping_add(1);
-        event::name(&key.about, self.number)
     }
 
     fn api(&self, namespace: &str) -> Api<Event> {

@@ -1,10 +1,13 @@
-//! Which notices become events, which are counted into the series of an earlier one, and which are too many. No I/O.
+//! Which notices become events, which are counted into the series of an earlier one, and which are too many: of an object, or of a
+//! namespace, which has its share of what waits and of what is remembered. No I/O.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use trimtab_plan::{Notice, ObjectRef, Severity};
+
+use crate::share::{Held, MOST_OF_IT};
 
 /// A notice that comes again within this time is the same event, as in client-go.
 const SERIES_LASTS: Duration = Duration::from_secs(6 * 60);
@@ -16,8 +19,10 @@ const SERIES_PAUSE: Duration = Duration::from_secs(30);
 const BURST: f64 = 25.0;
 const REFILL_SECONDS: f64 = 300.0;
 
+/// So many notices wait to be written; more are dropped.
+pub(super) const MOST_WAITING: usize = 2_048;
 /// So many series are remembered; a notice that finds no room is an event of its own.
-const MOST_SERIES: usize = 8192;
+const MOST_SERIES: usize = 8_192;
 
 /// What makes two notices the same.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -56,6 +61,8 @@ pub(super) struct Series {
     heard: Instant,
     written: Instant,
     unwritten: bool,
+    /// Whether its event was created.
+    created: bool,
 }
 
 /// What becomes of a notice.
@@ -65,7 +72,7 @@ pub(super) enum Said {
     First,
     /// It is counted and will be written with the series.
     Again,
-    /// The object has had too many.
+    /// The object has had too many, or its namespace has too many that wait.
     TooMany,
 }
 
@@ -84,14 +91,27 @@ impl Bucket {
 }
 
 /// What was said lately.
-#[derive(Debug, Default)]
 pub(super) struct Book {
     series: HashMap<Key, Series>,
+    /// How many series each namespace has, and how many events of it wait to be created.
+    remembered: Held,
+    waiting: Held,
     buckets: HashMap<(&'static str, String), Bucket>,
 }
 
+impl Default for Book {
+    fn default() -> Self {
+        Self {
+            series: HashMap::new(),
+            remembered: Held::none_of(MOST_SERIES, MOST_OF_IT),
+            waiting: Held::none_of(MOST_WAITING, MOST_OF_IT),
+            buckets: HashMap::new(),
+        }
+    }
+}
+
 impl Book {
-    /// Takes in a notice; `name` is the name of the event if one is to be created.
+    /// Takes in a notice; `name` is the name of the event if one is to be created: then that waits until [`Book::taken`].
     pub(super) fn say(&mut self, key: &Key, name: &str, now: Instant, wall: Timestamp) -> Said {
         if let Some(series) = self.series.get_mut(key).filter(|s| now.saturating_duration_since(s.heard) < SERIES_LASTS)
         {
@@ -99,10 +119,16 @@ impl Book {
             (series.last, series.heard, series.unwritten) = (wall, now, true);
             return Said::Again;
         }
-        if !self.token(key, now) {
+        let namespace = &key.about.namespace;
+        if !self.waiting.may_take(namespace) || !self.token(key, now) {
             return Said::TooMany;
         }
-        if self.series.len() < MOST_SERIES {
+        self.waiting.take(namespace);
+        let known = self.series.contains_key(key);
+        if known || self.remembered.may_take(namespace) {
+            if !known {
+                self.remembered.take(namespace);
+            }
             let series = Series {
                 name: name.to_owned(),
                 count: 1,
@@ -111,6 +137,7 @@ impl Book {
                 heard: now,
                 written: now,
                 unwritten: false,
+                created: false,
             };
             self.series.insert(key.clone(), series);
         }
@@ -120,8 +147,12 @@ impl Book {
     /// The series whose count is to be written now; with `all`, also those that were written a moment ago.
     pub(super) fn due(&mut self, now: Instant, all: bool) -> Vec<(Key, Series)> {
         let rested = |s: &Series| all || now.saturating_duration_since(s.written) >= SERIES_PAUSE;
-        let keys: Vec<Key> =
-            self.series.iter().filter(|(_, s)| s.unwritten && rested(s)).map(|(key, _)| key.clone()).collect();
+        let keys: Vec<Key> = self
+            .series
+            .iter()
+            .filter(|(_, s)| s.created && s.unwritten && rested(s))
+            .map(|(key, _)| key.clone())
+            .collect();
         let mut due = vec![];
         for key in keys {
             if !all && !self.token(&key, now) {
@@ -136,6 +167,18 @@ impl Book {
         due
     }
 
+    /// An event waits no more: it is being created.
+    pub(super) fn taken(&mut self, key: &Key) {
+        self.waiting.give_back(&key.about.namespace);
+    }
+
+    /// The event of a series was created.
+    pub(super) fn created(&mut self, key: &Key) {
+        if let Some(series) = self.series.get_mut(key) {
+            series.created = true;
+        }
+    }
+
     /// The event of a series has expired and was created again under another name.
     pub(super) fn rename(&mut self, key: &Key, name: &str) {
         if let Some(series) = self.series.get_mut(key) {
@@ -145,7 +188,9 @@ impl Book {
 
     /// The event of a series could not be created: the next notice tries anew.
     pub(super) fn forget(&mut self, key: &Key) {
-        self.series.remove(key);
+        if self.series.remove(key).is_some() {
+            self.remembered.give_back(&key.about.namespace);
+        }
     }
 
     fn token(&mut self, key: &Key, now: Instant) -> bool {
@@ -159,7 +204,14 @@ impl Book {
     }
 
     fn forget_old(&mut self, now: Instant) {
-        self.series.retain(|_, s| now.saturating_duration_since(s.heard) < SERIES_LASTS);
+        let remembered = &mut self.remembered;
+        self.series.retain(|key, s| {
+            let lasts = now.saturating_duration_since(s.heard) < SERIES_LASTS;
+            if !lasts {
+                remembered.give_back(&key.about.namespace);
+            }
+            lasts
+        });
         self.buckets.retain(|_, bucket| {
             bucket.refill(now);
             bucket.tokens < BURST
@@ -185,8 +237,15 @@ mod tests {
         }
     }
 
+    /// What becomes of a notice; an event is created at once.
     fn say(book: &mut Book, note: &str, now: Instant) -> Said {
-        book.say(&key(note), "web.1", now, Timestamp::UNIX_EPOCH)
+        let (key, name) = (key(note), "web.1");
+        let said = book.say(&key, name, now, Timestamp::UNIX_EPOCH);
+        if said == Said::First {
+            book.taken(&key);
+            book.created(&key);
+        }
+        said
     }
 
     const fn seconds(seconds: u64) -> Duration {
@@ -226,6 +285,30 @@ mod tests {
         assert_eq!(said(&mut book, 27, start + seconds(300)), Said::TooMany);
         book.due(start + seconds(3 * 3600), false);
         assert!(book.buckets.is_empty(), "a full bucket is not remembered");
+    }
+
+    #[test]
+    fn what_one_namespace_says_leaves_room_for_others() {
+        let (mut book, start) = (Book::default(), Instant::now());
+        let of = |namespace: &str, n: usize| {
+            let mut key = key("a");
+            (key.about.namespace, key.uid) = (namespace.to_owned(), n.to_string());
+            key
+        };
+        let said = |book: &mut Book, key: &Key| book.say(key, "web.1", start, Timestamp::UNIX_EPOCH);
+        let first = (0..2 * MOST_WAITING).filter(|n| said(&mut book, &of("crowd", *n)) == Said::First).count();
+        assert_eq!(first, MOST_WAITING / 4 * 3);
+        assert_eq!(said(&mut book, &of("calm", 0)), Said::First);
+        // The same again needs no room.
+        assert_eq!(said(&mut book, &of("crowd", 0)), Said::Again);
+        book.taken(&of("crowd", 0));
+        assert_eq!(said(&mut book, &of("crowd", first)), Said::First);
+        // What is not created yet has no series to be written.
+        assert!(book.due(start + seconds(30), false).is_empty());
+        book.created(&of("crowd", 0));
+        assert_eq!(book.due(start + seconds(30), false).len(), 1);
+        book.due(start + seconds(30) + SERIES_LASTS, false);
+        assert!(book.series.is_empty() && (0..2 * MOST_SERIES).all(|_| book.remembered.may_take("calm")));
     }
 
     #[test]

@@ -75,13 +75,22 @@ async fn behind_a_closed_fence_nothing_is_written() {
 }
 
 #[tokio::test]
-async fn too_many_notices_are_dropped_and_counted() {
-    let (client, _requests) = server().await;
+async fn too_many_notices_of_a_namespace_are_dropped_and_others_are_written() {
+    let (client, requests) = server().await;
     let metrics = Metrics::new();
-    let (recorder, _publisher) = Recorder::start(client, "me", Fence::open(), metrics.clone());
+    let (recorder, publisher) = Recorder::start(client, "me", Fence::open(), metrics.clone());
     // The publisher cannot run before this task gives way.
-    for _ in 0..MOST_WAITING + 7 {
-        recorder.notice("rollout", notice("x"));
+    for n in 0..MOST_WAITING {
+        recorder.notice("rollout", Notice { uid: n.to_string(), ..notice("x") });
     }
-    assert!(metrics.render().contains("trimtab_events_dropped_total 7\n"));
+    assert!(metrics.render().contains(&format!("trimtab_events_dropped_total {}\n", MOST_WAITING / 4)));
+    let mut calm = notice("x");
+    calm.about.namespace = "calm".to_owned();
+    recorder.notice("rollout", calm);
+    // What was said before takes no place.
+    (0..MOST_WAITING).for_each(|_| recorder.notice("rollout", Notice { uid: "1".to_owned(), ..notice("x") }));
+    assert!(metrics.render().contains(&format!("trimtab_events_dropped_total {}\n", MOST_WAITING / 4)));
+    publisher.flush(Duration::from_secs(60)).await;
+    let requests = requests.lock().unwrap();
+    assert!(requests.iter().any(|(_, path, _)| path == "/apis/events.k8s.io/v1/namespaces/calm/events"));
 }
