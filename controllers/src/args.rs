@@ -182,6 +182,11 @@ fn log_level(text: &str) -> Result<String, String> {
     Ok(level.to_owned())
 }
 
+/// An entry of a list without what Reloader's chart puts around it.
+pub(crate) fn plain(entry: &str) -> &str {
+    entry.trim().trim_matches('"').trim()
+}
+
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     trimtab_crds::parse_duration(text).ok_or_else(|| format!("{text:?} is no duration: write for example 15s"))
 }
@@ -189,16 +194,20 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 impl Args {
     /// The framework's options; `namespace` is that of the credentials.
     pub fn options(&self, namespace: &str) -> ManagerOptions {
-        let namespaces = self.namespaces.iter().filter(|n| !n.is_empty()).cloned().collect();
         ManagerOptions {
             identity: "trimtab-manager".to_owned(),
-            namespaces,
+            namespaces: self.only_in(),
             leader_election: self.leader_elect.then(|| self.lease(namespace)),
             admin_addr: self.admin_addr.0,
             metrics_addr: self.metrics_addr.0,
             version: crate::version::VERSION,
             ..ManagerOptions::default()
         }
+    }
+
+    /// The namespaces to work in; all if there are none. Quotes may stand in the list, as Reloader's chart writes them.
+    pub fn only_in(&self) -> Vec<String> {
+        self.namespaces.iter().map(|name| plain(name).to_owned()).filter(|name| !name.is_empty()).collect()
     }
 
     /// The usual proportions: renew until two thirds have passed, try every two fifteenths.
@@ -253,6 +262,14 @@ mod tests {
         ] {
             let args = Args::try_parse_from(["m", flag]);
             assert!(args.is_ok(), "{flag}");
+        }
+    }
+
+    #[test]
+    fn namespaces_may_be_quoted_and_spaced() {
+        for list in ["--namespaces=\"a\",\"b\"", "--namespaces= a , b ,", "--namespaces=a,b"] {
+            let args = Args::try_parse_from(["m", list]).unwrap();
+            assert_eq!(args.options("ns").namespaces, ["a", "b"], "{list}");
         }
     }
 
