@@ -57,7 +57,8 @@ impl Busy {
     /// Notes a workload that has changed itself; whom that wakes.
     pub(super) fn changed(&self, view: &View) -> Vec<Workload> {
         let key = Workload::of(view.kind, &view.metadata);
-        let rolling = view.progress != Progress::Settled && view.annotation(names::RELOAD_LOG).is_some();
+        let settled = matches!(view.progress, Progress::Settled | Progress::Scaling);
+        let rolling = !settled && view.annotation(names::RELOAD_LOG).is_some();
         let mut all = lock(&self.0);
         let few = all.entry(key.namespace.clone()).or_default();
         few.all.insert(key.clone(), true);

@@ -333,7 +333,8 @@ mod tests {
     fn names_beyond_the_bound_are_not_compared_and_told() {
         let (fitting, options, names) = (Fitting::default(), Options::default(), sources(NAMES + 3));
         let view = workload("crowd", "web-.*0_*");
-        let told = |fits: &Fits| options.problems(&view, fits).iter().any(|problem| problem.contains("more than 10000"));
+        let told =
+            |fits: &Fits| options.problems(&view, fits).iter().any(|problem| problem.contains("more than 10000"));
         let found = fits(&fitting, &options, &view, &names);
         assert!(options.expressions.compared() <= NAMES && told(&found));
         names.borrow_mut().retain(|source| source.name.len() < 8);

@@ -296,8 +296,7 @@ impl Controller for Reloading {
     fn gather(&self, key: &Workload, answers: &Answers) -> Option<Snapshot> {
         // What changes from here on wakes it once more.
         self.busy.take_changed(key);
-        let concerns = |view: &Arc<View>| self.options.opted_in(view) || self.options.asks_in_vain(view);
-        let view = self.workloads.get(key).filter(concerns);
+        let view = self.workloads.get(key).filter(|view| self.options.concerns(view));
         let view = view.filter(|_| self.is_selected(&key.namespace));
         let kept =
             if key.kind == names::JOB { self.kept.get(&key.namespace, &KeptJob::name_of(&key.name)) } else { None };

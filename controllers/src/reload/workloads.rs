@@ -71,7 +71,7 @@ impl Workloads {
                 let view: &View = view.as_ref();
                 match woken.opted_in(view) {
                     true => busy.changed(view),
-                    false if woken.asks_in_vain(view) => vec![Workload::of(view.kind, &view.metadata)],
+                    false if woken.concerns(view) => vec![Workload::of(view.kind, &view.metadata)],
                     false => vec![],
                 }
             })

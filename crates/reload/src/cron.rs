@@ -32,7 +32,8 @@ pub(crate) fn run(now: Timestamp, seen: &Snapshot, workload: &Workload, plan: &m
         plan.writes.push(note("note that its next run reads the change"));
         return;
     }
-    let name = job_name(&workload.metadata.name, &record.pins().to_string());
+    let before = workload.annotation(names::RELOAD_APPLIED).unwrap_or_default();
+    let name = job_name(&workload.metadata.name, before, &record.pins().to_string());
     if seen.jobs.iter().any(|job| job.name == name) {
         plan.because("NextRun", format!("Job {name} was started for the change"));
         plan.writes.push(note("note that a run was started for the change"));
@@ -55,9 +56,10 @@ pub(crate) fn run(now: Timestamp, seen: &Snapshot, workload: &Workload, plan: &m
     tell(workload, Severity::Normal, "Reloaded", "Run", note, plan);
 }
 
-/// The same name for the same revisions: a run that was started already is not started again.
-fn job_name(cron_job: &str, pins: &str) -> String {
-    let digest = Sha256::digest(pins.as_bytes());
+/// The same name for the same step from what was recorded before, with its times, to these revisions: a run that was started for it is not
+/// started again, and one for a value that comes back is.
+fn job_name(cron_job: &str, before: &str, pins: &str) -> String {
+    let digest = Sha256::new().chain_update(before).chain_update([0]).chain_update(pins).finalize();
     let suffix: String = digest.iter().take(5).map(|byte| format!("{byte:02x}")).collect();
     let stem: String = cron_job.chars().take(LONGEST_NAME - suffix.len() - 1).collect();
     format!("{}-{suffix}", stem.trim_end_matches(['-', '.']))
@@ -85,10 +87,11 @@ mod tests {
 
     #[test]
     fn a_job_s_name_follows_from_the_revisions_and_fits() {
-        let name = job_name("backup", "cm/a=1");
-        assert_eq!(name, job_name("backup", "cm/a=1"));
-        assert_ne!(name, job_name("backup", "cm/a=2"));
-        let long = job_name(&"x".repeat(100), "cm/a=1");
+        let name = job_name("backup", "cm/a=0@2026-01-01T00:00:00Z", "cm/a=1");
+        assert_eq!(name, job_name("backup", "cm/a=0@2026-01-01T00:00:00Z", "cm/a=1"));
+        assert_ne!(name, job_name("backup", "cm/a=0@2026-01-01T00:00:00Z", "cm/a=2"));
+        assert_ne!(name, job_name("backup", "cm/a=0@2026-01-01T00:00:09Z", "cm/a=1"));
+        let long = job_name(&"x".repeat(100), "", "cm/a=1");
         assert_eq!(long.len(), LONGEST_NAME);
     }
 }

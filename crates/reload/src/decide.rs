@@ -79,20 +79,30 @@ pub fn decide(now: Timestamp, seen: &Snapshot) -> Plan<()> {
         return plan;
     };
     if let Some(by) = Options::looked_after_by(workload) {
-        let message = format!(
-            "{} does not count here: {by} looks after this workload's configuration; take one of the two out",
-            names::RELOAD
-        );
-        tell(workload, Severity::Warning, "ReloadIgnored", "Ignore", message.clone(), &mut plan);
-        plan.because("ReloadIgnored", message);
+        if seen.options.asks_in_vain(workload) {
+            let message = format!(
+                "{} does not count here: {by} looks after this workload's configuration; take one of the two out",
+                names::RELOAD
+            );
+            tell(workload, Severity::Warning, "ReloadIgnored", "Ignore", message.clone(), &mut plan);
+            plan.because("ReloadIgnored", message);
+        }
+        let_go(now, &seen.options, workload, &mut plan);
         return plan;
     }
     if seen.kept.as_ref().is_some_and(|kept| kept.is_ours(&seen.options.proof_key)) {
         job::go_on(seen, workload, &mut plan);
         return plan;
     }
+    if !seen.options.opted_in(workload) {
+        let_go(now, &seen.options, workload, &mut plan);
+        return plan;
+    }
     if seen.survey.comparing {
-        plan.because("Comparing", "its expressions are being compared with the names in its namespace, a part at a time");
+        plan.because(
+            "Comparing",
+            "its expressions are being compared with the names in its namespace, a part at a time",
+        );
         plan.wake_by(now.checked_add(COMPARE_AGAIN).unwrap_or(now));
         return plan;
     }
@@ -119,6 +129,15 @@ pub fn decide(now: Timestamp, seen: &Snapshot) -> Plan<()> {
     let blocked = changed(now, seen, workload, &mut plan).or_else(|| unread(seen, workload, &mut plan));
     blocked::set(now, workload, blocked, &mut plan);
     plan
+}
+
+/// Takes back what was said of a workload, and done to it, that is not reloaded any more.
+fn let_go(now: Timestamp, options: &Options, workload: &Workload, plan: &mut Plan<()>) {
+    if options.leaves_behind(workload) {
+        plan.because("LetGo", "it is not reloaded any more: what reloads said of it and paused is taken back");
+    }
+    resume(now, options, workload, plan);
+    blocked::set(now, workload, None, plan);
 }
 
 /// Says which Secrets a workload is to be reloaded for and never will.
@@ -161,7 +180,7 @@ fn changed(now: Timestamp, seen: &Snapshot, workload: &Workload, plan: &mut Plan
         return None;
     }
     match freshness(&seen.pods, &survey.changes, &seen.made) {
-        Fresh::NoPods if workload.progress == Progress::Rolling => {
+        Fresh::NoPods if matches!(workload.progress, Progress::Rolling | Progress::Scaling) => {
             plan.because("Rolling", "its pods are not there yet: they tell by their age whether they have the change");
             return None;
         }
@@ -196,7 +215,7 @@ fn changed(now: Timestamp, seen: &Snapshot, workload: &Workload, plan: &mut Plan
     if workload.kind == names::JOB {
         return job::begin(now, seen, workload, plan);
     }
-    match hot::reload(seen, workload, plan) {
+    match hot::reload(now, seen, workload, plan) {
         Hot::Waits => return None,
         Hot::Done => {
             let record = trigger::record(now, workload, survey, false);

@@ -32,7 +32,8 @@ impl Patterns {
 
     /// Whether one of them may fit a source, as far as can be told without comparing the two.
     pub fn may_fit(&self, source: &Source) -> bool {
-        let mut named = self.0.iter().filter(|(kind, entry)| *kind == source.kind && entry.len() <= expressions::LONGEST);
+        let mut named =
+            self.0.iter().filter(|(kind, entry)| *kind == source.kind && entry.len() <= expressions::LONGEST);
         named.any(|(_, entry)| may_fit(entry, &source.name))
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use trimtab_config::{Pins, Source, SourceKind};
@@ -10,7 +11,7 @@ use trimtab_crds::names;
 use trimtab_plan::{Answer, Ask, ObjectRef, Plan, Question, Verb, Write};
 
 use crate::decide::Snapshot;
-use crate::{Is, PodView, Workload};
+use crate::{Change, Is, PodView, Workload};
 
 /// The name of the question.
 pub const HOT_RELOAD: &str = "hot-reload";
@@ -111,8 +112,9 @@ pub(crate) enum Hot {
     Failed(String),
 }
 
-/// Reloads the pods of a workload without a restart: one first, then the others.
-pub(crate) fn reload(seen: &Snapshot, workload: &Workload, plan: &mut Plan<()>) -> Hot {
+/// Reloads the pods of a workload without a restart: one first, then the others. Pods that are not ready cannot be told: they are waited
+/// for as long as a rollout is, and where none is ready, nothing is waited for: what changed may be what mends them.
+pub(crate) fn reload(now: Timestamp, seen: &Snapshot, workload: &Workload, plan: &mut Plan<()>) -> Hot {
     let wish = match wish(workload) {
         None => return Hot::Restart,
         Some(Err(why)) => return Hot::Failed(why),
@@ -128,12 +130,26 @@ pub(crate) fn reload(seen: &Snapshot, workload: &Workload, plan: &mut Plan<()>) 
             && !seen.survey.changes.iter().all(|change| pod.is_after(change, seen.made.get(&pod.metadata.uid).copied()))
     };
     let pods: Vec<&PodView> = seen.pods.iter().map(AsRef::as_ref).filter(stale).collect();
+    if !seen.pods.iter().any(|pod| pod.stays() && pod.hears()) {
+        plan.because("NeedsRestart", "none of its pods is ready, so none can be told to read its files anew");
+        return Hot::Restart;
+    }
+    if let Some(unready) = pods.iter().find(|pod| !pod.hears()) {
+        let written = seen.survey.changes.iter().filter_map(Change::written).max();
+        let until = written.and_then(|written| written.checked_add(seen.options.deadline).ok()).unwrap_or(now);
+        if now >= until {
+            let minutes = seen.options.deadline.as_secs() / 60;
+            let name = &unready.metadata.name;
+            return Hot::Failed(format!("pod {name} is not ready {minutes} min after the change, it is restarted"));
+        }
+        plan.wake_by(until);
+    }
     let mut done = 0;
     for pod in &pods {
         if let Some(stuck) = &pod.stuck {
             return Hot::Failed(format!("pod {} is in {stuck} and reads nothing; it is restarted", pod.metadata.name));
         }
-        if !pod.ready || pod.ip.is_empty() {
+        if !pod.hears() {
             continue;
         }
         let id = format!("hot/{}/{pins}", pod.metadata.uid);

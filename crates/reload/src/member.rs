@@ -51,7 +51,11 @@ impl Member {
         let last = record.last().map(|reload| Last {
             at: reload.at,
             to: reload.to.clone(),
-            progress: workload.progress.clone(),
+            // What is scaled afterwards has nothing to do with what it was reloaded for.
+            progress: match &workload.progress {
+                Progress::Scaling => Progress::Settled,
+                other => other.clone(),
+            },
             unsettled: reload.unsettled,
         });
         Self {
@@ -122,7 +126,7 @@ impl Member {
         let last = self.last.as_ref().filter(|last| !last.unsettled)?;
         let late = last.at.checked_add(options.deadline).is_ok_and(|deadline| now >= deadline);
         match &last.progress {
-            Progress::Settled => None,
+            Progress::Settled | Progress::Scaling => None,
             Progress::Failed(why) => Some(format!("{}: {}", self.id, why.trim_end_matches('.'))),
             Progress::Rolling if late => {
                 Some(format!("{} is not available {} min after it", self.id, options.deadline.as_secs() / 60))

@@ -42,14 +42,18 @@ impl Options {
     }
 
     /// Whether a workload is looked at at all.
-    pub fn participates(&self, workload: &Workload) -> bool {
+    fn participates(&self, workload: &Workload) -> bool {
+        self.may_touch(workload) && Self::looked_after_by(workload).is_none()
+    }
+
+    /// Whether a workload is not left alone altogether.
+    fn may_touch(&self, workload: &Workload) -> bool {
         let meta = &workload.metadata;
-        let managed = Self::looked_after_by(workload).is_some();
         let by_cron_job = workload.kind == names::JOB && meta.controller().is_some();
         let ignored = (self.ignore_jobs && workload.kind == names::JOB)
             || (self.ignore_cron_jobs && workload.kind == names::CRON_JOB)
             || self.ignored_namespaces.contains(&meta.namespace);
-        meta.deletion_timestamp.is_none() && !managed && !by_cron_job && !ignored
+        meta.deletion_timestamp.is_none() && !by_cron_job && !ignored
     }
 
     /// Whether there is anything to say about a workload: it may be reloaded, or was.
@@ -61,7 +65,9 @@ impl Options {
             self.reloader_names(kind).into_iter().any(|name| annotations.contains_key(name))
         };
         self.participates(workload)
-            && (self.auto_reload_all || KINDS.into_iter().any(by_reloader) || ours.iter().any(|name| own.contains_key(name)))
+            && (self.auto_reload_all
+                || KINDS.into_iter().any(by_reloader)
+                || ours.iter().any(|name| own.contains_key(name)))
     }
 
     /// Whether somebody asks for reloads of a workload whose configuration something else looks after.
@@ -69,6 +75,19 @@ impl Options {
         let asks = workload.annotation(names::RELOAD).is_some_and(|wish| !is_off(wish));
         let gone = workload.metadata.deletion_timestamp.is_some();
         asks && !gone && Self::looked_after_by(workload).is_some()
+    }
+
+    /// Whether reloads have said something of a workload, or paused it, that is not reloaded any more.
+    pub fn leaves_behind(&self, workload: &Workload) -> bool {
+        let says = |name: &str| workload.annotation(name).is_some();
+        let paused = workload.kind == names::DEPLOYMENT && says(&self.names.paused_at);
+        let left = workload.blocked.is_some() || says(names::RELOAD_BLOCKED) || paused;
+        left && self.may_touch(workload) && !self.opted_in(workload)
+    }
+
+    /// Whether there is anything to decide about a workload.
+    pub fn concerns(&self, workload: &Workload) -> bool {
+        self.opted_in(workload) || self.asks_in_vain(workload) || self.leaves_behind(workload)
     }
 
     /// The sources that our annotation names and that the template does not read: nothing else shows that one is misspelt.
@@ -104,13 +123,7 @@ impl Options {
     }
 
     /// The same, whether or not the source is read by this process.
-    fn wished(
-        &self,
-        fits: &Fits,
-        workload: &Workload,
-        source: &Source,
-        object: Option<&Object>,
-    ) -> Option<How> {
+    fn wished(&self, fits: &Fits, workload: &Workload, source: &Source, object: Option<&Object>) -> Option<How> {
         if let Some(object) = object {
             let says = |name: &str| object.metadata.annotation(name);
             let off = says(names::RELOAD).is_some_and(is_off) || says(&self.names.ignore) == Some("true");
@@ -127,13 +140,7 @@ impl Options {
     }
 
     /// Reloader's own order of rules.
-    fn reloader(
-        &self,
-        fits: &Fits,
-        workload: &Workload,
-        source: &Source,
-        object: Option<&Object>,
-    ) -> bool {
+    fn reloader(&self, fits: &Fits, workload: &Workload, source: &Source, object: Option<&Object>) -> bool {
         let exclude = exclude(source.kind);
         let from = [&workload.metadata.annotations, &workload.template.annotations];
         let mut excluded = from.iter().filter_map(|annotations| annotations.get(exclude)).flat_map(entries);
@@ -170,12 +177,7 @@ impl Options {
 
     /// What a workload may be reloaded for: all that it reads, and what annotations name: of what its expressions fit that which is
     /// there, or which its record tells of. No more than are looked after.
-    pub fn candidates(
-        &self,
-        workload: &Workload,
-        fits: &Fits,
-        is_there: impl Fn(&Source) -> bool,
-    ) -> BTreeSet<Source> {
+    pub fn candidates(&self, workload: &Workload, fits: &Fits, is_there: impl Fn(&Source) -> bool) -> BTreeSet<Source> {
         let mut found = self.literals(workload);
         if fits.is_empty() {
             return found;

@@ -19,6 +19,8 @@ pub struct PodView {
     pub ip: Box<str>,
     /// Whether its containers run and are ready.
     pub ready: bool,
+    /// Whether it has ended for good, as one that was evicted.
+    pub ended: bool,
     /// Why a container does not start, if one does not: `CrashLoopBackOff`.
     pub stuck: Option<Box<str>>,
 }
@@ -49,9 +51,14 @@ impl PodView {
         kinds.into_iter().find(|kind| owner.is(kind)).map(|kind| (kind, owner.name.as_str()))
     }
 
-    /// Whether it is there to stay.
+    /// Whether it is there to stay. One that has ended reads nothing, and says nothing of what the others have.
     pub fn stays(&self) -> bool {
-        self.metadata.deletion_timestamp.is_none()
+        self.metadata.deletion_timestamp.is_none() && !self.ended
+    }
+
+    /// Whether it can be told to read its files anew.
+    pub(crate) fn hears(&self) -> bool {
+        self.ready && !self.ip.is_empty()
     }
 
     /// Whether it was certainly made after a change, and so started on the new data: told by the versions at which the two
@@ -132,6 +139,7 @@ struct RawMeta {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct RawStatus {
+    phase: Option<Box<str>>,
     #[serde(rename = "podIP")]
     pod_ip: Option<Box<str>>,
     conditions: Option<Vec<RawCondition>>,
@@ -172,6 +180,7 @@ impl From<Raw> for PodView {
         let kept =
             |all: TextMap, keep: &[&str]| -> TextMap { all.iter().filter(|(name, _)| keep.contains(name)).collect() };
         Self {
+            ended: matches!(status.phase.as_deref(), Some("Failed" | "Succeeded")),
             ip: status.pod_ip.unwrap_or_default(),
             ready: status.conditions.iter().flatten().any(ready),
             stuck: reasons.find(|reason| STUCK.contains(&&**reason)),
@@ -267,6 +276,21 @@ mod tests {
         assert_eq!(of(&[], &changed), Fresh::NoPods);
         // The time of a change that nobody dated is that of the one before.
         assert_eq!(of(&[("12", "a")], &[Change { dated: false, ..change("2026-01-01T00:00:10Z") }]), Fresh::No);
+    }
+
+    #[test]
+    fn a_pod_that_has_ended_says_nothing_of_the_others() {
+        let changed = [change("2026-01-01T00:00:10Z")];
+        let ended = |phase: &str| {
+            let labels = json!({"pod-template-hash": "a"});
+            let metadata = json!({"name": "p", "creationTimestamp": "2026-01-01T00:00:01Z", "labels": labels});
+            std::sync::Arc::new(pod(json!({"metadata": metadata, "status": {"phase": phase, "reason": "Evicted"}})))
+        };
+        let fresh = std::sync::Arc::new(made("2026-01-01T00:00:11Z", "a"));
+        for (phase, expected) in [("Failed", Fresh::All), ("Succeeded", Fresh::All), ("Running", Fresh::No)] {
+            assert_eq!(freshness(&[ended(phase), fresh.clone()], &changed, &BTreeMap::new()), expected, "{phase}");
+        }
+        assert_eq!(freshness(&[ended("Failed")], &changed, &BTreeMap::new()), Fresh::NoPods);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! How far a workload's rollout is, as its own controller says. The rules are those of `kubectl rollout status`.
 
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 use trimtab_crds::names;
@@ -12,6 +13,9 @@ pub enum Progress {
     Settled,
     /// Under way.
     Rolling,
+    /// All pods are of the present template, whose rollout was over; some are missing or not available, since it is being scaled or
+    /// they fell.
+    Scaling,
     /// Its controller has given up waiting, and says why.
     Failed(String),
 }
@@ -27,14 +31,48 @@ pub(crate) fn progress(kind: Kind, meta: &Meta, spec: &Value, status: &Value) ->
     } else if kind == names::DAEMON_SET {
         daemon_set_rolls(meta, spec, status)
     } else if kind == names::ROLLOUT {
-        match status["phase"].as_str() {
-            Some("Degraded") => return Progress::Failed(text(&status["message"])),
-            phase => phase.is_some_and(|phase| phase != "Healthy"),
-        }
+        return rollout(meta, spec, status);
     } else {
         false
     };
-    if rolling { Progress::Rolling } else { Progress::Settled }
+    match rolling {
+        false => Progress::Settled,
+        true if is_scaling(kind, meta, spec, status) => Progress::Scaling,
+        true => Progress::Rolling,
+    }
+}
+
+/// A Rollout of Argo Rollouts. Its phase is that of what its controller has seen, which may be the time before a change.
+fn rollout(meta: &Meta, spec: &Value, status: &Value) -> Progress {
+    // Argo Rollouts writes the generation as text; versions before 1.0 wrote a digest there.
+    let observed = status["observedGeneration"].as_str().and_then(|text| text.parse::<i64>().ok());
+    let seconds = |value: &Value| value.as_str()?.parse::<Timestamp>().ok().map(Timestamp::as_second);
+    let restarts = seconds(&spec["restartAt"]).is_some_and(|at| seconds(&status["restartedAt"]) != Some(at));
+    if observed.is_some_and(|observed| observed < meta.generation) || restarts {
+        return Progress::Rolling;
+    }
+    match status["phase"].as_str() {
+        Some("Degraded") => Progress::Failed(text(&status["message"])),
+        None | Some("Healthy") => Progress::Settled,
+        Some(_) => Progress::Rolling,
+    }
+}
+
+/// Whether the controller has said that the rollout of the present template is over, and nothing of another is there. A DaemonSet's
+/// says no such thing.
+fn is_scaling(kind: Kind, meta: &Meta, spec: &Value, status: &Value) -> bool {
+    if unobserved(meta, status) {
+        return false;
+    }
+    if kind == names::DEPLOYMENT {
+        let mut conditions = status["conditions"].as_array().into_iter().flatten();
+        return conditions.any(|c| c["type"] == "Progressing" && c["reason"] == "NewReplicaSetAvailable")
+            && number(&status["replicas"]) <= number(&status["updatedReplicas"]);
+    }
+    let (current, updated) = (&status["currentRevision"], &status["updateRevision"]);
+    // Behind a partition the two never become one.
+    let whole = number(&spec["updateStrategy"]["rollingUpdate"]["partition"]) == 0;
+    kind == names::STATEFUL_SET && whole && updated.is_string() && current == updated
 }
 
 fn given_up(status: &Value) -> Option<String> {
@@ -116,11 +154,50 @@ mod tests {
     }
 
     #[test]
+    fn a_deployment_whose_rollout_is_over_is_scaled() {
+        let of = |reason: &str, all, updated, available, expected| {
+            let conditions = json!([{"type": "Progressing", "status": "True", "reason": reason}]);
+            let status = json!({"observedGeneration": 2, "replicas": all, "updatedReplicas": updated,
+                "availableReplicas": available, "conditions": conditions});
+            check(names::DEPLOYMENT, json!({"replicas": 4}), status, &expected);
+        };
+        of("NewReplicaSetAvailable", 2, 2, 2, Progress::Scaling);
+        of("NewReplicaSetAvailable", 4, 4, 2, Progress::Scaling);
+        of("NewReplicaSetAvailable", 4, 4, 4, Progress::Settled);
+        // The reason is of the rollout before.
+        of("NewReplicaSetAvailable", 4, 1, 4, Progress::Rolling);
+        of("ReplicaSetUpdated", 4, 4, 2, Progress::Rolling);
+        let conditions = json!([{"type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable"}]);
+        let unobserved =
+            json!({"observedGeneration": 1, "replicas": 4, "updatedReplicas": 4, "conditions": conditions});
+        check(names::DEPLOYMENT, json!({"replicas": 4}), unobserved, &Progress::Rolling);
+    }
+
+    #[test]
+    fn a_rollout_that_has_not_been_seen_has_not_settled() {
+        let of = |spec: Value, status: Value, expected| check(names::ROLLOUT, spec, status, &expected);
+        of(json!({}), json!({"phase": "Healthy", "observedGeneration": "1"}), Progress::Rolling);
+        of(json!({}), json!({"phase": "Degraded", "observedGeneration": "1"}), Progress::Rolling);
+        of(json!({}), json!({"phase": "Healthy", "observedGeneration": "2"}), Progress::Settled);
+        of(json!({}), json!({"phase": "Healthy", "observedGeneration": "5d8b6f"}), Progress::Settled);
+        of(json!({}), json!({"phase": "Progressing", "observedGeneration": "2"}), Progress::Rolling);
+        of(json!({}), json!({"phase": "Degraded", "message": "m"}), Progress::Failed("m".to_owned()));
+        let asked = json!({"restartAt": "2026-01-01T00:00:05.123Z"});
+        let seen = |at: &str| json!({"phase": "Healthy", "observedGeneration": "2", "restartedAt": at});
+        of(asked.clone(), seen("2026-01-01T00:00:05Z"), Progress::Settled);
+        of(asked.clone(), seen("2025-01-01T00:00:05Z"), Progress::Rolling);
+        of(asked, json!({"phase": "Healthy", "observedGeneration": "2"}), Progress::Rolling);
+    }
+
+    #[test]
     fn sets_are_settled_as_kubectl_says() {
         let status = json!({"observedGeneration": 2, "readyReplicas": 1, "updatedReplicas": 1,
             "currentRevision": "a", "updateRevision": "a"});
         check(names::STATEFUL_SET, json!({"replicas": 1}), status.clone(), &Progress::Settled);
-        check(names::STATEFUL_SET, json!({"replicas": 2}), status, &Progress::Rolling);
+        check(names::STATEFUL_SET, json!({"replicas": 2}), status.clone(), &Progress::Scaling);
+        let mut rolls = status;
+        rolls["updateRevision"] = json!("b");
+        check(names::STATEFUL_SET, json!({"replicas": 2}), rolls, &Progress::Rolling);
         let on_delete = json!({"updateStrategy": {"type": "OnDelete"}});
         check(names::STATEFUL_SET, on_delete.clone(), json!({}), &Progress::Settled);
         let status = json!({"observedGeneration": 2, "desiredNumberScheduled": 2, "updatedNumberScheduled": 2,

@@ -27,7 +27,8 @@ fn reloaded(env: &[Value], style: Style) -> Vec<Value> {
         "status": {"replicas": 1, "updatedReplicas": 1, "availableReplicas": 1},
     });
     let workload = serde_json::from_value::<DeploymentView>(workload).unwrap().0;
-    let survey = survey(&options, &workload, &BTreeSet::from([web]), &Arc::default(), |_| Some(live.as_ref()), |_| None);
+    let survey =
+        survey(&options, &workload, &BTreeSet::from([web]), &Arc::default(), |_| Some(live.as_ref()), |_| None);
     let seen = Snapshot {
         turn: None,
         made: Default::default(),

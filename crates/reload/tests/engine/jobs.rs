@@ -156,6 +156,28 @@ fn a_cron_job_runs_now_for_reloader_s_users_and_at_its_time_for_ours() {
 }
 
 #[test]
+fn a_cron_job_runs_for_a_value_that_comes_back() {
+    let mut world = World::new(json!({AUTO: "true"}));
+    world.kind = "CronJob";
+    world.workload["spec"] = json!({"jobTemplate": {"spec": {"template": world.workload["spec"]["template"]}}});
+    world.apply();
+    for (change, value) in ["2", "1", "2", "1"].into_iter().enumerate() {
+        world.now += jiff::SignedDuration::from_hours(2);
+        world.set("cm/web", json!({ "a": value }));
+        let written = json!(world.now.to_string());
+        world.sources.get_mut(&Source::config_map("web")).unwrap()["metadata"]["managedFields"][0]["time"] = written;
+        let ask = world.decide().asks[0].id.clone();
+        world.answers.insert(ask, Answer::Object(world.workload.clone()));
+        let run = world.decide().writes[0].target.name.clone();
+        world.jobs.push(Run { name: run, runs: false });
+        assert_eq!(world.decide().writes.len(), 1, "it is run once more after a crash");
+        world.apply();
+        check(&world, "UpToDate");
+        assert_eq!(world.jobs.len(), change + 1);
+    }
+}
+
+#[test]
 fn a_job_that_was_made_anew_and_deleted_stays_deleted() {
     let after = |made_anew: Option<bool>, answer: Option<Answer>| {
         let (mut world, kept) = kept_job();

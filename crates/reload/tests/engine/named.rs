@@ -57,7 +57,7 @@ fn nothing_is_decided_before_it_is_known_what_expressions_fit() {
     let plan = decide(world.now, &seen);
     assert!(plan.writes.is_empty() && plan.notices.is_empty(), "{plan:?}");
     assert_eq!(plan.because.first().map(|because| because.reason), Some("Comparing"));
-    assert!(plan.wake.is_some());
+    assert!(matches!(plan.wake, Wake::At(_)), "{plan:?}");
 }
 
 /// Restarts so far after each of these, where both flags of Reloader's are given.
