@@ -27,7 +27,7 @@ use crate::sources;
 use crate::workload::Workload;
 use births::Births;
 use boards::{Boards, Busy};
-use fitting::Fitting;
+use fitting::{Fitting, Names};
 pub use hot::answerer;
 use live::Live;
 use workloads::Workloads;

@@ -69,3 +69,12 @@ async fn a_panic_harms_no_other() {
     assert_eq!(why.decisions[0].times, 2);
     assert!(running.metrics.render().contains("controller_runtime_reconcile_panics_total{controller=\"teller\"} 2\n"));
 }
+
+#[tokio::test]
+async fn what_others_decide_the_cost_of_is_made_ready_apart() {
+    let (client, _feed) = server(vec![added("prepared", 1, 1), end_of_list(1)]).await;
+    let mut running = run(client, false);
+    assert_eq!(running.next().await.name, "apart", "it ran on a thread of the process");
+    assert_eq!(running.next().await, seen("prepared", 1));
+    assert!(running.is_quiet(50).await);
+}
