@@ -43,7 +43,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let tracking = tracking::Options { quiet_period, digest_key: secrets_key, secrets };
     // Where no key may be kept, nobody but this process knows it: what is found of an earlier one is shown to people.
     let proof_key = kept_key.clone().map_or_else(digest_key::of_process, Ok)?;
-    let reloading = args.reload.setup(quiet_period, kept_key, proof_key, has_rollouts(&client).await, &args.only_in());
+    let reloading = args.reload.setup(quiet_period, kept_key, proof_key, has_rollouts(&client).await);
     let mut manager = Manager::new(client, options);
     for name in &args.controllers {
         match name.as_str() {

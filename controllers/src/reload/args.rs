@@ -154,17 +154,8 @@ impl ReloadArgs {
         digest_key: Option<DigestKey>,
         proof_key: DigestKey,
         rollouts: bool,
-        only_in: &[String],
     ) -> Setup {
         self.warn();
-        // As to Reloader, namespaces by name say all: labels of namespaces could not be read with rights in these only.
-        let named = !only_in.is_empty();
-        if named && (self.namespace_selector.is_some() || !self.namespaces_to_ignore.is_empty()) {
-            tracing::warn!(
-                namespaces = only_in.join(","),
-                "--namespace-selector and --namespaces-to-ignore do not count where --namespaces says which"
-            );
-        }
         let lower = |values: &[String]| -> BTreeSet<String> {
             // Reloader reads a list of comma-separated values, in which quotes may stand.
             values.iter().map(|value| plain(value).to_ascii_lowercase()).filter(|value| !value.is_empty()).collect()
@@ -188,7 +179,7 @@ impl ReloadArgs {
                 .collect(),
             ignore_cron_jobs: kinds.contains("cronjobs"),
             ignore_jobs: kinds.contains("jobs"),
-            ignored_namespaces: if named { BTreeSet::new() } else { lower(&self.namespaces_to_ignore) },
+            ignored_namespaces: lower(&self.namespaces_to_ignore),
             source_labels: self.resource_label_selector.clone(),
             quiet_period,
             max_per_source: self.reload_max_per_source,
@@ -199,7 +190,7 @@ impl ReloadArgs {
             proof_key,
             expressions: Expressions::default(),
         };
-        Setup { options, rollouts, namespaces: self.namespace_selector.clone().filter(|_| !named) }
+        Setup { options, rollouts, namespaces: self.namespace_selector.clone() }
     }
 
     fn warn(&self) {
@@ -228,27 +219,5 @@ impl NameArgs {
             pause_period: or(&self.pause_deployment_annotation, usual.pause_period),
             paused_at: or(&self.pause_deployment_time_annotation, usual.paused_at),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::Parser;
-
-    use super::*;
-    use crate::args::Args;
-
-    #[test]
-    fn namespaces_by_name_say_all() {
-        let setup = |flags: &[&str]| {
-            let args = Args::try_parse_from(["m"].iter().chain(flags)).unwrap();
-            let (quiet, key) = (Duration::ZERO, DigestKey::default());
-            args.reload.setup(quiet, None, key, false, &args.only_in())
-        };
-        let flags = ["--namespace-selector=a=b", "--namespaces-to-ignore=\"x\", y"];
-        let all = setup(&flags);
-        assert!(all.namespaces.is_some() && all.options.ignored_namespaces.len() == 2);
-        let named = setup(&[&flags[..], &["--namespaces=\"x\""]].concat());
-        assert!(named.namespaces.is_none() && named.options.ignored_namespaces.is_empty());
     }
 }
