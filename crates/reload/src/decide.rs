@@ -18,7 +18,7 @@ use crate::breaker::{Tripped, tripped};
 use crate::hot::Hot;
 use crate::member::quiet_until;
 use crate::opt_in::MOST_SOURCES;
-use crate::pods::{Fresh, freshness};
+use crate::pods::{Fresh, behind_until, freshness};
 use crate::record::Record;
 use crate::{Change, KeptJob, Options, PodView, Progress, Survey, Workload, blocked, cron, hot, job, trigger};
 
@@ -177,6 +177,15 @@ fn changed(now: Timestamp, seen: &Snapshot, workload: &Workload, plan: &mut Plan
     if let Some(until) = quiet_until(now, written, options) {
         plan.wake_by(until);
         plan.because("QuietPeriod", "a change was seen; it is acted on once nothing has followed it for a moment");
+        return None;
+    }
+    let behind = behind_until(now, &seen.pods, &survey.changes, &seen.made);
+    if let Some(until) = behind.filter(|_| workload.rolls() && !workload.idle) {
+        plan.wake_by(until);
+        plan.because(
+            "Rolling",
+            "its pods may have the change: they are waited for until the watches must have shown them",
+        );
         return None;
     }
     match freshness(&seen.pods, &survey.changes, &seen.made) {

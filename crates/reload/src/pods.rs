@@ -1,6 +1,7 @@
 //! Pods as reloads see them: whose they are, when they were made, and whether they can be asked to read their files anew.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -24,6 +25,9 @@ pub struct PodView {
     /// Why a container does not start, if one does not: `CrashLoopBackOff`.
     pub stuck: Option<Box<str>>,
 }
+
+/// How long after a change the watch of pods may be behind. Times of writes are of whole seconds, rounded down.
+const BEHIND: Duration = Duration::from_secs(6);
 
 /// Labels by which controllers tell the revisions of their pods apart.
 const REVISIONS: [&str; 3] = [names::POD_TEMPLATE_HASH, "controller-revision-hash", ROLLOUT_HASH];
@@ -106,6 +110,29 @@ pub(crate) fn freshness<P: AsRef<PodView>>(pods: &[P], changes: &[Change], made:
     let newest = pods.iter().max_by_key(|pod| age(pod)).and_then(|pod| pod.revision());
     let of_newest = pods.iter().filter(|pod| newest.is_some() && pod.revision() == newest);
     if of_newest.clone().all(fresh) && newest.is_some() { Fresh::Newest } else { Fresh::No }
+}
+
+/// Until when what the watch of pods has not shown is waited for, if it may be behind: there is no pod, or one of which it is not known
+/// whether it came before or after a change of the same second. Watches are each as fast as they can be.
+pub(crate) fn behind_until<P: AsRef<PodView>>(
+    now: Timestamp,
+    pods: &[P],
+    changes: &[Change],
+    made: &BTreeMap<String, u64>,
+) -> Option<Timestamp> {
+    let until = changes.iter().filter_map(Change::written).max()?.checked_add(BEHIND).ok()?;
+    // A server whose clock is ahead must not hold up anything.
+    if now >= until || until > now.checked_add(2 * BEHIND).ok()? {
+        return None;
+    }
+    let mut staying = pods.iter().map(AsRef::as_ref).filter(|pod| pod.stays()).peekable();
+    let none = staying.peek().is_none();
+    let second = |time: Option<Timestamp>| time.map(Timestamp::as_second);
+    let is_open = |pod: &PodView| {
+        let born = second(pod.metadata.creation_timestamp);
+        !made.contains_key(&pod.metadata.uid) && changes.iter().any(|change| second(change.written()) == born)
+    };
+    (none || staying.any(is_open)).then_some(until)
 }
 
 #[derive(Deserialize)]
@@ -276,6 +303,30 @@ mod tests {
         assert_eq!(of(&[], &changed), Fresh::NoPods);
         // The time of a change that nobody dated is that of the one before.
         assert_eq!(of(&[("12", "a")], &[Change { dated: false, ..change("2026-01-01T00:00:10Z") }]), Fresh::No);
+    }
+
+    #[test]
+    fn what_the_watch_of_pods_may_not_have_shown_is_waited_for() {
+        let changed = [change("2026-01-01T00:00:10Z")];
+        let check = |now: &str, born: Option<&str>, made: Option<u64>, expected: bool| {
+            let at = |second: &str| format!("2026-01-01T00:00:{second}Z");
+            let pods: Vec<_> = born.map(|born| std::sync::Arc::new(self::made(&at(born), "a"))).into_iter().collect();
+            let made = made.map(|made| (String::new(), made)).into_iter().collect();
+            let until = behind_until(at(now).parse().unwrap(), &pods, &changed, &made);
+            assert_eq!(until.map(Timestamp::as_second), expected.then_some(1_767_225_616), "{now} {born:?}");
+        };
+        check("11", None, None, true);
+        check("15", None, None, true);
+        check("16", None, None, false);
+        // Of the same second: it comes to what the versions say.
+        check("11", Some("10"), None, true);
+        check("11", Some("10"), Some(7), false);
+        check("16", Some("10"), None, false);
+        check("11", Some("09"), None, false);
+        check("11", Some("11"), None, false);
+        // The clock of the server is ahead.
+        check("04", None, None, true);
+        check("03", None, None, false);
     }
 
     #[test]

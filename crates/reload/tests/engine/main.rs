@@ -589,9 +589,15 @@ fn the_quiet_period_is_waited_out() {
     let mut world = World::noted(json!({AUTO: "true"}));
     world.options.quiet_period = std::time::Duration::from_millis(500);
     world.sources.insert(Source::config_map("web"), config_map(json!({"a": "2"}), 50));
+    world.pods = vec![pod(1, "a")];
     world.now = "2026-01-01T00:00:51Z".parse().unwrap();
     check(&world, "QuietPeriod");
     world.now = "2026-01-01T00:00:51.5Z".parse().unwrap();
+    check(&world, VARIABLE);
+    // Pods that no watch has shown may have it.
+    world.pods.clear();
+    check(&world, "Rolling");
+    world.now = "2026-01-01T00:00:56Z".parse().unwrap();
     check(&world, VARIABLE);
 }
 
