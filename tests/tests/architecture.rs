@@ -333,7 +333,7 @@ const NO_SCALE_REASONS: &[&str] = &[
 ];
 
 /// Words in the sources of reloads that look like reasons and are none.
-const NO_RELOAD_REASONS: [&str; 29] = [
+const NO_RELOAD_REASONS: [&str; 31] = [
     "Annotations",
     "Available",
     "Complete",
@@ -349,6 +349,7 @@ const NO_RELOAD_REASONS: [&str; 29] = [
     "HotReloadFailed",
     "Ignore",
     "ImagePullBackOff",
+    "NewReplicaSetAvailable",
     "NotBlocked",
     "OnDelete",
     "ProgressDeadlineExceeded",
@@ -361,6 +362,7 @@ const NO_RELOAD_REASONS: [&str; 29] = [
     "Replace",
     "Restart",
     "RunContainerError",
+    "Succeeded",
     "True",
     "Wait",
 ];
