@@ -35,9 +35,17 @@ pub(super) struct Shared<T> {
 
 struct Answers<T> {
     all: HashMap<Key, Remembered<T>>,
-    /// What is remembered of each namespace, the oldest first, and how much that is.
-    namespaces: HashMap<Box<str>, (VecDeque<(Timestamp, Key)>, usize)>,
+    namespaces: HashMap<Box<str>, Own>,
     swept: Timestamp,
+}
+
+/// What is remembered of a namespace.
+#[derive(Default)]
+struct Own {
+    /// The oldest first; what was asked anew stands here twice.
+    order: VecDeque<(Timestamp, Key)>,
+    /// How much it is.
+    total: usize,
 }
 
 struct Remembered<T> {
@@ -51,9 +59,8 @@ struct Remembered<T> {
 impl<T> Answers<T> {
     /// Forgets the oldest of a namespace, as long as there is more than it may have or the oldest is of no use any more.
     fn forget(&mut self, namespace: &str, now: Timestamp) {
-        let Some((order, total)) = self.namespaces.get_mut(namespace) else { return };
+        let Some(Own { order, total }) = self.namespaces.get_mut(namespace) else { return };
         while let Some((begun, key)) = order.front()
-            // What was asked anew stands in the order twice.
             && (*total > OF_A_NAMESPACE || order.len() > OF_A_NAMESPACE || now.duration_since(*begun) >= KEPT)
         {
             // It may have been asked anew since.
@@ -79,13 +86,13 @@ impl<T> Answers<T> {
         let cell = Cell::default();
         let remembered = Remembered { begun: now, cell: cell.clone(), namespace: namespace.into(), weight: 1 };
         if let Some(old) = self.all.insert(key, remembered)
-            && let Some((_, total)) = self.namespaces.get_mut(&old.namespace)
+            && let Some(own) = self.namespaces.get_mut(&old.namespace)
         {
-            *total = total.saturating_sub(old.weight);
+            own.total = own.total.saturating_sub(old.weight);
         }
-        let (order, total) = self.namespaces.entry(namespace.into()).or_default();
-        order.push_back((now, key));
-        *total += 1;
+        let own = self.namespaces.entry(namespace.into()).or_default();
+        own.order.push_back((now, key));
+        own.total += 1;
         self.forget(namespace, now);
         self.sweep(now);
         cell
@@ -98,8 +105,8 @@ impl<T> Answers<T> {
         };
         known.weight += samples;
         let namespace = known.namespace.clone();
-        if let Some((_, total)) = self.namespaces.get_mut(&namespace) {
-            *total += samples;
+        if let Some(own) = self.namespaces.get_mut(&namespace) {
+            own.total += samples;
         }
         self.forget(&namespace, now);
     }
@@ -228,6 +235,6 @@ mod tests {
         }
         let all = shared.answers();
         assert!(all.all.len() <= OF_A_NAMESPACE + 1, "{}", all.all.len());
-        assert!(all.namespaces["hostile"].0.len() <= OF_A_NAMESPACE + 1);
+        assert!(all.namespaces["hostile"].order.len() <= OF_A_NAMESPACE + 1);
     }
 }
