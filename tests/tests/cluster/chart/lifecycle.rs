@@ -103,7 +103,8 @@ async fn story(client: &Client, first: &Helm, then: &Helm) -> Result<()> {
     then.ask(&back).await.context("rollback")?;
     ensure!(manager(client).await? == (3, "trimtab.dev/trimtab-manager:next".to_owned()));
 
-    let gone = ["uninstall", "trimtab", "--namespace", NAMESPACE, "--no-hooks", "--wait", "--timeout", "90s"];
+    // Where the API server cannot look for instances of a kind that goes, it tries again after a minute.
+    let gone = ["uninstall", "trimtab", "--namespace", NAMESPACE, "--no-hooks", "--wait", "--timeout", "200s"];
     then.ask(&gone).await.context("uninstall")?;
     ensure!(kept(client).await? == [4, 2, 2], "what is to stay is gone");
     eventually("all else to be gone", PATIENCE, async || Ok((running(client).await? == [0; 6]).then_some(()))).await?;
