@@ -4,7 +4,7 @@
 mod objects;
 mod server;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -89,11 +89,17 @@ async fn change(client: &Client, namespace: &str) {
     }
 }
 
+/// Where the connections to the manager come from.
+const CROWD: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 3)), 0);
+
 /// Keeps a connection: with a head that does not end, with requests and no reading, or with nothing.
 async fn connect(port: SocketAddr, number: usize) {
     loop {
         let held = async {
-            let mut stream = TcpStream::connect(port).await?;
+            // Pods have other addresses than whoever probes.
+            let socket = TcpSocket::new_v4()?;
+            socket.bind(CROWD)?;
+            let mut stream = socket.connect(port).await?;
             match number % 3 {
                 0 => {
                     stream.write_all(b"GET /metrics HTTP/1.1\r\n").await?;

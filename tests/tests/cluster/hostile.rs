@@ -39,7 +39,8 @@ async fn both(calm: TestNamespace, hostile: TestNamespace, minutes: f64) -> Resu
     let arguments = [
         format!("--namespaces={},{}", calm.name(), hostile.name()),
         "--admin-addr=127.0.0.1:0".to_owned(),
-        "--metrics-addr=127.0.0.1:0".to_owned(),
+        // Another address than that: with the same one they would share a port.
+        "--metrics-addr=127.0.0.2:0".to_owned(),
         "--leader-elect=false".to_owned(),
     ];
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
