@@ -328,6 +328,9 @@ pub(crate) fn protection(draft: &Draft<'_>) -> Option<(bool, &'static str, Strin
     if want.live.is_empty() && want.pins.is_empty() && want.unfrozen.is_empty() {
         return None;
     }
+    if let Some(appeared) = want.problems.iter().find(|problem| matches!(problem, Problem::Appeared(..))) {
+        return Some((false, appeared.reason(), appeared.to_string()));
+    }
     let unfreezable = world.deployment.spec.template.reads.unfreezable.clone();
     // What stable pods read may be other objects than the template names by now.
     let stable = world.stable_set(&draft.status).map(|rs| &rs.spec.template);
@@ -348,9 +351,6 @@ pub(crate) fn protection(draft: &Draft<'_>) -> Option<(bool, &'static str, Strin
         .collect::<std::collections::BTreeSet<_>>()
         .into_iter()
         .collect();
-    if let Some(appeared) = want.problems.iter().find(|problem| matches!(problem, Problem::Appeared(..))) {
-        return Some((false, appeared.reason(), appeared.to_string()));
-    }
     let live: Vec<String> = want.unfrozen.iter().map(|(source, nature)| live_words(source, *nature)).collect();
     let aside = match (live.is_empty(), unfreezable.is_empty()) {
         (true, true) => String::new(),

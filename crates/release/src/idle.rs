@@ -10,6 +10,7 @@ use trimtab_plan::Severity;
 use crate::{
     asleep, between, canary,
     configuration::{self, Gate},
+    deadline,
     draft::Draft,
     record, steps,
     undo::carry_out_undo,
@@ -252,13 +253,12 @@ fn first_rollout(draft: &mut Draft<'_>, before: Option<FirstRollout>) {
     let (world, status) = (draft.world, &draft.world.deployment.status);
     let fresh = FirstRollout { since: millis(world.now), most_available: status.available_replicas };
     let rollout = before.filter(|before| before.most_available >= status.available_replicas).unwrap_or(fresh);
-    let deadline = &world.plan.spec.progress_deadline;
-    let end = deadline.get().and_then(|wait| rollout.since.checked_add(wait).ok());
+    let wait = &world.plan.spec.progress_deadline;
+    let end = wait.get().and_then(|wait| rollout.since.checked_add(wait).ok());
     draft.status.first_rollout = Some(rollout);
     let counts = format!("{} of {} pods are available", status.available_replicas, world.replicas);
-    let over = || format!("no further pod became available within progressDeadline ({})", deadline.0);
     let late = world.deployment.late().map(str::to_owned);
-    let late = late.or_else(|| end.filter(|end| world.now >= *end).map(|_| over()));
+    let late = late.or_else(|| end.filter(|end| world.now >= *end).map(|_| deadline::over(wait)));
     if let Some(late) = late {
         let message = format!(
             "the first rollout gets nowhere ({late}): {counts}; mend what keeps the others, or change the Deployment"

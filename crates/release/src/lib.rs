@@ -13,6 +13,7 @@ mod between;
 mod canary;
 mod conclude;
 mod configuration;
+mod deadline;
 mod decide;
 mod digest;
 mod draft;

@@ -6,7 +6,7 @@ use trimtab_crds::{PastRevision, Phase, ReleaseResult, Revision, Stage};
 use trimtab_plan::{Severity, Wake};
 
 use crate::{
-    asleep, canary,
+    asleep, canary, deadline,
     draft::Draft,
     idle::{IN_FULL, NO_STEPS, millis},
     record,
@@ -242,19 +242,13 @@ fn overdue(draft: &mut Draft<'_>, new_set: Option<&ReplicaSetView>) -> bool {
 /// how it goes, and wakes when the time is over.
 fn late(draft: &mut Draft<'_>, available: i32) -> Option<String> {
     let world = draft.world;
-    let now = millis(world.now);
-    let deadline = &world.plan.spec.progress_deadline;
-    let progress = draft.status.release.as_mut()?;
-    if available > progress.most_available || progress.unavailable_since.is_none() {
-        progress.most_available = available.max(progress.most_available);
-        progress.unavailable_since = Some(now);
-    }
-    let end = progress.unavailable_since.unwrap_or(now).checked_add(deadline.get()?).ok()?;
+    let wait = &world.plan.spec.progress_deadline;
+    let end = deadline::end(draft.status.release.as_mut()?, available, world.now, wait)?;
     if world.now < end {
         draft.plan.wake_by(end);
         return None;
     }
-    Some(format!("no further pod became available within progressDeadline ({})", deadline.0))
+    Some(deadline::over(wait))
 }
 
 /// Pods that the Deployment counted on no longer serve: stable ones were removed for them, and only taking the release

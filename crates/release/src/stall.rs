@@ -7,6 +7,7 @@ use trimtab_crds::{CanaryProgress, Phase, Progress, Stage};
 use trimtab_plan::Severity;
 
 use crate::{
+    deadline,
     draft::Draft,
     idle::millis,
     request::Verb,
@@ -20,16 +21,10 @@ use crate::{
 /// and wakes when the time is over.
 pub(crate) fn is_stalled(draft: &mut Draft<'_>) -> bool {
     let world = draft.world;
-    let deadline = world.plan.spec.progress_deadline.get();
     let Some(progress) = draft.status.release.as_mut() else { return false };
     let others = world.owned().filter(|rs| rs.spec.template.digest != progress.digest);
     let available = others.map(surely_available).fold(0, i32::saturating_add);
-    if available > progress.most_available || progress.unavailable_since.is_none() {
-        progress.most_available = available.max(progress.most_available);
-        progress.unavailable_since = Some(millis(world.now));
-    }
-    let end = progress.unavailable_since.zip(deadline).and_then(|(since, wait)| since.checked_add(wait).ok());
-    match end {
+    match deadline::end(progress, available, world.now, &world.plan.spec.progress_deadline) {
         Some(end) if world.now < end => {
             draft.plan.wake_by(end);
             false

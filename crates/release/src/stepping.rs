@@ -5,7 +5,7 @@ use trimtab_crds::{CanaryProgress, OnFailure, Phase, Stage, StepRecord, Verdict}
 use trimtab_plan::Severity;
 
 use crate::{
-    asleep, canary, configuration,
+    asleep, canary, configuration, deadline,
     draft::Draft,
     idle::millis,
     request::Verb,
@@ -311,29 +311,23 @@ fn note_canary(draft: &mut Draft<'_>, replica_set: String, from_history: bool) {
 /// there is no hope.
 fn keeps_up(draft: &mut Draft<'_>, rs: &ReplicaSetView, settled: bool, available: i32, size: i32) -> bool {
     let world = draft.world;
-    let now = millis(world.now);
     if draft.progress().is_some_and(|p| p.paused && p.verdict.is_some()) {
         return true;
     }
     if let Some(why) = failure(world.pods_of(rs)) {
         return fail(draft, "CanaryFailed", format!("the canary failed: {why}"));
     }
-    let deadline = world.plan.spec.progress_deadline.clone();
+    let wait = &world.plan.spec.progress_deadline;
     let Some(progress) = draft.status.release.as_mut() else { return false };
     if settled {
         progress.unavailable_since = None;
         progress.most_available = available;
         return true;
     }
-    if available > progress.most_available {
-        progress.most_available = available;
-        progress.unavailable_since = Some(now);
-    }
-    let since = *progress.unavailable_since.get_or_insert(now);
-    let Some(end) = deadline.get().and_then(|d| since.checked_add(d).ok()) else { return true };
+    let Some(end) = deadline::end(progress, available, world.now, wait) else { return true };
     if world.now >= end {
         let message =
-            format!("{available} of {size} canary pods became available within progressDeadline ({})", deadline.0);
+            format!("{available} of {size} canary pods became available within progressDeadline ({})", wait.0);
         return fail(draft, "DeadlineExceeded", message);
     }
     draft.plan.wake_by(end);
