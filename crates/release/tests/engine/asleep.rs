@@ -7,11 +7,7 @@ use trimtab_crds::{Phase, Stage};
 
 use crate::histories::config;
 use crate::model::{Cluster, RELEASES};
-use crate::world::{brief, check_end, check_faults, four_with, sizes};
-
-fn half() -> Value {
-    json!([{"setWeight": 50}, {"pause": {}}])
-}
+use crate::world::{brief, check_end, check_faults, four_with, half, sizes};
 
 /// `app:1` is stable on four pods, and `app:0` is in the history; a change back to it goes through the steps.
 fn second() -> Cluster {

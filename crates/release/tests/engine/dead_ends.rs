@@ -3,14 +3,14 @@
 
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use serde_json::{Value, json};
+use serde_json::json;
 use trimtab_crds::{Phase, ReleasePlanStatus, Stage, mark, names};
 use trimtab_plan::Wake;
 
 use crate::histories::{Event, anything, config, happen};
 use crate::model::{Cluster, Cut, Fate, RELEASES, REPLICA_SETS, Reconciled};
 use crate::obstacles::{AUXILIARY, Obstacle, WRITES, arise, obstacle, set_strategy};
-use crate::world::{Setup, brief, check_end, check_faults, four_with, setups};
+use crate::world::{Setup, brief, check_end, check_ends, check_faults, four_with, half, setups};
 
 /// What tells people that they have to act, and how.
 const ACT: [&str; 13] = [
@@ -145,20 +145,8 @@ proptest! {
 
 // One by one.
 
-fn half() -> Value {
-    json!([{"setWeight": 50}, {"pause": {}}])
-}
-
 fn message(cluster: &mut Cluster) -> String {
     cluster.status().map(|status| status.message).unwrap_or_default()
-}
-
-fn check_ends(cluster: &mut Cluster, phase: Phase, images: &[(&str, usize)]) {
-    let status = check_end(cluster).unwrap();
-    assert_eq!(status.phase, phase, "{}", status.message);
-    let wanted: Vec<(String, usize)> = images.iter().map(|(image, n)| ((*image).to_owned(), *n)).collect();
-    assert_eq!(cluster.images().into_iter().collect::<Vec<_>>(), wanted);
-    check_faults(cluster).unwrap();
 }
 
 /// Goes through a promotion and a take-back with this refused, to where they end without.

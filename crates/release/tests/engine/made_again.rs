@@ -1,23 +1,12 @@
 //! Plans that are made again from a manifest, and Deployments that Trimtab itself let go: no request comes back with a manifest, and
 //! only a person opts out.
 
-use serde_json::{Value, json};
+use serde_json::json;
 use trimtab_crds::{Phase, names};
 
 use crate::model::{Cluster, DEPLOYMENTS, Fate, PLANS, RELEASES, WEB};
 use crate::obstacles::set_strategy;
-use crate::world::{brief, check_end, four_with};
-
-fn half() -> Value {
-    json!([{"setWeight": 50}, {"pause": {}}])
-}
-
-fn check_ends(cluster: &mut Cluster, phase: Phase, images: &[(&str, usize)]) {
-    let status = check_end(cluster).unwrap();
-    assert_eq!(status.phase, phase, "{}", status.message);
-    let wanted: Vec<(String, usize)> = images.iter().map(|(image, n)| ((*image).to_owned(), *n)).collect();
-    assert_eq!(cluster.images().into_iter().collect::<Vec<_>>(), wanted);
-}
+use crate::world::{brief, check_end, check_ends, four_with, half};
 
 /// `kubectl replace --force`, or a manager that is killed after its first write; what Trimtab let go, it guards again.
 #[test]

@@ -5,7 +5,7 @@ use trimtab_crds::{Phase, Stage, names, policies};
 use trimtab_plan::{PatchOp, Verb, Write};
 
 use crate::model::{Cluster, Cut, DEPLOYMENTS, PLANS, RELEASES, REPLICA_SETS, WEB};
-use crate::world::{Setup, check_end, check_faults, four_with, sizes};
+use crate::world::{Setup, check_end, check_ends, check_faults, four_with, half, sizes};
 
 /// Goes on, a second at a time, until something is so.
 fn until(cluster: &mut Cluster, what: &str, mut so: impl FnMut(&mut Cluster) -> bool) {
@@ -25,13 +25,6 @@ fn until_says(cluster: &mut Cluster, part: &str) {
 
 fn until_stage(cluster: &mut Cluster, stage: Stage) {
     until(cluster, "in that stage", |c| c.status().unwrap().release.is_some_and(|r| r.stage == stage));
-}
-
-fn check_ends(cluster: &mut Cluster, phase: Phase, images: &[(&str, usize)]) {
-    let status = check_end(cluster).unwrap();
-    assert_eq!(status.phase, phase, "{}", status.message);
-    let wanted: Vec<(String, usize)> = images.iter().map(|(image, n)| ((*image).to_owned(), *n)).collect();
-    assert_eq!(cluster.images().into_iter().collect::<Vec<_>>(), wanted);
 }
 
 fn result(cluster: &Cluster, release: &str) -> Value {
@@ -59,10 +52,6 @@ fn patches_of(writes: &[Write], plural: &str) -> Vec<Vec<PatchOp>> {
 
 fn uids(cluster: &Cluster, image: &str) -> Vec<String> {
     cluster.pods.iter().filter(|pod| pod.image == image).map(|pod| pod.uid.clone()).collect()
-}
-
-fn half() -> Value {
-    json!([{"setWeight": 50}, {"pause": {}}])
 }
 
 // 2.1: a change never starts by itself.

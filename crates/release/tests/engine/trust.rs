@@ -7,18 +7,7 @@ use trimtab_plan::{Class, Failure, Outcome};
 use trimtab_release::conclude;
 
 use crate::model::{Cluster, RELEASES, REPLICA_SETS};
-use crate::world::{Setup, check_end, four_with};
-
-fn half() -> Value {
-    json!([{"setWeight": 50}, {"pause": {}}])
-}
-
-fn check_ends(cluster: &mut Cluster, phase: Phase, images: &[(&str, usize)]) {
-    let status = check_end(cluster).unwrap();
-    assert_eq!(status.phase, phase, "{}", status.message);
-    let wanted: Vec<(String, usize)> = images.iter().map(|(image, n)| ((*image).to_owned(), *n)).collect();
-    assert_eq!(cluster.images().into_iter().collect::<Vec<_>>(), wanted);
-}
+use crate::world::{Setup, check_end, check_ends, four_with, half};
 
 fn mark(template: &mut Value) {
     template["spec"]["containers"][0]["env"] = json!([{"name": "MODE", "value": "mine"}]);

@@ -67,6 +67,20 @@ pub fn four_with(steps: Value) -> Setup {
     Setup::new(4, json!(1), json!(0), steps)
 }
 
+/// Half of the pods, then a person is asked.
+pub fn half() -> Value {
+    json!([{"setWeight": 50}, {"pause": {}}])
+}
+
+/// Where it ends, and which images the pods have then.
+pub fn check_ends(cluster: &mut Cluster, phase: Phase, images: &[(&str, usize)]) {
+    let status = check_end(cluster).unwrap();
+    assert_eq!(status.phase, phase, "{}", status.message);
+    let wanted: Vec<(String, usize)> = images.iter().map(|(image, n)| ((*image).to_owned(), *n)).collect();
+    assert_eq!(cluster.images().into_iter().collect::<Vec<_>>(), wanted);
+    check_faults(cluster).unwrap();
+}
+
 pub fn setups() -> impl Strategy<Value = Setup> {
     let limits = prop::sample::select(vec![
         (json!(1), json!(0)),
