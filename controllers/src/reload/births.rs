@@ -1,5 +1,5 @@
-//! At which versions objects came about and sources were written lately, as the watches showed it. Kept in memory and for a minute: times of the API
-//! server are of whole seconds, and this tells what came first within one. What is forgotten is told by times alone.
+//! At which versions objects came about and sources were written lately, as the watches showed it. Kept in memory and for a minute: times
+//! of the API server are of whole seconds, and this tells what came first within one. What is forgotten is told by times alone.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,7 +18,14 @@ const OF_A_NAMESPACE: usize = 4_096;
 
 /// What came about lately, by uid. Cheap to clone.
 #[derive(Clone, Default)]
-pub(super) struct Births(Arc<Mutex<HashMap<Box<str>, Young>>>);
+pub(super) struct Births(Arc<Mutex<All>>);
+
+#[derive(Default)]
+struct All {
+    namespaces: HashMap<Box<str>, Young>,
+    /// How much that is together.
+    total: usize,
+}
 
 /// What came about in a namespace.
 #[derive(Default)]
@@ -71,23 +78,31 @@ fn is_old(since: Instant, now: Instant) -> bool {
 }
 
 impl Births {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, Young>> {
+    fn lock(&self) -> MutexGuard<'_, All> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes what is known of a namespace, and lets the one that has most forget something if there is too much.
     fn with(&self, namespace: &str, change: impl FnOnce(&mut Young)) {
         let mut all = self.lock();
-        change(all.entry(namespace.into()).or_default());
-        while all.values().map(Young::len).sum::<usize>() > MOST
-            && let Some(most) = all.values_mut().max_by_key(|young| young.len())
+        let All { namespaces, total } = &mut *all;
+        let own = namespaces.entry(namespace.into()).or_default();
+        *total -= own.len();
+        change(own);
+        *total += own.len();
+        if own.len() == 0 {
+            namespaces.remove(namespace);
+        }
+        while *total > MOST
+            && let Some(most) = namespaces.values_mut().max_by_key(|young| young.len())
         {
+            *total -= most.len();
             match most.made_of.len() > most.all.len() {
                 true => _ = most.made_of.pop_front(),
                 false => most.forget_one(Instant::now()),
             }
+            *total += most.len();
         }
-        all.retain(|_, young| young.len() > 0);
     }
 
     /// Hears of the objects of a watch that come. One that a list brought may have been written since it was made.
@@ -135,21 +150,21 @@ impl Births {
     /// Whether a Job was made of what is kept under this uid; `None` if that was made before anybody watched.
     pub(super) fn is_made_of(&self, namespace: &str, kept: &str) -> Option<bool> {
         let all = self.lock();
-        let young = all.get(namespace)?;
+        let young = all.namespaces.get(namespace)?;
         let made = young.made_of.iter().any(|known| **known == *kept);
         (made || young.all.contains_key(kept)).then_some(made)
     }
 
     /// When an object came about. One that has been written since it was last heard of may have other data since then.
     pub(super) fn of(&self, object: &Meta) -> Option<Birth> {
-        let known = self.lock().get(object.namespace.as_str())?.all.get(object.uid.as_str()).copied()?;
+        let known = self.lock().namespaces.get(object.namespace.as_str())?.all.get(object.uid.as_str()).copied()?;
         let now = version(object);
         Some(if known.heard < now { Birth { data: Some(now), ..known.birth } } else { known.birth })
     }
 
     /// When the object of this uid was made.
     pub(super) fn made_at(&self, namespace: &str, uid: &str) -> Option<u64> {
-        self.lock().get(namespace)?.all.get(uid)?.birth.made
+        self.lock().namespaces.get(namespace)?.all.get(uid)?.birth.made
     }
 }
 
@@ -210,11 +225,13 @@ mod tests {
         assert!(births.made_at("calm", "0").is_some(), "a crowd pushed out another namespace's");
         {
             let all = births.lock();
-            let crowd = &all["crowd"];
+            let crowd = &all.namespaces["crowd"];
             assert!(crowd.order.len() <= OF_A_NAMESPACE && crowd.all.len() == crowd.order.len());
         }
         (0..OF_A_NAMESPACE).for_each(|n| make("other", n));
-        assert!(births.lock().values().map(Young::len).sum::<usize>() <= MOST);
+        let all = births.lock();
+        assert!(all.namespaces.values().map(Young::len).sum::<usize>() <= MOST);
+        drop(all);
         assert!(births.made_at("calm", "0").is_some());
     }
 
@@ -226,6 +243,6 @@ mod tests {
             |n: u64| births.heard(Some(&map(n, &n.to_string(), "")), &map(n + 1, &(n + 1).to_string(), ""), false);
         (0..2 * MOST as u64).for_each(write);
         assert!(births.made_at("", "7").is_some(), "writes of one object pushed out another");
-        assert_eq!(births.lock()[""].order.len(), 2);
+        assert_eq!(births.lock().namespaces[""].order.len(), 2);
     }
 }

@@ -275,11 +275,8 @@ impl Controller for Scaling {
             (Some(target), _) => (Some(Selected::Read(target.selector.clone())), target.metadata.uid.clone()),
             (None, Some(found)) if kind.is_none() => {
                 let short = found.selector.len() <= SELECTOR;
-                let selector = short
-                    .then(|| found.selector.parse().ok())
-                    .flatten()
-                    .map(|parsed| Selected::Asked(found.selector, parsed));
-                (selector, found.uid)
+                let parsed = if short { found.selector.parse().ok() } else { None };
+                (parsed.map(|parsed| Selected::Asked(found.selector, parsed)), found.uid)
             }
             _ => (None, String::new()),
         };

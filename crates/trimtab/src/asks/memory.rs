@@ -29,8 +29,8 @@ pub(super) struct Weight {
 impl Memory {
     /// Takes room for an answer; if there is none left for its namespace, the answer is that.
     pub(super) fn keep(&self, namespace: &str, answer: Answer) -> (Answer, Weight) {
-        let mut totals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let size = weigh(&answer);
+        let mut totals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let total = totals.entry(namespace.into()).or_default();
         let fits = *total + size <= OF_A_NAMESPACE;
         let size = if fits { size } else { 0 };
