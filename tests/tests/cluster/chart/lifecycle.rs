@@ -72,6 +72,23 @@ async fn apply(helm: &Helm, verb: &str, values: &str, patience: &str) -> Result<
     helm.run(&arguments, values).await
 }
 
+/// `helm uninstall`, waiting until all is gone. The error tells what was still there.
+async fn uninstall(client: &Client, helm: &Helm) -> Result<()> {
+    let gone = ["uninstall", "trimtab", "--namespace", NAMESPACE, "--no-hooks", "--wait", "--timeout", "90s"];
+    let Err(error) = helm.ask(&gone).await else { return Ok(()) };
+    let kinds = Api::<CustomResourceDefinition>::all(client.clone());
+    let kinds = kinds.list(&ListParams::default().labels("app.kubernetes.io/instance=trimtab")).await?;
+    let left: Vec<String> = kinds
+        .items
+        .iter()
+        .map(|kind| {
+            let conditions = kind.status.as_ref().and_then(|status| status.conditions.as_ref());
+            format!("{}: deleted {:?}, {conditions:?}", kind.name_any(), kind.metadata.deletion_timestamp)
+        })
+        .collect();
+    Err(error.context(format!("kinds: {left:#?}, kept: {:?}, running: {:?}", kept(client).await?, running(client).await?)))
+}
+
 #[tokio::test]
 async fn it_is_installed_upgraded_rolled_back_and_removed_by_both_versions() -> Result<()> {
     let options = ClusterOptions { name: "chart".to_owned(), ..ClusterOptions::default() };
@@ -103,16 +120,14 @@ async fn story(client: &Client, first: &Helm, then: &Helm) -> Result<()> {
     then.ask(&back).await.context("rollback")?;
     ensure!(manager(client).await? == (3, "trimtab.dev/trimtab-manager:next".to_owned()));
 
-    // Where the API server cannot look for instances of a kind that goes, it tries again after a minute.
-    let gone = ["uninstall", "trimtab", "--namespace", NAMESPACE, "--no-hooks", "--wait", "--timeout", "200s"];
-    then.ask(&gone).await.context("uninstall")?;
+    uninstall(client, then).await.context("uninstall")?;
     ensure!(kept(client).await? == [4, 2, 2], "what is to stay is gone");
     eventually("all else to be gone", PATIENCE, async || Ok((running(client).await? == [0; 6]).then_some(()))).await?;
 
     // What was left is taken over again, and goes when asked.
     apply(first, "install", "{}", "90s").await.context("install again")?;
     apply(then, "upgrade", "{crds: {keep: false}, policies: {keep: false}}", "90s").await.context("upgrade again")?;
-    then.ask(&gone).await.context("uninstall again")?;
+    uninstall(client, then).await.context("uninstall again")?;
     eventually("the kinds and the policies to be gone", PATIENCE, async || {
         Ok((kept(client).await? == [0; 3]).then_some(()))
     })
