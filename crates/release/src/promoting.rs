@@ -251,9 +251,10 @@ fn late(draft: &mut Draft<'_>, available: i32) -> Option<String> {
     Some(deadline::over(wait))
 }
 
-/// Pods that the Deployment counted on no longer serve: stable ones were removed for them, and only taking the release
-/// back brings those again. The Deployment by itself would wait. A dip of a moment is forgiven, and pods are counted on only
-/// once they were there: a Deployment that is scaled up in mid-promotion has yet to get them.
+/// Pods of the new revision no longer serve that the Deployment counted on: stable ones were removed for them, and only taking
+/// the release back brings those again. The Deployment by itself would wait. A dip of a moment is forgiven. As long as there
+/// never were as many pods as the Deployment promises, it has removed none: what the stable revision lacked before, and what a
+/// larger Deployment has yet to get, says nothing against the new one. Nor do stable pods that break.
 fn short(draft: &mut Draft<'_>, new_set: Option<&ReplicaSetView>) -> bool {
     const FORGIVEN: Duration = Duration::from_secs(3);
     let world = draft.world;
@@ -262,13 +263,14 @@ fn short(draft: &mut Draft<'_>, new_set: Option<&ReplicaSetView>) -> bool {
     let aside = new_set.filter(|rs| world.owned_by_plan(rs));
     let serving = world.owned().chain(aside).map(|rs| rs.status.available_replicas);
     let available = serving.fold(0, i32::saturating_add);
-    let handed_over = new_set.is_some_and(|rs| world.owned_by_deployment(rs));
+    let handed_over = new_set.filter(|rs| world.owned_by_deployment(rs));
     let Some(progress) = draft.status.release.as_mut() else { return false };
+    let lost =
+        handed_over.is_some_and(|rs| rs.status.available_replicas < progress.most_available.min(rs.spec.replicas));
     let all = available >= allowed(world.deployment, world.replicas);
-    let reached = progress.reached.filter(|_| !all).unwrap_or(world.replicas).min(world.replicas);
-    progress.reached = Some(reached);
-    let needed = allowed(world.deployment, reached);
-    if !handed_over || available >= needed || progress.kept {
+    progress.reached = if all { Some(world.replicas) } else { progress.reached.map(|size| size.min(world.replicas)) };
+    let needed = progress.reached.map_or(0, |size| allowed(world.deployment, size));
+    if !lost || available >= needed || progress.kept {
         progress.short_since = None;
         return false;
     }
@@ -278,8 +280,10 @@ fn short(draft: &mut Draft<'_>, new_set: Option<&ReplicaSetView>) -> bool {
         draft.plan.wake_by(end);
         return false;
     }
-    let message =
-        format!("only {available} pods were available while it was being promoted; the Deployment allows {needed}");
+    let message = format!(
+        "pods of the new revision no longer serve: only {available} pods were available while it was being promoted; the \
+         Deployment allows {needed}"
+    );
     draft.take_back("AvailabilityLost", message);
     true
 }

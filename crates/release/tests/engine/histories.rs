@@ -35,6 +35,10 @@ pub enum Person {
     KubectlUndo,
     KubectlRestart,
     Sicken(u8),
+    /// No pod of this image passes its probe any more.
+    Break(u8),
+    /// From now on pods take so many seconds to start.
+    Slow(u8),
     Heal,
     EditSteps(serde_json::Value),
     DeletePlan,
@@ -73,6 +77,8 @@ fn person() -> impl Strategy<Value = Person> {
         1 => Just(Person::KubectlUndo),
         1 => Just(Person::KubectlRestart),
         2 => any::<u8>().prop_map(Person::Sicken),
+        1 => (0..6u8).prop_map(Person::Break),
+        1 => (0..12u8).prop_map(Person::Slow),
         2 => Just(Person::Heal),
         1 => steps().prop_map(Person::EditSteps),
         1 => Just(Person::DeletePlan),
@@ -153,6 +159,8 @@ fn act(cluster: &mut Cluster, person: &Person, count: usize) {
         Person::KubectlUndo => cluster.kubectl_undo(),
         Person::KubectlRestart => cluster.restart(&count.to_string()),
         Person::Sicken(which) => cluster.sicken(usize::from(*which)),
+        Person::Break(which) => cluster.break_image(IMAGES[usize::from(*which)]),
+        Person::Slow(seconds) => cluster.start_seconds = i64::from(*seconds),
         Person::Heal => cluster.heal(),
         Person::EditSteps(steps) => {
             if let Err(why) = crate::edits::check_edit(cluster, steps) {
@@ -263,7 +271,7 @@ pub fn config(cases: u32) -> ProptestConfig {
 }
 
 /// People promote where they are asked.
-fn promote_to_the_end(cluster: &mut Cluster) -> Result<(), String> {
+pub fn promote_to_the_end(cluster: &mut Cluster) -> Result<(), String> {
     for count in 0..10 {
         cluster.settle()?;
         if cluster.status().unwrap().phase != Phase::Paused {

@@ -20,6 +20,7 @@ mod obstacles;
 mod proof;
 mod requests;
 mod rules;
+mod slow;
 mod trust;
 mod versions;
 mod waiting_tools;

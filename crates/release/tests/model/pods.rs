@@ -21,6 +21,7 @@ pub struct Pod {
     pub image: String,
     /// What it read from ConfigMap `web` when it started, if it reads it.
     pub config: Option<String>,
+    pub made_at: Timestamp,
     pub ready_since: Option<Timestamp>,
     /// It fails its probe until it is healed.
     pub sick: bool,
@@ -119,8 +120,9 @@ impl Cluster {
         let name = format!("{set}-{number}");
         let owner = text(rs, "/metadata/uid").to_owned();
         let config = self.config_of(&rs["spec"]["template"]);
-        let (ready_since, sick, crashing) = (None, false, false);
-        self.pods.push(Pod { name, uid, owner, set, image, config, ready_since, sick, crashing, number });
+        let (made_at, ready_since, crashing) = (self.now, None, false);
+        let sick = self.broken.as_deref() == Some(image.as_str());
+        self.pods.push(Pod { name, uid, owner, set, image, config, made_at, ready_since, sick, crashing, number });
     }
 
     /// Deletes a pod, and looks whether it was needed.
@@ -174,6 +176,10 @@ impl Cluster {
         let now = self.now;
         let mut changed = false;
         for pod in &mut self.pods {
+            if now.duration_since(pod.made_at).as_secs() < self.start_seconds {
+                changed = true;
+                continue;
+            }
             let crash = pod.image.contains("crash") || pod.config.as_deref() == Some("crash");
             let hang = pod.image.contains("hang");
             if crash && !pod.crashing {
@@ -200,7 +206,17 @@ impl Cluster {
         self.watch.floor -= 1;
     }
 
+    /// From now on no pod of this image passes its probe, until it is healed.
+    pub fn break_image(&mut self, image: &str) {
+        self.broken = Some(image.to_owned());
+        for pod in self.pods.iter_mut().filter(|pod| pod.image == image) {
+            self.watch.floor -= i32::from(pod.ready_since.is_some());
+            (pod.ready_since, pod.sick) = (None, true);
+        }
+    }
+
     pub fn heal(&mut self) {
+        self.broken = None;
         for pod in &mut self.pods {
             pod.sick = false;
         }

@@ -28,6 +28,10 @@ pub struct Cluster {
     pub now: Timestamp,
     pub objects: BTreeMap<(&'static str, String), Value>,
     pub pods: Vec<Pod>,
+    /// How long a pod takes to start.
+    pub start_seconds: i64,
+    /// The image whose pods fail their probes.
+    pub broken: Option<String>,
     pub answers: Answers,
     /// What configuration must satisfy.
     pub policies: Vec<Arc<trimtab_release::ConfigPolicyView>>,
@@ -85,6 +89,8 @@ impl Cluster {
             now: "2026-01-01T00:00:00Z".parse().unwrap(),
             objects: BTreeMap::new(),
             pods: vec![],
+            start_seconds: 0,
+            broken: None,
             answers: BTreeMap::new(),
             policies: vec![],
             policy: true,
