@@ -1,10 +1,12 @@
 //! Taking a new revision back, at any moment between its first canary pod and the last stable one. Stable pods are
 //! never touched; where the Deployment had begun to roll, it brings stable back while the canary still serves.
 
-use trimtab_crds::{Phase, Progress, Rejected, ReleaseResult, Undo, Verdict};
+use trimtab_crds::{Phase, Progress, Rejected, ReleaseResult, Undo, Verdict, names};
 use trimtab_plan::Severity;
 
-use crate::{canary, draft::Draft, idle::millis, record, request, stall, undo::template_of, views::ReplicaSetView};
+use crate::{
+    canary, draft::Draft, idle::millis, record, request, stall, undo::template_of, views::ReplicaSetView, world::Held,
+};
 
 pub(crate) fn decide(draft: &mut Draft<'_>) {
     let stalled = stall::is_stalled(draft);
@@ -36,7 +38,10 @@ fn go_on(draft: &mut Draft<'_>) {
         return out_of_the_deployment(draft, &progress, rs, &why);
     }
     if !world.owned_by_plan(rs) {
-        return over(draft, progress);
+        if !hold(draft, &progress, &why) {
+            over(draft, progress);
+        }
+        return;
     }
     shrink(draft, &progress, rs, &why);
 }
@@ -78,12 +83,28 @@ fn from_history(progress: &Progress) -> bool {
 }
 
 fn without_set(draft: &mut Draft<'_>, progress: Progress, why: &str) {
-    if draft.world.deployment.spec.paused || released_another(draft, &progress) {
-        return over(draft, progress);
+    // Released a moment ago, the Deployment may not even have made its ReplicaSet.
+    if !hold(draft, &progress, why) {
+        over(draft, progress);
     }
-    // Released a moment ago, and the Deployment has not even made its ReplicaSet.
+}
+
+/// Holds what is taken back, for it stays in the Deployment: also where a person has paused that, who would start it anew by
+/// resuming. True if it is being held now. A pause of another change, or of a Deployment that has opted out, is the person's.
+fn hold(draft: &mut Draft<'_>, progress: &Progress, why: &str) -> bool {
+    let deployment = draft.world.deployment;
+    let guarded = deployment.metadata.annotation(names::PLAN).is_some_and(|plan| !plan.is_empty());
+    let held = matches!(draft.world.held(), Held::By { .. });
+    let stays = match deployment.spec.paused {
+        true => held || !guarded || draft.world.digest != progress.digest,
+        false => released_another(draft, progress),
+    };
+    if stays {
+        return false;
+    }
     draft.write(canary::hold(&draft.world, &progress.by));
     draft.say(Phase::TakingBack, "TakingBack", format!("holding the Deployment again: {why}"));
+    true
 }
 
 /// The Deployment owns the new ReplicaSet: hold it, then take the ReplicaSet out.
@@ -101,10 +122,10 @@ fn out_of_the_deployment(draft: &mut Draft<'_>, progress: &Progress, rs: &Replic
     if back_to_stable && (too_late || !world.deployment.spec.paused) {
         return roll_back(draft, progress, why);
     }
-    if !world.deployment.spec.paused {
-        draft.write(canary::hold(&world, &progress.by));
-        draft.say(Phase::TakingBack, "TakingBack", format!("holding the Deployment again: {why}"));
-    } else if !world.observed() {
+    if hold(draft, progress, why) {
+        return;
+    }
+    if !world.observed() {
         draft.say(Phase::TakingBack, "TakingBack", format!("waiting for the Deployment to stop rolling: {why}"));
     } else if let Some(stable) = stable.filter(|rs| too_late && !saturated && world.owned_by_deployment(rs)) {
         // One stable pod is enough for the Deployment to bring back the rest. Both writes go together: meanwhile the
