@@ -8,6 +8,7 @@ mod fitting;
 mod hot;
 mod live;
 mod made;
+mod turns;
 mod workloads;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,17 +20,18 @@ use trimtab_config::{Source, SourceView};
 use trimtab_crds::names;
 use trimtab_plan::{Answers, Failure, Kind, Meta, Notice, Outcome, Plan, StatusWrite, Watched, Write};
 use trimtab_reload::{
-    Board, CronJobView, DaemonSetView, DeploymentView, JobView, KeptJob, LabelSelector, Member, Options, PodView,
-    RolloutView, Run, Snapshot, StatefulSetView, Survey, Turn, Workload as View, decide, refused, survey,
+    CronJobView, DaemonSetView, DeploymentView, JobView, KeptJob, LabelSelector, Member, Options, PodView, RolloutView,
+    Run, Snapshot, StatefulSetView, Survey, Workload as View, decide, refused, survey,
 };
 
 use crate::sources;
 use crate::workload::Workload;
 use births::Births;
-use boards::{Boards, Busy};
+use boards::Busy;
 use fitting::{Fitting, Names};
 pub use hot::answerer;
 use live::Live;
+use turns::{Looked, Turns};
 use workloads::Workloads;
 
 /// What the controller is told beside the options of its decisions.
@@ -51,14 +53,25 @@ pub struct Reloading {
     kept: Store<KeptJob>,
     sources: Live,
     namespaces: Option<(Store<NamespaceView>, LabelSelector)>,
-    busy: Busy,
     births: Births,
     fitting: Fitting,
-    boards: Boards,
+    turns: Turns,
     waker: KeyWaker<Workload>,
     /// Whether Rollouts of Argo Rollouts are watched.
     rollouts: bool,
     options: Arc<Options>,
+}
+
+/// How a workload is.
+#[derive(Default)]
+struct Seen {
+    /// The workload, if there is anything to decide about it.
+    view: Option<Arc<View>>,
+    /// What is noted of it on the board, if it is reloaded.
+    member: Option<Member>,
+    survey: Survey,
+    /// The versions of the sources that changed.
+    versions: BTreeMap<Source, String>,
 }
 
 /// A namespace.
@@ -137,22 +150,8 @@ impl Reloading {
                 .store();
             (store, selector)
         });
-        let (boards, waker, rollouts) = (Boards::default(), watches.waker(), setup.rollouts);
-        Self {
-            workloads,
-            jobs,
-            pods,
-            kept,
-            sources,
-            namespaces,
-            busy,
-            births,
-            fitting,
-            boards,
-            waker,
-            rollouts,
-            options,
-        }
+        let (turns, waker, rollouts) = (Turns::new(busy), watches.waker(), setup.rollouts);
+        Self { workloads, jobs, pods, kept, sources, namespaces, births, fitting, turns, waker, rollouts, options }
     }
 
     fn is_selected(&self, namespace: &str) -> bool {
@@ -177,52 +176,15 @@ impl Reloading {
         (found, versions)
     }
 
-    /// Notes on the board of its namespace how a workload is; whose turn it is from now on is woken. Whether it is its own, if
-    /// anything has changed for it.
-    fn turn(&self, key: &Workload, view: Option<&View>, found: &Survey) -> Option<Turn> {
-        let member = view.map(|view| Member::new(view, found)).filter(Member::counts);
-        if member.is_none() {
-            self.busy.remove(key);
-        }
-        let now = clock::now();
-        let (turn, woken) = self.boards.with(&key.namespace, |board| {
-            let Some(member) = member else {
-                let id = key.id();
-                board.remove(now, &self.options, &id);
-                return (None, board.woken(&id));
-            };
-            let (id, wants) = (member.id.clone(), !found.changes.is_empty());
-            if wants {
-                let before = member.after.iter().filter_map(|id| self.workloads.key(&key.namespace, id));
-                let rolling =
-                    if self.options.is_unlimited() { BTreeSet::new() } else { self.busy.take_rolling(&key.namespace) };
-                for other in before.chain(rolling).filter(|other| other != key && self.busy.take_changed(other)) {
-                    self.note(now, board, &other);
-                }
-            }
-            board.put(now, &self.options, member);
-            let turn = wants.then(|| board.turn(now, &self.options, &id));
-            (turn, board.woken(&id))
-        });
-        for id in woken {
-            self.workloads.key(&key.namespace, &id).into_iter().for_each(|key| self.waker.wake(key));
-        }
-        turn
-    }
-
-    /// Notes on a board how another workload is, which has changed and has not been looked at since.
-    fn note(&self, now: Timestamp, board: &mut Board, other: &Workload) {
-        let view = self.workloads.get(other).filter(|view| self.options.opted_in(view));
-        let survey = view.as_ref().map(|view| self.survey(view).0).unwrap_or_default();
-        if survey.comparing {
-            // Its own look puts it there, once it is known what its expressions fit.
-            return;
-        }
-        let member = view.map(|view| Member::new(&view, &survey)).filter(Member::counts);
-        match member {
-            Some(member) => board.put(now, &self.options, member),
-            None => board.remove(now, &self.options, &other.id()),
-        }
+    /// How a workload is.
+    fn see(&self, key: &Workload) -> Seen {
+        let view = self.workloads.get(key).filter(|view| self.options.concerns(view));
+        let view = view.filter(|_| self.is_selected(&key.namespace));
+        let own = view.as_ref().filter(|view| self.options.opted_in(view));
+        let found = own.map(|view| self.survey(view));
+        let member = own.zip(found.as_ref()).map(|(view, (survey, _))| Member::new(view, survey));
+        let (survey, versions) = found.unwrap_or_default();
+        Seen { view, member, survey, versions }
     }
 }
 
@@ -294,15 +256,18 @@ impl Controller for Reloading {
     }
 
     fn gather(&self, key: &Workload, answers: &Answers) -> Option<Snapshot> {
-        // What changes from here on wakes it once more.
-        self.busy.take_changed(key);
-        let view = self.workloads.get(key).filter(|view| self.options.concerns(view));
-        let view = view.filter(|_| self.is_selected(&key.namespace));
+        let mut seen = Seen::default();
+        let own = || {
+            seen = self.see(key);
+            seen.member.clone()
+        };
+        let (others, by_id) =
+            (|other: &Workload| self.see(other).member, |id: &str| self.workloads.key(&key.namespace, id));
+        let Looked { turn, woken } = self.turns.look((clock::now(), &self.options), key, own, others, by_id);
+        woken.iter().filter_map(|id| self.workloads.key(&key.namespace, id)).for_each(|key| self.waker.wake(key));
+        let Seen { view, survey, versions, .. } = seen;
         let kept =
             if key.kind == names::JOB { self.kept.get(&key.namespace, &KeptJob::name_of(&key.name)) } else { None };
-        let own = view.as_ref().filter(|view| self.options.opted_in(view));
-        let (survey, versions) = own.map(|view| self.survey(view)).unwrap_or_default();
-        let turn = if survey.comparing { None } else { self.turn(key, own.map(AsRef::as_ref), &survey) };
         if view.is_none() && kept.is_none() {
             return None;
         }

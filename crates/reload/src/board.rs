@@ -104,7 +104,13 @@ impl Board {
     }
 
     /// Notes how a member is now.
-    pub fn put(&mut self, now: Timestamp, options: &Options, member: Member) {
+    pub fn put(&mut self, now: Timestamp, options: &Options, mut member: Member) {
+        // What it wanted when that was last known it may want still.
+        if member.comparing
+            && let Some(known) = self.members.get(&member.id)
+        {
+            member.changes.clone_from(&known.member.changes);
+        }
         self.place(now, options, Arc::new(member));
         self.settle(now, options);
     }
@@ -220,7 +226,9 @@ impl Board {
         self.fails(&id, &old.as_ref().map(failures).unwrap_or_default(), &failures(&entry));
         self.members.insert(id.clone(), entry);
         // Whoever comes after it may do so no more, or only now.
-        let same = |old: Entry| old.rolls == rolls && old.member.sources().eq(member.sources());
+        let same = |old: Entry| {
+            old.rolls == rolls && old.member.comparing == member.comparing && old.member.sources().eq(member.sources())
+        };
         if !old.is_some_and(same) {
             self.again.extend(self.behind.get(&id).into_iter().flatten().cloned());
         }

@@ -26,6 +26,8 @@ pub struct Member {
     pub(crate) last: Option<Last>,
     /// The workloads that are reloaded before it.
     pub after: BTreeSet<Arc<str>>,
+    /// Whether its expressions are being compared, so that nobody knows yet what else it wants.
+    pub(crate) comparing: bool,
     /// Whether it is of a kind that rolls, and is not reloaded without a restart.
     pub(crate) rolls_for_changes: bool,
     pub(crate) record: Record,
@@ -63,14 +65,15 @@ impl Member {
             changes: survey.changes.clone(),
             last,
             after: after(workload).map(Arc::from).take(MOST_BEFORE).collect(),
+            comparing: survey.comparing,
             rolls_for_changes: workload.rolls() && !workload.is_hot(),
             record,
         }
     }
 
-    /// Whether it may have a place on the board: it wants to restart, or has been and is not settled.
+    /// Whether it may have a place on the board: it wants to restart, may want to, or has been restarted and is not settled.
     pub fn counts(&self) -> bool {
-        !self.changes.is_empty() || self.last.as_ref().is_some_and(|last| last.progress != Progress::Settled)
+        self.comparing || self.wants_any() || self.last.as_ref().is_some_and(|last| last.progress != Progress::Settled)
     }
 
     /// Until when it counts as restarting for a change, if it is. What it does long afterwards has other reasons.
@@ -83,6 +86,11 @@ impl Member {
         self.rolls_until(now).is_some()
     }
 
+    /// Whether it wants to restart for a change that is known.
+    pub fn wants_any(&self) -> bool {
+        !self.changes.is_empty()
+    }
+
     pub(crate) fn wants(&self, source: &Source) -> bool {
         self.changes.iter().any(|change| change.source == *source)
     }
@@ -92,7 +100,7 @@ impl Member {
     }
 
     /// The revisions that it waits for.
-    pub(crate) fn revisions(&self) -> impl Iterator<Item = (&Source, &Pin)> {
+    pub fn revisions(&self) -> impl Iterator<Item = (&Source, &Pin)> {
         self.changes.iter().map(|change| (&change.source, &change.to.pin))
     }
 

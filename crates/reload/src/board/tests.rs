@@ -46,6 +46,7 @@ fn waiting(name: &str, sources: &str) -> Member {
         changes: sources.split(',').map(change).collect(),
         last: None,
         after: BTreeSet::new(),
+        comparing: false,
         rolls_for_changes: true,
         record: Record::default(),
     }
