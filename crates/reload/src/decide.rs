@@ -241,7 +241,11 @@ fn changed(now: Timestamp, seen: &Snapshot, workload: &Workload, plan: &mut Plan
 
 /// Restarts a workload if it is its turn.
 fn in_turn(now: Timestamp, seen: &Snapshot, workload: &Workload, plan: &mut Plan<()>) -> Option<Blocked> {
-    let (reason, message) = match seen.turn.clone().unwrap_or(Turn::Go) {
+    let turn = seen.turn.clone().unwrap_or(Turn::Go);
+    // One that was to read its files anew has no place in the line: nobody wakes it when others are done.
+    let soon = now.checked_add(AGAIN).ok().filter(|_| workload.is_hot() && turn != Turn::Go);
+    soon.into_iter().for_each(|time| plan.wake_by(time));
+    let (reason, message) = match turn {
         Turn::Go => {
             plan.because("Restarting", format!("restarted for {}", sources(&seen.survey)));
             plan.writes.push(trigger::restart(now, &seen.options, workload, &seen.survey));
@@ -250,9 +254,7 @@ fn in_turn(now: Timestamp, seen: &Snapshot, workload: &Workload, plan: &mut Plan
             return None;
         }
         Turn::Wait(message, again) => {
-            // One that was to read its files anew has no place in the line.
-            let soon = now.checked_add(AGAIN).ok().filter(|_| workload.is_hot());
-            again.into_iter().chain(soon).for_each(|time| plan.wake_by(time));
+            again.into_iter().for_each(|time| plan.wake_by(time));
             plan.because("WaitingForTurn", message);
             return None;
         }

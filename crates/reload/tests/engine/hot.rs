@@ -62,3 +62,15 @@ fn pods_that_cannot_hear_hold_up_a_hot_reload_for_a_time_only() {
     check(&with(vec![unready]), "NeedsRestart Restarting reloaded");
     check(&with(vec![]), "NeedsRestart Restarting reloaded");
 }
+
+/// Nobody wakes one that is to restart after all: it has no place among those that wait.
+#[test]
+fn one_that_restarts_after_all_looks_again_by_itself_whatever_it_waits_for() {
+    let mut world = World::noted(json!({"trimtab.dev/reload": "auto", "trimtab.dev/reload-mode": "signal"}));
+    world.set("cm/web", json!({"a": "2"}));
+    let why = || "others".to_owned();
+    for turn in [Turn::Wait(why(), None), Turn::After(why(), None), Turn::Halted(why()), Turn::Cycle(why())] {
+        let plan = trimtab_reload::decide(world.now, &Snapshot { turn: Some(turn.clone()), ..world.snapshot() });
+        assert!(matches!(plan.wake, Wake::At(_)), "{turn:?}: {plan:?}");
+    }
+}
