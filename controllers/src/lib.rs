@@ -4,6 +4,7 @@
 pub mod args;
 pub mod digest_key;
 pub mod manager;
+mod memory;
 pub mod permissions;
 pub mod reload;
 pub mod rollout;

@@ -34,6 +34,9 @@ impl SourceKind {
     }
 }
 
+/// The longest name of an object.
+const NAME: usize = 253;
+
 /// A ConfigMap or a Secret, by name. Written `cm/web` or `secret/tls`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Source {
@@ -44,6 +47,12 @@ pub struct Source {
 }
 
 impl Source {
+    /// Whether an object can have this name. What nothing can be called is not remembered.
+    pub fn is_name(name: &str) -> bool {
+        let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
+        !name.is_empty() && name.len() <= NAME && name.chars().all(fits)
+    }
+
     /// The ConfigMap of this name.
     pub fn config_map(name: impl Into<String>) -> Self {
         Self { kind: SourceKind::ConfigMap, name: name.into() }
@@ -90,8 +99,7 @@ impl FromStr for Source {
             "secret" | "secrets" => SourceKind::Secret,
             _ => return Err(no()),
         };
-        let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
-        if name.is_empty() || name.len() > 253 || !name.chars().all(fits) {
+        if !Self::is_name(name) {
             return Err(no());
         }
         Ok(Self { kind, name: name.to_owned() })

@@ -15,6 +15,10 @@ pub const NAMES: usize = 10_000;
 /// With how many sources they are compared that a workload reads or remembers and that are not there.
 pub const GONE: usize = 64;
 
+/// About how many bytes a name takes beside its letters, and what an expression is noted as.
+const NAME: usize = 96;
+const ID: usize = 64;
+
 /// The expressions by which a workload's annotations name sources, as they are written: nothing was compiled.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Patterns(pub(crate) Vec<(SourceKind, String)>);
@@ -96,6 +100,12 @@ impl Fits {
     /// How many there are.
     pub fn len(&self) -> usize {
         self.fitting.len()
+    }
+
+    /// About how many bytes all of this takes.
+    pub fn bytes(&self) -> usize {
+        let names = self.fitting.keys().map(|source| NAME + source.name.len());
+        names.sum::<usize>() + self.ids.len() * ID
     }
 
     /// Whether nothing fits.

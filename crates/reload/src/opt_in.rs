@@ -210,7 +210,8 @@ impl Options {
         let of = |kind| {
             let [_, _, named, _] = self.reloader_names(kind);
             let list = self.reloader_annotations(workload, kind).get(named).unwrap_or_default();
-            entries(list).map(move |entry| (kind, entry.to_owned()))
+            let named = entries(list).filter(|entry| is_expression(entry) || Source::is_name(entry));
+            named.map(move |entry| (kind, entry.to_owned()))
         };
         KINDS.into_iter().flat_map(of).collect()
     }
@@ -256,6 +257,15 @@ impl Options {
                 "the namespace has more than {NAMES} ConfigMaps and Secrets: expressions are compared with so many; name those that \
                  it is to be reloaded for"
             ));
+        }
+        for kind in KINDS {
+            let [_, _, name, _] = self.reloader_names(kind);
+            let list = self.reloader_annotations(workload, kind).get(name).unwrap_or_default();
+            let odd = entries(list).filter(|entry| !is_expression(entry) && !Source::is_name(entry));
+            problems.extend(odd.map(|entry| {
+                let entry: String = entry.chars().take(SHOWN).collect();
+                format!("{name}: no {} can be called {entry:?}: correct the name", kind.kind().kind)
+            }));
         }
         let named = self.patterns(workload).0.into_iter().enumerate();
         for (_, (kind, entry)) in named.filter(|(position, _)| fits.is_none(*position)) {

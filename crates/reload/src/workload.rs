@@ -278,8 +278,9 @@ fn items(list: &Value) -> impl Iterator<Item = &Value> {
     list.as_array().into_iter().flatten()
 }
 
+/// The name of a source; what none can be called is looked for nowhere, and the pods do not start.
 fn name(name: &Value) -> Option<&str> {
-    name.as_str().filter(|name| !name.is_empty())
+    name.as_str().filter(|name| Source::is_name(name))
 }
 
 macro_rules! workloads {

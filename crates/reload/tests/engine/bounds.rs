@@ -43,6 +43,7 @@ fn no_annotation_makes_a_look_long() {
     check_bound(json!({NAMED: format!("{}+", "a".repeat(200_000))}), &[NAMED, "longer than 128 letters"], 0);
     check_bound(json!({NAMED: "((a{50}){50}){50}"}), &["no regular expression"], 1);
     check_bound(json!({NAMED: "(".repeat(127)}), &["no regular expression"], 1);
+    check_bound(json!({NAMED: format!("web,{}", "a".repeat(200_000))}), &[NAMED, "can be called"], 0);
     let ours = |value: String| json!({"trimtab.dev/reload": value});
     check_bound(ours(many(&|n| format!("cm/{n}"))), &["trimtab.dev/reload has more than 100 entries"], 0);
     let exclude = json!({"trimtab.dev/reload": "auto", "trimtab.dev/reload-exclude": many(&|n| format!("cm/{n}"))});
