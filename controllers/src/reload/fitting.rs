@@ -77,6 +77,9 @@ impl Fitting {
         }
         let namespace = &view.metadata.namespace;
         let set = self.lock().ready(namespace, self.id(&patterns))?;
+        if set.fits.lacks_some(|source| names.has(namespace, source)) {
+            return None;
+        }
         let gone = options.gone(view, |source| names.has(namespace, source));
         gone.iter().all(|source| set.gone.contains(source) || set.fits.fit(source)).then(|| set.fits.clone())
     }
@@ -96,9 +99,10 @@ impl Fitting {
             .flat_map(|kind| names.all(namespace, kind))
             .collect();
         let crowded = there.len() > NAMES;
+        let is_there = |source: &Source| names.has(namespace, source);
         let fits = Arc::make_mut(&mut set.fits);
         // What was not looked at for want of room may be there still.
-        let room = fits.full && fits.retain(|source| names.has(namespace, source));
+        let room = fits.full && fits.retain(is_there);
         if room || (fits.crowded && !crowded) {
             (set.reached, set.through, fits.full) = (None, false, false);
             set.gone.clear();
@@ -110,7 +114,7 @@ impl Fitting {
             let rest = there.into_iter().take(NAMES).filter(|source| reached.as_ref().is_none_or(|at| source > at));
             set.through = true;
             for source in rest {
-                ready.compare(&source, fits);
+                compare_one(&ready, &mut set, &source, is_there);
                 if Instant::now() >= until {
                     (set.reached, set.through) = (Some(source), false);
                     break;
@@ -120,7 +124,7 @@ impl Fitting {
         if set.through {
             for (number, source) in came {
                 if !crowded && patterns.concern(source.kind) {
-                    ready.compare(&source, fits);
+                    compare_one(&ready, &mut set, &source, is_there);
                 }
                 set.next = number + 1;
                 if Instant::now() >= until {
@@ -128,20 +132,34 @@ impl Fitting {
                 }
             }
         }
-        let gone = options.gone(view, |source| names.has(namespace, source));
+        let gone = options.gone(view, is_there);
         compare_gone(&ready, &mut set, gone, until);
         let found = weighed(set);
         self.lock().end(namespace, id, &base, found);
     }
 }
 
-/// Compares what is not there, and notes as much as it came to.
+/// Compares with a source. For the first that finds no room, those make some that are gone.
+fn compare_one(ready: &Ready, set: &mut Set, source: &Source, is_there: impl Fn(&Source) -> bool) {
+    let fits = Arc::make_mut(&mut set.fits);
+    let was_full = fits.full;
+    ready.compare(source, fits);
+    if fits.full && !was_full && fits.retain(is_there) {
+        fits.full = false;
+        ready.compare(source, fits);
+        // Of these some may have fitted.
+        set.gone.clear();
+    }
+}
+
+/// Compares what is not there, and notes as much as it came to. What finds no room here is nothing that could be looked after.
 fn compare_gone(ready: &Ready, set: &mut Set, gone: BTreeSet<Source>, until: Instant) {
     let new = gone.iter().filter(|source| !set.gone.contains(*source)).count();
     if set.gone.len() + new > GONE {
         set.gone.clear();
     }
     let fits = Arc::make_mut(&mut set.fits);
+    let was_full = fits.full;
     for source in gone {
         if set.gone.contains(&source) {
             continue;
@@ -152,4 +170,5 @@ fn compare_gone(ready: &Ready, set: &mut Set, gone: BTreeSet<Source>, until: Ins
             break;
         }
     }
+    fits.full = was_full;
 }

@@ -120,6 +120,11 @@ impl Fits {
         self.fitting.len() < before
     }
 
+    /// Whether sources were left out for want of room that would be looked after by now, since many of those that fitted are gone.
+    pub fn lacks_some(&self, is_there: impl Fn(&Source) -> bool) -> bool {
+        self.full && self.fitting.keys().filter(|source| is_there(source)).count() < MOST_SOURCES
+    }
+
     /// What the expressions are noted as that fit a source.
     pub(crate) fn ids_for(&self, source: &Source) -> impl Iterator<Item = &str> {
         let fit = self.fitting.get(source).copied().unwrap_or(0);

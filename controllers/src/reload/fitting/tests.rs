@@ -135,3 +135,43 @@ fn what_is_gone_and_remembered_is_compared_too() {
     }
     assert!(fitting.lock().letters("ns").1 <= GONE * "x-10-10".len(), "{:?}", fitting.lock().letters("ns"));
 }
+
+/// A namespace in which names come and go, as those of runs of a workflow do.
+#[test]
+fn names_that_are_gone_make_room_for_those_that_come() {
+    let (fitting, options, names) = (Fitting::default(), Options::default(), sources(5));
+    let view = workload("ns", "web-.*|x+");
+    fits(&fitting, &options, &view, &names);
+    let come = |n: usize| {
+        let source = Source::config_map(format!("web-run-{n}"));
+        names.borrow_mut().insert(source.clone());
+        fitting.came("ns", source.clone());
+        source
+    };
+    for n in 0..2_200 {
+        let source = come(n);
+        assert!(fits(&fitting, &options, &view, &names).fit(&source), "{source}");
+        let woken = fitting.concerned(&options, "ns", &source, vec![((), view.clone())]);
+        assert_eq!(woken, [()], "{source}");
+        names.borrow_mut().remove(&source);
+    }
+    // As many as there is room for, and more: told, until so many are gone that all are looked after.
+    let all: Vec<Source> = (0..2_100).map(come).collect();
+    let full = fits(&fitting, &options, &view, &names);
+    assert!(full.full && all.iter().any(|source| !full.fit(source)));
+    all.iter().skip(600).take(1_400).for_each(|source| _ = names.borrow_mut().remove(source));
+    let left = fits(&fitting, &options, &view, &names);
+    assert!(!left.full && names.borrow().iter().all(|source| left.fit(source)));
+}
+
+/// Going through all names anew takes several looks, and each goes on where the one before ended.
+#[test]
+fn what_begins_anew_comes_to_an_end() {
+    let (fitting, options, names) = (Fitting::default(), Options::default(), sources(7_000));
+    names.borrow_mut().extend((0..2_500).map(|n| Source::config_map(format!("app-{n}"))));
+    let view = workload("ns", &format!("app-.*,{}", expressions(31)));
+    assert!(fits(&fitting, &options, &view, &names).full);
+    names.borrow_mut().retain(|source| source.name.starts_with("web") || source.name.ends_with('7'));
+    let left = fits(&fitting, &options, &view, &names);
+    assert_eq!((left.full, left.len()), (false, 250 + 31));
+}
