@@ -67,6 +67,14 @@ impl<K: Clone + Eq + Hash, V> Memory<K, V> {
         Some(&self.namespaces.get(namespace)?.all.get(key)?.value)
     }
 
+    /// What is remembered under a key; to change it makes it neither heavier nor younger.
+    pub(crate) fn get_mut<Q: Eq + Hash + ?Sized>(&mut self, namespace: &str, key: &Q) -> Option<&mut V>
+    where
+        K: Borrow<Q>,
+    {
+        Some(&mut self.namespaces.get_mut(namespace)?.all.get_mut(key)?.value)
+    }
+
     /// All that is remembered of a namespace; what was used longest ago is first.
     pub(crate) fn of(&self, namespace: &str) -> impl DoubleEndedIterator<Item = (&K, &V)> {
         let own = self.namespaces.get(namespace).into_iter();

@@ -1,7 +1,6 @@
 //! At which versions objects came about and sources were written lately, as the watches showed it. Kept in memory and for a minute: times
 //! of the API server are of whole seconds, and this tells what came first within one. What is forgotten is told by times alone.
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,6 +9,8 @@ use trimtab_config::Object;
 use trimtab_plan::{Meta, Watched};
 use trimtab_reload::Birth;
 
+use crate::memory::{Bounds, Memory};
+
 /// How long it is kept. A workload is noted a few seconds after it was made, and later where very many are made at once.
 const KEPT: Duration = Duration::from_mins(1);
 /// Of how many objects, and of how many of a namespace. Whoever makes or writes very many pushes out only their own.
@@ -17,92 +18,44 @@ const MOST: usize = 8_192;
 const OF_A_NAMESPACE: usize = 4_096;
 
 /// What came about lately, by uid. Cheap to clone.
-#[derive(Clone, Default)]
-pub(super) struct Births(Arc<Mutex<All>>);
-
-#[derive(Default)]
-struct All {
-    namespaces: HashMap<Box<str>, Young>,
-    /// How much that is together.
-    total: usize,
-}
-
-/// What came about in a namespace.
-#[derive(Default)]
-struct Young {
-    all: HashMap<Box<str>, Known>,
-    /// Each once, the oldest first; since when that was.
-    order: VecDeque<(Instant, Box<str>)>,
-    /// What Jobs were made of, by its uid, the oldest first.
-    made_of: VecDeque<Box<str>>,
-}
+#[derive(Clone)]
+pub(super) struct Births(Arc<Mutex<Memory<Box<str>, Known>>>);
 
 /// What is known of an object.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Known {
-    birth: Birth,
+    /// `None`: it came about before anybody watched.
+    birth: Option<Birth>,
     /// The version that was heard of last.
     heard: u64,
-    since: Instant,
+    /// Whether a Job was made of it.
+    made_of: bool,
 }
 
-impl Young {
-    fn note(&mut self, meta: &Meta, birth: Birth) {
-        let now = Instant::now();
-        let known = Known { birth, heard: version(meta), since: now };
-        let new = self.all.insert(meta.uid.as_str().into(), known).is_none();
-        if new {
-            self.order.push_back((now, meta.uid.as_str().into()));
-        }
-        while self.order.len() > OF_A_NAMESPACE || self.order.front().is_some_and(|(since, _)| is_old(*since, now)) {
-            self.forget_one(now);
-        }
+impl Default for Births {
+    fn default() -> Self {
+        let bounds = Bounds { of_a_namespace: OF_A_NAMESPACE, all: MOST, unused: Some(KEPT) };
+        Self(Arc::new(Mutex::new(Memory::new(bounds))))
     }
-
-    /// Forgets the oldest, unless it was noted once more meanwhile: then that is its age.
-    fn forget_one(&mut self, now: Instant) {
-        let Some((since, uid)) = self.order.pop_front() else { return };
-        match self.all.get(&uid) {
-            Some(known) if known.since > since && !is_old(known.since, now) => self.order.push_back((known.since, uid)),
-            _ => _ = self.all.remove(&uid),
-        }
-    }
-
-    fn len(&self) -> usize {
-        self.all.len() + self.made_of.len()
-    }
-}
-
-fn is_old(since: Instant, now: Instant) -> bool {
-    now.duration_since(since) >= KEPT
 }
 
 impl Births {
-    fn lock(&self) -> MutexGuard<'_, All> {
+    fn lock(&self) -> MutexGuard<'_, Memory<Box<str>, Known>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes what is known of a namespace, and lets the one that has most forget something if there is too much.
-    fn with(&self, namespace: &str, change: impl FnOnce(&mut Young)) {
+    /// Changes what is known of an object, which is the youngest of all by that.
+    fn note(&self, now: Instant, namespace: &str, uid: &str, change: impl FnOnce(&mut Known)) {
         let mut all = self.lock();
-        let All { namespaces, total } = &mut *all;
-        let own = namespaces.entry(namespace.into()).or_default();
-        *total -= own.len();
-        change(own);
-        *total += own.len();
-        if own.len() == 0 {
-            namespaces.remove(namespace);
-        }
-        while *total > MOST
-            && let Some(most) = namespaces.values_mut().max_by_key(|young| young.len())
-        {
-            *total -= most.len();
-            match most.made_of.len() > most.all.len() {
-                true => _ = most.made_of.pop_front(),
-                false => most.forget_one(Instant::now()),
-            }
-            *total += most.len();
-        }
+        let mut known = all.get(namespace, uid).copied().unwrap_or_default();
+        change(&mut known);
+        all.put(now, namespace, uid.into(), known, 1);
+    }
+
+    fn born(&self, now: Instant, meta: &Meta, birth: Birth) {
+        self.note(now, &meta.namespace, &meta.uid, |known| {
+            (known.birth, known.heard) = (Some(birth), version(meta));
+        });
     }
 
     /// Hears of the objects of a watch that come. One that a list brought may have been written since it was made.
@@ -112,59 +65,46 @@ impl Births {
             let meta = heard.new.meta();
             if !heard.listed && heard.old.is_none_or(|old| old.meta().uid != meta.uid) {
                 let made = Some(version(meta));
-                births.with(&meta.namespace, |young| young.note(meta, Birth { made, data: made }));
+                births.born(Instant::now(), meta, Birth { made, data: made });
             }
         }
     }
 
     /// A source was made, or written.
     pub(super) fn heard(&self, old: Option<&Object>, new: &Object, listed: bool) {
-        let now = Some(version(&new.metadata));
-        self.with(&new.metadata.namespace, |young| match old.filter(|old| old.metadata.uid == new.metadata.uid) {
-            None => young.note(&new.metadata, Birth { made: now.filter(|_| !listed), data: now }),
-            Some(old) => {
-                let known = young.all.get_mut(new.metadata.uid.as_str());
-                if old.content != new.content {
-                    let made = known.and_then(|known| known.birth.made);
-                    young.note(&new.metadata, Birth { made, data: now });
-                } else if let Some(known) = known {
-                    known.heard = version(&new.metadata);
-                }
-            }
-        });
+        let (meta, now) = (&new.metadata, Some(version(&new.metadata)));
+        let Some(old) = old.filter(|old| old.metadata.uid == meta.uid) else {
+            self.born(Instant::now(), meta, Birth { made: now.filter(|_| !listed), data: now });
+            return;
+        };
+        if old.content != new.content {
+            let made = self.made_at(&meta.namespace, &meta.uid);
+            self.born(Instant::now(), meta, Birth { made, data: now });
+        } else if let Some(known) = self.lock().get_mut(&meta.namespace, meta.uid.as_str()) {
+            known.heard = version(meta);
+        }
     }
 
     /// A Job was made of what is kept under this uid.
     pub(super) fn made_of(&self, namespace: &str, kept: &str) {
-        self.with(namespace, |young| {
-            // They are forgotten soon: what was made of them is looked after at once.
-            if young.made_of.len() >= OF_A_NAMESPACE {
-                young.made_of.pop_front();
-            }
-            if !young.made_of.iter().any(|known| **known == *kept) {
-                young.made_of.push_back(kept.into());
-            }
-        });
+        self.note(Instant::now(), namespace, kept, |known| known.made_of = true);
     }
 
-    /// Whether a Job was made of what is kept under this uid; `None` if that was made before anybody watched.
+    /// Whether a Job was made of what is kept under this uid; `None` if that was made before anybody watched, or is forgotten.
     pub(super) fn is_made_of(&self, namespace: &str, kept: &str) -> Option<bool> {
-        let all = self.lock();
-        let young = all.namespaces.get(namespace)?;
-        let made = young.made_of.iter().any(|known| **known == *kept);
-        (made || young.all.contains_key(kept)).then_some(made)
+        self.lock().get(namespace, kept).map(|known| known.made_of)
     }
 
     /// When an object came about. One that has been written since it was last heard of may have other data since then.
     pub(super) fn of(&self, object: &Meta) -> Option<Birth> {
-        let known = self.lock().namespaces.get(object.namespace.as_str())?.all.get(object.uid.as_str()).copied()?;
-        let now = version(object);
-        Some(if known.heard < now { Birth { data: Some(now), ..known.birth } } else { known.birth })
+        let known = *self.lock().get(&object.namespace, object.uid.as_str())?;
+        let (birth, now) = (known.birth?, version(object));
+        Some(if known.heard < now { Birth { data: Some(now), ..birth } } else { birth })
     }
 
     /// When the object of this uid was made.
     pub(super) fn made_at(&self, namespace: &str, uid: &str) -> Option<u64> {
-        self.lock().namespaces.get(namespace)?.all.get(uid)?.birth.made
+        self.lock().get(namespace, uid)?.birth?.made
     }
 }
 
@@ -220,19 +160,44 @@ mod tests {
         let births = Births::default();
         let new = births.of_new::<ConfigMapView>();
         let make = |namespace: &str, uid| new(&Heard { old: None, new: &view(namespace, uid), listed: false });
+        let count = |namespace: &str| births.lock().of(namespace).count();
         make("calm", 0);
         (0..2 * MOST).for_each(|n| make("crowd", n));
         assert!(births.made_at("calm", "0").is_some(), "a crowd pushed out another namespace's");
-        {
-            let all = births.lock();
-            let crowd = &all.namespaces["crowd"];
-            assert!(crowd.order.len() <= OF_A_NAMESPACE && crowd.all.len() == crowd.order.len());
-        }
+        assert_eq!(count("crowd"), OF_A_NAMESPACE);
         (0..OF_A_NAMESPACE).for_each(|n| make("other", n));
-        let all = births.lock();
-        assert!(all.namespaces.values().map(Young::len).sum::<usize>() <= MOST);
-        drop(all);
+        assert!(count("calm") + count("crowd") + count("other") <= MOST);
         assert!(births.made_at("calm", "0").is_some());
+    }
+
+    #[test]
+    fn what_is_old_makes_room_wherever_it_is() {
+        let (births, begin) = (Births::default(), Instant::now());
+        let make = |seconds: u64, namespace: &str, uid| {
+            let (meta, made) = (view(namespace, uid).0.metadata, Some(1));
+            births.born(begin + Duration::from_secs(seconds), &meta, Birth { made, data: made });
+        };
+        // More than are kept of all, of namespaces that rest since; and one that is gone, of which a Job was made.
+        (0..400).for_each(|n| (0..21).for_each(|uid| make(0, &format!("idle-{n}"), uid)));
+        births.made_of("gone", "kept");
+        (0..100).for_each(|uid| make(61, "busy", uid));
+        let forgotten = (0..100).filter(|uid| births.made_at("busy", &uid.to_string()).is_none()).count();
+        assert_eq!(forgotten, 0, "of what is seconds old");
+        assert_eq!(births.made_at("idle-7", "20"), None);
+        make(130, "busy", 0);
+        assert_eq!(births.is_made_of("gone", "kept"), None, "what is made of something is kept for ever");
+    }
+
+    #[test]
+    fn what_was_made_of_something_is_known_with_its_birth() {
+        let births = Births::default();
+        assert_eq!(births.is_made_of("ns", "7"), None);
+        births.of_new::<ConfigMapView>()(&Heard { old: None, new: &view("ns", 7), listed: false });
+        assert_eq!(births.is_made_of("ns", "7"), Some(false));
+        births.made_of("ns", "7");
+        births.made_of("ns", "before");
+        assert_eq!((births.is_made_of("ns", "7"), births.made_at("ns", "7")), (Some(true), Some(1)));
+        assert_eq!((births.is_made_of("ns", "before"), births.made_at("ns", "before")), (Some(true), None));
     }
 
     #[test]
@@ -243,6 +208,6 @@ mod tests {
             |n: u64| births.heard(Some(&map(n, &n.to_string(), "")), &map(n + 1, &(n + 1).to_string(), ""), false);
         (0..2 * MOST as u64).for_each(write);
         assert!(births.made_at("", "7").is_some(), "writes of one object pushed out another");
-        assert_eq!(births.lock().namespaces[""].order.len(), 2);
+        assert_eq!(births.lock().of("").count(), 2);
     }
 }
