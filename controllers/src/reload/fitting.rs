@@ -6,15 +6,14 @@ mod sets;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
-use std::hash::{BuildHasher, RandomState};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use trimtab_config::{Source, SourceKind};
-use trimtab_reload::{Fits, NAMES, Options, Patterns, Ready, Workload as View};
+use trimtab_reload::{Fits, NAMES, Options, PatternsId, Ready, Workload as View};
 
-use sets::{Id, Set, Sets, weighed};
+use sets::{Set, Sets, weighed};
 
 /// For how long one look compares; the next one goes on from there.
 const PART: Duration = Duration::from_millis(500);
@@ -31,18 +30,11 @@ pub(super) trait Names {
 
 /// What is known; cheap to clone.
 #[derive(Clone, Default)]
-pub(super) struct Fitting {
-    keys: Arc<(RandomState, RandomState)>,
-    all: Arc<Mutex<Sets>>,
-}
+pub(super) struct Fitting(Arc<Mutex<Sets>>);
 
 impl Fitting {
     fn lock(&self) -> MutexGuard<'_, Sets> {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn id(&self, patterns: &Patterns) -> Id {
-        (self.keys.0.hash_one(patterns), self.keys.1.hash_one(patterns))
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A source came to a namespace.
@@ -58,10 +50,15 @@ impl Fitting {
         source: &Source,
         workloads: Vec<(K, Arc<View>)>,
     ) -> Vec<K> {
-        let mut all = self.lock();
-        let mut concerns = |view: &View| {
+        let ids: HashSet<PatternsId> = workloads.iter().map(|(_, view)| options.patterns(view).id()).collect();
+        // Nobody waits for more than the looking up.
+        let ready: HashMap<PatternsId, Arc<Set>> = {
+            let all = self.lock();
+            ids.into_iter().filter_map(|id| Some((id, all.ready(namespace, id)?))).collect()
+        };
+        let concerns = |view: &View| {
             let patterns = options.patterns(view);
-            match all.ready(namespace, self.id(&patterns)) {
+            match ready.get(&patterns.id()) {
                 Some(set) => set.fits.fit(source),
                 None => patterns.may_fit(source),
             }
@@ -76,7 +73,7 @@ impl Fitting {
             return Some(Arc::default());
         }
         let namespace = &view.metadata.namespace;
-        let set = self.lock().ready(namespace, self.id(&patterns))?;
+        let set = self.lock().used(namespace, patterns.id())?;
         if set.fits.lacks_some(|source| names.has(namespace, source)) {
             return None;
         }
@@ -90,7 +87,7 @@ impl Fitting {
         if patterns.is_empty() {
             return;
         }
-        let (ready, id) = (options.ready(namespace, &patterns), self.id(&patterns));
+        let (ready, id) = (options.ready(namespace, patterns), patterns.id());
         let (base, came) = self.lock().begin(namespace, id, ready.fits());
         let mut set = Set::clone(&base);
         let there: Vec<Source> = [SourceKind::ConfigMap, SourceKind::Secret]

@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use trimtab_config::{Source, SourceKind};
+use trimtab_config::Source;
 
-use crate::expressions::{self, Expression, may_fit};
+use crate::expressions::Expression;
+use crate::named::Patterns;
 use crate::opt_in::MOST_SOURCES;
 use crate::record::Record;
 use crate::{Options, Workload};
@@ -18,29 +19,6 @@ pub const GONE: usize = 64;
 /// About how many bytes a name takes beside its letters, and what an expression is noted as.
 const NAME: usize = 96;
 const ID: usize = 64;
-
-/// The expressions by which a workload's annotations name sources, as they are written: nothing was compiled.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct Patterns(pub(crate) Vec<(SourceKind, String)>);
-
-impl Patterns {
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Whether one of them is for sources of this kind.
-    pub fn concern(&self, kind: SourceKind) -> bool {
-        self.0.iter().any(|(own, _)| *own == kind)
-    }
-
-    /// Whether one of them may fit a source, as far as can be told without comparing the two.
-    pub fn may_fit(&self, source: &Source) -> bool {
-        let mut named =
-            self.0.iter().filter(|(kind, entry)| *kind == source.kind && entry.len() <= expressions::LONGEST);
-        named.any(|(_, entry)| may_fit(entry, &source.name))
-    }
-}
 
 /// The expressions of a workload, ready to be compared.
 #[derive(Debug)]
@@ -146,7 +124,7 @@ impl Fits {
 impl Options {
     /// Makes expressions of a namespace ready to be compared. They are compiled, if that was not done lately.
     pub fn ready(&self, namespace: &str, patterns: &Patterns) -> Ready {
-        Ready(patterns.0.iter().map(|(kind, entry)| self.expressions.get(namespace, *kind, entry)).collect())
+        Ready(patterns.iter().map(|(kind, entry)| self.expressions.get(namespace, *kind, entry)).collect())
     }
 
     /// The sources that a workload reads or remembers and that are not there, as far as expressions are compared with them.

@@ -8,9 +8,9 @@ use trimtab_config::{Object, Source, SourceKind};
 use trimtab_crds::names;
 use trimtab_plan::TextMap;
 
-use crate::expressions::{self, is_expression};
-use crate::fits::{Fits, NAMES, Patterns};
+use crate::fits::{Fits, NAMES};
 use crate::member::{MOST_BEFORE, after};
+use crate::named::{List, Named, Patterns, is_off, shown};
 use crate::options::{EXCLUDE_CONFIG_MAPS, EXCLUDE_SECRETS};
 use crate::record::Record;
 use crate::{Options, Workload};
@@ -24,13 +24,9 @@ pub enum How {
     Reloader,
 }
 
-/// How many entries of a list in an annotation are read.
-const MOST_ENTRIES: usize = 100;
 /// How many sources of a workload are looked after.
 pub(crate) const MOST_SOURCES: usize = 1_000;
 const KINDS: [SourceKind; 2] = [SourceKind::ConfigMap, SourceKind::Secret];
-/// How much of an entry is told to people.
-const SHOWN: usize = 80;
 
 impl Options {
     /// What looks after a workload's configuration in place of reloads.
@@ -92,10 +88,12 @@ impl Options {
 
     /// The sources that our annotation names and that the template does not read: nothing else shows that one is misspelt.
     pub(crate) fn only_named(&self, workload: &Workload) -> Vec<Source> {
-        let wish = workload.annotation(names::RELOAD).unwrap_or_default();
-        let named = entries(wish).filter_map(|entry| entry.parse::<Source>().ok());
-        let looked_at = |source: &Source| self.secrets || source.kind != SourceKind::Secret;
-        named.filter(|source| looked_at(source) && !workload.template.uses.contains_key(source)).collect()
+        if workload.annotation(names::RELOAD).is_none() {
+            return vec![];
+        }
+        let looked_at = |source: &&Source| self.secrets || source.kind != SourceKind::Secret;
+        let named = self.named(workload).sources.iter().filter(looked_at);
+        named.filter(|source| !workload.template.uses.contains_key(*source)).cloned().collect()
     }
 
     /// The annotations that opt in for sources of a kind.
@@ -134,26 +132,33 @@ impl Options {
         let ignored = self.ignored_sources.contains(&source.kind);
         match workload.annotation(names::RELOAD) {
             Some(_) if ignored => None,
-            Some(wish) => native(workload, wish, source).then_some(How::Native),
+            Some(_) => self.native(workload, source).then_some(How::Native),
             None => (!ignored && self.reloader(fits, workload, source, object)).then_some(How::Reloader),
         }
     }
 
+    /// Our rules.
+    fn native(&self, workload: &Workload, source: &Source) -> bool {
+        let named = self.named(workload);
+        if named.off || named.excluded_kinds.contains(&source.kind) || named.excluded.contains(source) {
+            return false;
+        }
+        let read = named.kinds.contains(&source.kind) && workload.template.uses.contains_key(source);
+        read || named.sources.contains(source)
+    }
+
     /// Reloader's own order of rules.
     fn reloader(&self, fits: &Fits, workload: &Workload, source: &Source, object: Option<&Object>) -> bool {
-        let exclude = exclude(source.kind);
-        let from = [&workload.metadata.annotations, &workload.template.annotations];
-        let mut excluded = from.iter().filter_map(|annotations| annotations.get(exclude)).flat_map(entries);
-        if excluded.any(|name| name == source.name) {
+        let named = self.named(workload);
+        if named.excluded.contains(source) {
             return false;
+        }
+        if named.sources.contains(source) || fits.fit(source) {
+            return true;
         }
         let annotations = self.reloader_annotations(workload, source.kind);
         let says = |name: &String| annotations.get(name);
-        let [auto, typed, named, search] = self.reloader_names(source.kind);
-        let by_name = |list| entries(list).any(|entry| entry == source.name && !is_expression(entry));
-        if says(named).is_some_and(by_name) || fits.fit(source) {
-            return true;
-        }
+        let [auto, typed, _, search] = self.reloader_names(source.kind);
         if !workload.template.uses.contains_key(source) {
             return false;
         }
@@ -192,35 +197,37 @@ impl Options {
     }
 
     /// The expressions by which annotations name sources, as many as count.
-    pub fn patterns(&self, workload: &Workload) -> Patterns {
-        // Ours names no source by one.
-        if workload.annotation(names::RELOAD).is_some() {
-            return Patterns::default();
-        }
-        let named = self.named(workload).into_iter().filter(|(_, entry)| is_expression(entry));
-        Patterns(named.take(expressions::MOST).collect())
+    pub fn patterns<'w>(&self, workload: &'w Workload) -> &'w Patterns {
+        &self.named(workload).patterns
     }
 
-    /// The sources that annotations name, by kind; expressions among them.
-    fn named(&self, workload: &Workload) -> Vec<(SourceKind, String)> {
+    /// What annotations name. It is read once for each version of a workload: the options of a process do not change.
+    fn named<'w>(&self, workload: &'w Workload) -> &'w Named {
+        workload.named.get_or_init(|| Box::new(self.read(workload)))
+    }
+
+    fn read(&self, workload: &Workload) -> Named {
+        // Ours counts alone, and names no source by an expression.
         if let Some(wish) = workload.annotation(names::RELOAD) {
-            let named = entries(wish).filter_map(|entry| entry.parse::<Source>().ok());
-            return named.map(|source| (source.kind, source.name)).collect();
+            return Named::ours(wish, workload.annotation(names::RELOAD_EXCLUDE).unwrap_or_default());
         }
-        let of = |kind| {
-            let [_, _, named, _] = self.reloader_names(kind);
-            let list = self.reloader_annotations(workload, kind).get(named).unwrap_or_default();
-            let named = entries(list).filter(|entry| is_expression(entry) || Source::is_name(entry));
-            named.map(move |entry| (kind, entry.to_owned()))
-        };
-        KINDS.into_iter().flat_map(of).collect()
+        Named::theirs(&KINDS.map(|kind| {
+            let ([_, _, name, _], exclude) = (self.reloader_names(kind), exclude(kind));
+            let from = [&workload.metadata.annotations, &workload.template.annotations];
+            List {
+                kind,
+                name,
+                list: self.reloader_annotations(workload, kind).get(name).unwrap_or_default(),
+                exclude,
+                excluded: from.map(|annotations| annotations.get(exclude).unwrap_or_default()),
+            }
+        }))
     }
 
     /// The sources that are named in so many letters, to look a workload up by. No more than are looked after.
     pub fn literals(&self, workload: &Workload) -> BTreeSet<Source> {
-        let named = self.named(workload).into_iter().filter(|(_, entry)| !is_expression(entry));
-        let named = named.map(|(kind, name)| Source { kind, name });
-        named.chain(workload.template.uses.keys().cloned()).take(MOST_SOURCES).collect()
+        let named = self.named(workload).sources.iter();
+        named.chain(workload.template.uses.keys()).take(MOST_SOURCES).cloned().collect()
     }
 
     /// Whether expressions name some of a workload's sources.
@@ -240,17 +247,13 @@ impl Options {
 
     /// What is wrong with a workload's annotations; for people.
     pub fn problems(&self, workload: &Workload, fits: &Fits) -> Vec<String> {
-        let mut problems = self.beyond(workload);
-        if let Some(wish) = workload.annotation(names::RELOAD) {
-            let odd = entries(wish).filter(|entry| !is_word(entry) && entry.parse::<Source>().is_err());
-            problems.extend(odd.map(|entry| {
-                let entry: String = entry.chars().take(SHOWN).collect();
-                format!(
-                    "{}: {entry:?} is unknown: write auto, configmaps, secrets, off, cm/NAME or secret/NAME",
-                    names::RELOAD
-                )
-            }));
-            return problems;
+        let named = self.named(workload);
+        let mut problems = named.problems.clone();
+        if after(workload).nth(MOST_BEFORE).is_some() {
+            problems.push(format!(
+                "{} names more than {MOST_BEFORE} workloads: some are not waited for; take some out",
+                names::RELOAD_AFTER
+            ));
         }
         if fits.crowded {
             problems.push(format!(
@@ -258,73 +261,14 @@ impl Options {
                  it is to be reloaded for"
             ));
         }
-        for kind in KINDS {
-            let [_, _, name, _] = self.reloader_names(kind);
-            let list = self.reloader_annotations(workload, kind).get(name).unwrap_or_default();
-            let odd = entries(list).filter(|entry| !is_expression(entry) && !Source::is_name(entry));
-            problems.extend(odd.map(|entry| {
-                let entry: String = entry.chars().take(SHOWN).collect();
-                format!("{name}: no {} can be called {entry:?}: correct the name", kind.kind().kind)
-            }));
-        }
-        let named = self.patterns(workload).0.into_iter().enumerate();
-        for (_, (kind, entry)) in named.filter(|(position, _)| fits.is_none(*position)) {
-            let [_, _, name, _] = self.reloader_names(kind);
-            let shown: String = entry.chars().take(SHOWN).collect();
-            problems.push(if entry.len() > expressions::LONGEST {
-                format!("{name}: {shown:?}… is longer than {} letters: use a shorter expression", expressions::LONGEST)
-            } else {
-                format!("{name}: {shown:?} is no name and no regular expression, or one that is too large: correct it")
-            });
+        for (_, (kind, entry)) in named.patterns.iter().enumerate().filter(|(position, _)| fits.is_none(*position)) {
+            let ([_, _, name, _], shown) = (self.reloader_names(*kind), shown(entry));
+            problems.push(format!(
+                "{name}: {shown:?} is no name and no regular expression, or one that is too large: correct it"
+            ));
         }
         problems
     }
-
-    /// What a workload's annotations and its template have more of than is read.
-    fn beyond(&self, workload: &Workload) -> Vec<String> {
-        let mut beyond = vec![];
-        let lists = [
-            (names::RELOAD, workload.annotation(names::RELOAD)),
-            (names::RELOAD_EXCLUDE, workload.annotation(names::RELOAD_EXCLUDE)),
-        ];
-        let theirs = KINDS.into_iter().flat_map(|kind| {
-            let [_, _, named, _] = self.reloader_names(kind);
-            let annotations = self.reloader_annotations(workload, kind);
-            [named.as_str(), exclude(kind)].map(|name| (name, annotations.get(name)))
-        });
-        for (name, list) in lists.into_iter().chain(theirs) {
-            if list.is_some_and(|list| all_entries(list).nth(MOST_ENTRIES).is_some()) {
-                beyond.push(format!(
-                    "{name} has more than {MOST_ENTRIES} entries: the first {MOST_ENTRIES} count; take some out"
-                ));
-            }
-        }
-        let named = self.named(workload);
-        if named.iter().filter(|(_, entry)| is_expression(entry)).nth(expressions::MOST).is_some() {
-            beyond.push(format!(
-                "{} and {} have more than {most} expressions together: the first {most} count; join some to one (a|b)",
-                self.names.config_map,
-                self.names.secret,
-                most = expressions::MOST
-            ));
-        }
-        if after(workload).nth(MOST_BEFORE).is_some() {
-            beyond.push(format!(
-                "{} names more than {MOST_BEFORE} workloads: some are not waited for; take some out",
-                names::RELOAD_AFTER
-            ));
-        }
-        beyond
-    }
-}
-
-/// The entries of a list in an annotation, as many as are read.
-fn entries(list: &str) -> impl Iterator<Item = &str> {
-    all_entries(list).take(MOST_ENTRIES)
-}
-
-fn all_entries(list: &str) -> impl Iterator<Item = &str> {
-    list.split(',').map(str::trim).filter(|entry| !entry.is_empty())
 }
 
 /// The annotation that names what does not reload.
@@ -337,33 +281,4 @@ const fn exclude(kind: SourceKind) -> &'static str {
 
 fn is_true(value: &str) -> bool {
     matches!(value.trim(), "1" | "t" | "T" | "TRUE" | "true" | "True")
-}
-
-fn is_off(value: &str) -> bool {
-    matches!(value.trim(), "off" | "false" | "none")
-}
-
-fn is_word(entry: &str) -> bool {
-    is_off(entry) || matches!(entry, "auto" | "true") || kind_word(entry).is_some()
-}
-
-fn kind_word(entry: &str) -> Option<SourceKind> {
-    match entry {
-        "configmaps" | "configmap" => Some(SourceKind::ConfigMap),
-        "secrets" | "secret" => Some(SourceKind::Secret),
-        _ => None,
-    }
-}
-
-fn native(workload: &Workload, wish: &str, source: &Source) -> bool {
-    let excluded = workload.annotation(names::RELOAD_EXCLUDE).unwrap_or_default();
-    let names = |entry: &str| {
-        kind_word(entry) == Some(source.kind) || entry.parse().is_ok_and(|named: Source| named == *source)
-    };
-    if is_off(wish) || entries(excluded).any(names) {
-        return false;
-    }
-    let read = workload.template.uses.contains_key(source);
-    let all = |entry: &str| matches!(entry, "auto" | "true") || kind_word(entry) == Some(source.kind);
-    entries(wish).any(|entry| (read && all(entry)) || entry.parse().is_ok_and(|named: Source| named == *source))
 }

@@ -90,7 +90,8 @@ pub fn survey<'o>(
     births: impl Fn(&Meta) -> Option<Birth>,
 ) -> Survey {
     let record = Record::of(workload);
-    let mut survey = Survey { full: fits.full || candidates.len() >= MOST_SOURCES, fits: fits.clone(), ..Survey::default() };
+    let mut survey =
+        Survey { full: fits.full || candidates.len() >= MOST_SOURCES, fits: fits.clone(), ..Survey::default() };
     let key = options.digest_key.bytes();
     let (mut concerned, mut gone_by_expression) = (BTreeSet::new(), vec![]);
     let literals = options.literals(workload);

@@ -2,7 +2,7 @@
 //! rollout is. Not whether they are to be reloaded.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
@@ -10,6 +10,7 @@ use trimtab_config::{Source, SourceKind};
 use trimtab_crds::names;
 use trimtab_plan::{Kind, Meta, ObjectRef, TextMap, Watched};
 
+use crate::named::Named;
 use crate::progress::{Progress, progress};
 
 /// A workload of any kind that can be reloaded.
@@ -37,6 +38,9 @@ pub struct Workload {
     /// The conditions of its status that are about reloads: reason and message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blocked: Option<(String, String)>,
+    /// What its annotations name, once somebody has asked.
+    #[serde(skip)]
+    pub(crate) named: OnceLock<Box<Named>>,
 }
 
 /// What a pod template says of configuration.
@@ -156,6 +160,7 @@ impl Workload {
             ended: items(&status["conditions"]).any(has_ended),
             idle: spec["replicas"] == 0,
             blocked,
+            named: OnceLock::new(),
             metadata,
         }
     }

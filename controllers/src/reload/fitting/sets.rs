@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use trimtab_config::Source;
-use trimtab_reload::Fits;
+use trimtab_reload::{Fits, PatternsId};
 
 use crate::memory::{Bounds, Memory};
 
@@ -21,9 +21,6 @@ pub(super) const CAME: usize = 4 << 20;
 /// About how many bytes a set takes beside what it knows, and a name beside its letters.
 const EMPTY: usize = 512;
 const NAME: usize = 96;
-
-/// What a set of expressions is known by: two sums with keys of this process.
-pub(super) type Id = (u64, u64);
 
 /// What a set of expressions fits.
 #[derive(Clone)]
@@ -52,7 +49,7 @@ fn bytes(source: &Source) -> usize {
 
 /// All that is known.
 pub(super) struct Sets {
-    sets: Memory<Id, Arc<Set>>,
+    sets: Memory<PatternsId, Arc<Set>>,
     /// The sources that came to namespaces in which something is known, by their numbers.
     came: Memory<u64, Source>,
     /// The number of the next source that comes, of all namespaces: none is given twice.
@@ -82,21 +79,25 @@ impl Sets {
     }
 
     fn forget(&mut self, namespace: &str, which: impl Fn(&Set) -> bool) {
-        let some: Vec<Id> = self.sets.of(namespace).filter(|(_, set)| which(set)).map(|(id, _)| *id).collect();
+        let some: Vec<PatternsId> = self.sets.of(namespace).filter(|(_, set)| which(set)).map(|(id, _)| *id).collect();
         some.iter().for_each(|id| _ = self.sets.remove(namespace, id));
     }
 
     /// What is known of a set, if that is all there is to know of its namespace.
-    pub(super) fn ready(&mut self, namespace: &str, id: Id) -> Option<Arc<Set>> {
+    pub(super) fn ready(&self, namespace: &str, id: PatternsId) -> Option<Arc<Set>> {
         let newest = self.came.of(namespace).next_back().map(|(number, _)| *number);
         let set = self.sets.get(namespace, &id)?;
-        let set = Some(set).filter(|set| set.through && newest.is_none_or(|number| set.next > number))?.clone();
+        Some(set).filter(|set| set.through && newest.is_none_or(|number| set.next > number)).cloned()
+    }
+
+    /// The same for a look at a workload: what looks use is forgotten last.
+    pub(super) fn used(&mut self, namespace: &str, id: PatternsId) -> Option<Arc<Set>> {
         self.sets.touch(Instant::now(), namespace, &id);
-        Some(set)
+        self.ready(namespace, id)
     }
 
     /// What is known of a set, `none` at first, and what came since.
-    pub(super) fn begin(&mut self, namespace: &str, id: Id, none: Fits) -> (Arc<Set>, Vec<(u64, Source)>) {
+    pub(super) fn begin(&mut self, namespace: &str, id: PatternsId, none: Fits) -> (Arc<Set>, Vec<(u64, Source)>) {
         let known = self.sets.get(namespace, &id).cloned();
         let set = known.unwrap_or_else(|| {
             let fits = Arc::new(none);
@@ -112,7 +113,7 @@ impl Sets {
 
     /// Notes what a look has found that began with `base`. If that is not what is known any more, nothing is noted: another look
     /// was quicker, or what came meanwhile is forgotten already.
-    pub(super) fn end(&mut self, namespace: &str, id: Id, base: &Arc<Set>, (set, weight): (Set, usize)) {
+    pub(super) fn end(&mut self, namespace: &str, id: PatternsId, base: &Arc<Set>, (set, weight): (Set, usize)) {
         if self.sets.get(namespace, &id).is_some_and(|known| Arc::ptr_eq(known, base)) {
             self.note(namespace, id, &Arc::new(set), weight);
         }
@@ -128,7 +129,7 @@ impl Sets {
         (sets.len(), sets.into_iter().sum(), came)
     }
 
-    fn note(&mut self, namespace: &str, id: Id, set: &Arc<Set>, weight: usize) {
+    fn note(&mut self, namespace: &str, id: PatternsId, set: &Arc<Set>, weight: usize) {
         let forgotten = self.sets.put(Instant::now(), namespace, id, set.clone(), weight);
         let others: BTreeSet<Arc<str>> = forgotten.into_iter().map(|(namespace, ..)| namespace).collect();
         others.iter().map(AsRef::as_ref).chain([namespace]).for_each(|namespace| self.forget_came(namespace));

@@ -75,8 +75,7 @@ fn names_are_compared_once_and_a_look_costs_what_fits() {
 fn names_beyond_the_bound_are_not_compared_and_told() {
     let (fitting, options, names) = (Fitting::default(), Options::default(), sources(NAMES + 3));
     let view = workload("crowd", "web-.*0_*");
-    let told =
-        |fits: &Fits| options.problems(&view, fits).iter().any(|problem| problem.contains("more than 10000"));
+    let told = |fits: &Fits| options.problems(&view, fits).iter().any(|problem| problem.contains("more than 10000"));
     let found = fits(&fitting, &options, &view, &names);
     assert!(options.expressions.compared() <= NAMES && told(&found));
     names.borrow_mut().retain(|source| source.name.len() < 8);
@@ -174,4 +173,23 @@ fn what_begins_anew_comes_to_an_end() {
     names.borrow_mut().retain(|source| source.name.starts_with("web") || source.name.ends_with('7'));
     let left = fits(&fitting, &options, &view, &names);
     assert_eq!((left.full, left.len()), (false, 250 + 31));
+}
+
+#[test]
+fn annotations_are_read_once_for_each_version_of_a_workload() {
+    let (fitting, options, names) = (Fitting::default(), Options::default(), sources(100));
+    let long: Vec<String> = (0..100).map(|n| format!("{n}{}", "+".repeat(2_500))).collect();
+    let view = workload("ns", &format!("web-.*,{}", long.join(",")));
+    let read = options.patterns(&view);
+    assert!(
+        read.concern(SourceKind::ConfigMap) && !read.may_fit(&Source::config_map("7+")),
+        "what is too long is kept"
+    );
+    fits(&fitting, &options, &view, &names);
+    fitting.concerned(&options, "ns", &Source::config_map("web-7"), vec![((), view.clone())]);
+    assert!(std::ptr::eq(read, options.patterns(&view)));
+    // What is the same is known together, whoever has it.
+    let (same, other) = (workload("ns", "web-.*"), workload("ns", "web.*"));
+    assert_eq!(read.id(), options.patterns(&same).id());
+    assert_ne!(read.id(), options.patterns(&other).id());
 }

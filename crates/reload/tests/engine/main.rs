@@ -130,7 +130,7 @@ impl World {
 
     /// What its expressions fit, as the controller compares them.
     fn fits(&self, workload: &Workload) -> Arc<Fits> {
-        let ready = self.options.ready("ns", &self.options.patterns(workload));
+        let ready = self.options.ready("ns", self.options.patterns(workload));
         let mut fits = ready.fits();
         let gone = self.options.gone(workload, |source| self.sources.contains_key(source));
         self.sources.keys().chain(&gone).for_each(|source| ready.compare(source, &mut fits));
