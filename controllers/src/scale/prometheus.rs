@@ -2,7 +2,7 @@
 //! apart from zero. The servers are whoever writes an autoscaler names, so of an answer no more is read than it may have.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use kube::Config;
 use kube::client::ConfigExt;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use trimtab::Reader;
+use trimtab::{Held, Reader};
 use trimtab_crds::Milli;
 use trimtab_scale::{Missing, Observation};
 
@@ -34,19 +34,48 @@ pub(super) const HEAD: usize = 64 << 10;
 const IDLE: usize = 2;
 /// For how long they are kept: longer than most autoscalers wait between two decisions.
 const IDLE_FOR: Duration = Duration::from_secs(30);
-/// To how many servers connections are kept at all; those to others end with the answer.
+/// To how many servers connections are kept at all, for one namespace to half of them; those to others end with the answer.
 pub(super) const KEPT_TO: usize = 256;
-/// For how long these are the same: then others may be asked more often.
-const CHOSEN_FOR: Duration = Duration::from_mins(10);
 
 type Https = Client<hyper_rustls::HttpsConnector<hyper_util::client::legacy::connect::HttpConnector>, Empty<Bytes>>;
+
+/// Who asks, and which server.
+pub(super) type At<'a> = (&'a str, &'a str);
 
 /// The client of all servers.
 #[derive(Default)]
 pub(super) struct Servers {
     client: OnceLock<Result<Https, String>>,
-    /// Those to which connections are kept, and since when these are.
-    kept: Mutex<(HashSet<String>, Option<Instant>)>,
+    kept: Mutex<Kept>,
+}
+
+/// The servers to which connections are kept.
+struct Kept {
+    held: Held,
+    by_address: HashMap<String, KeptTo>,
+}
+
+/// A server to which connections are kept.
+struct KeptTo {
+    /// For whom: who asked it first.
+    namespace: String,
+    /// When it was last asked.
+    asked: Instant,
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        Self { held: Held::half_of(KEPT_TO), by_address: HashMap::new() }
+    }
+}
+
+impl Kept {
+    /// Gives up those to which there is no connection any more.
+    fn forget(&mut self, now: Instant) {
+        for (_, server) in self.by_address.extract_if(|_, to| now.duration_since(to.asked) >= IDLE_FOR) {
+            self.held.give_back(&server.namespace);
+        }
+    }
 }
 
 /// What every answer of Prometheus has.
@@ -87,18 +116,22 @@ struct Series<'a> {
 }
 
 impl Servers {
-    /// Whether connections to a server are kept. If there are too many servers, which these are begins anew now and then.
-    fn keeps(&self, address: &str) -> bool {
+    /// Whether connections to a server are kept once it has been asked for a namespace.
+    fn keeps(&self, now: Instant, namespace: &str, address: &str) -> bool {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let (servers, since) = &mut *kept;
-        if servers.contains(address) {
+        if let Some(to) = kept.by_address.get_mut(address) {
+            to.asked = now;
             return true;
         }
-        if since.is_none_or(|since| since.elapsed() >= CHOSEN_FOR) {
-            servers.clear();
-            *since = Some(Instant::now());
+        if !kept.held.may_take(namespace) {
+            kept.forget(now);
         }
-        servers.len() < KEPT_TO && servers.insert(address.to_owned())
+        let may = kept.held.may_take(namespace);
+        if may {
+            kept.held.take(namespace);
+            kept.by_address.insert(address.to_owned(), KeptTo { namespace: namespace.to_owned(), asked: now });
+        }
+        may
     }
 
     fn client(&self) -> Result<&Https, String> {
@@ -112,13 +145,13 @@ impl Servers {
         made.as_ref().map_err(|error| format!("there is no client: {error}"))
     }
 
-    /// Sends a request; gives the text of the answer's data.
-    async fn ask(&self, address: &str, path: &str, most: usize) -> Result<Box<RawValue>, String> {
+    /// Sends a request for a namespace; gives the text of the answer's data.
+    async fn ask(&self, (namespace, address): At<'_>, path: &str, most: usize) -> Result<Box<RawValue>, String> {
         let uri: Uri = format!("{}{path}", address.trim_end_matches('/'))
             .parse()
             .map_err(|error| format!("{address:?} is no address: {error}"))?;
         let mut request = Request::get(uri);
-        if !self.keeps(address) {
+        if !self.keeps(Instant::now(), namespace, address) {
             request = request.header(CONNECTION, "close");
         }
         let request = request.body(Empty::new()).map_err(|error| error.to_string())?;
@@ -148,8 +181,8 @@ impl Servers {
     }
 
     /// The number that a query gives now.
-    pub(super) async fn now(&self, address: &str, query: &str) -> Observation {
-        match self.ask(address, &format!("/api/v1/query?query={}", Reader::encoded(query)), NUMBER).await {
+    pub(super) async fn now(&self, at: At<'_>, query: &str) -> Observation {
+        match self.ask(at, &format!("/api/v1/query?query={}", Reader::encoded(query)), NUMBER).await {
             Ok(data) => one(data.get()),
             Err(why) => missing(Missing::Unreachable, why),
         }
@@ -158,7 +191,7 @@ impl Servers {
     /// The numbers that a query gave, one for each step, the oldest first; none where there was none.
     pub(super) async fn history(
         &self,
-        address: &str,
+        at: At<'_>,
         query: &str,
         until: Timestamp,
         step_seconds: u32,
@@ -168,7 +201,7 @@ impl Servers {
         let start = end - step * i64::from(count.saturating_sub(1));
         let query = Reader::encoded(query);
         let path = format!("/api/v1/query_range?query={query}&start={start}&end={end}&step={step}");
-        let data = self.ask(address, &path, HISTORY).await?;
+        let data = self.ask(at, &path, HISTORY).await?;
         let read = || {
             let data: Data<'_> = serde_json::from_str(data.get()).ok()?;
             serde_json::from_str::<Vec<Series<'_>>>(data.result?.get()).ok()
@@ -250,9 +283,20 @@ mod tests {
 
     #[test]
     fn connections_are_kept_to_few_servers() {
-        let servers = Servers::default();
-        assert!((0..KEPT_TO).all(|number| servers.keeps(&format!("http://s{number}"))));
-        assert!(!servers.keeps("http://one-more") && servers.keeps("http://s0"));
+        let (servers, begin) = (Servers::default(), Instant::now());
+        let ask = |second, namespace: &str, number: usize| {
+            let address = format!("http://{namespace}-{number}");
+            servers.keeps(begin + Duration::from_secs(second), namespace, &address)
+        };
+        let kept = |second, namespace: &str, to: usize| (0..to).filter(|n| ask(second, namespace, *n)).count();
+        assert_eq!(kept(0, "crowd", 300), KEPT_TO / 2);
+        assert_eq!((kept(0, "calm", 3), kept(0, "other", 300)), (3, 63), "others have their share");
+        // Who asks a server that is kept for another uses the same connections, and whoever asks keeps what they have.
+        assert!(servers.keeps(begin, "late", "http://calm-0") && kept(20, "crowd", 300) == KEPT_TO / 2);
+        assert_eq!(kept(29, "late", 300), 31);
+        // What nobody has asked for longer than connections are kept makes room.
+        assert_eq!(kept(40, "late", 300), 64, "what the others had is free");
+        assert!(ask(40, "crowd", 0) && !ask(40, "crowd", 299));
     }
 
     #[test]
@@ -279,8 +323,8 @@ mod tests {
         let router = Router::new().fallback(|State(answer): State<String>| async { answer }).with_state(answer);
         let server = tokio::spawn(async move { axum::serve(listener, router).await });
         let servers = Servers::default();
-        let now = servers.now(&address, "up").await;
-        let history = servers.history(&address, "up", Timestamp::from_second(1000).unwrap(), 10, 3).await;
+        let now = servers.now(("ns", &address), "up").await;
+        let history = servers.history(("ns", &address), "up", Timestamp::from_second(1000).unwrap(), 10, 3).await;
         server.abort();
         (now, history)
     }
@@ -311,9 +355,9 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_no_address_is_told() {
-        let found = Servers::default().now("http://[", "up").await;
+        let found = Servers::default().now(("ns", "http://["), "up").await;
         assert!(why(&found).contains("is no address"), "{found:?}");
-        let nobody = Servers::default().now("http://127.0.0.1:1", "up").await;
+        let nobody = Servers::default().now(("ns", "http://127.0.0.1:1"), "up").await;
         assert!(why(&nobody).contains("does not answer"), "{nobody:?}");
     }
 }

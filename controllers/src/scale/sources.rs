@@ -140,7 +140,7 @@ impl Sources {
                 (Some(source), ..) => metrics::of_pods(reader, discovery, question, &source.metric).await,
                 (_, Some(source), ..) => metrics::of_object(reader, discovery, namespace, source).await,
                 (_, _, Some(source), _) => metrics::external(reader, discovery, namespace, &source.metric).await,
-                (.., Some(source)) => self.servers.now(&source.address, &source.query).await,
+                (.., Some(source)) => self.servers.now((namespace, &source.address), &source.query).await,
                 _ => missing(Missing::ServerError, "the metric names no source"),
             })
         };
@@ -170,8 +170,8 @@ impl Sources {
         }
         let slot = self.forecasts.slot(&question.namespace).await;
         let count = HISTORY_SECONDS / STEP_SECONDS;
-        let (address, query) = (&question.address, &question.query);
-        let values = match self.servers.history(address, query, question.until, STEP_SECONDS, count).await {
+        let (at, query) = ((question.namespace.as_str(), question.address.as_str()), &question.query);
+        let values = match self.servers.history(at, query, question.until, STEP_SECONDS, count).await {
             Ok(values) => values,
             Err(why) => return Answer::Failed(why),
         };

@@ -51,7 +51,7 @@ pub use lease::Options as LeaseOptions;
 pub use manager::{Manager, ManagerError, ManagerOptions, permissions_of};
 pub use permissions::{Grants, Permission};
 pub use selector::Selector;
-pub use share::{Shares, Turn};
+pub use share::{Held, Shares, Turn};
 pub use store::{Store, Unreadable};
 pub use watched::{Meta, Watched};
 pub use watches::{Heard, KeyWaker, Watch, Watches};

@@ -19,7 +19,7 @@ fn may_take(held: usize, free: usize, greed: usize) -> bool {
 }
 
 /// How much of something namespaces have at a time.
-pub(crate) struct Held {
+pub struct Held {
     free: usize,
     greed: usize,
     by_namespace: HashMap<String, usize>,
@@ -31,17 +31,24 @@ impl Held {
         Self { free: all, greed, by_namespace: HashMap::new() }
     }
 
-    pub(crate) fn may_take(&self, namespace: &str) -> bool {
+    /// Nothing of so much, of which one namespace has at most half: for what holds memory or a connection.
+    pub fn half_of(all: usize) -> Self {
+        Self::none_of(all, HALF_OF_IT)
+    }
+
+    /// Whether the share of a namespace allows one more.
+    pub fn may_take(&self, namespace: &str) -> bool {
         may_take(self.by_namespace.get(namespace).copied().unwrap_or(0), self.free, self.greed)
     }
 
-    pub(crate) fn take(&mut self, namespace: &str) {
+    /// Counts one more.
+    pub fn take(&mut self, namespace: &str) {
         self.free = self.free.saturating_sub(1);
         *self.by_namespace.entry(namespace.to_owned()).or_default() += 1;
     }
 
-    /// Does nothing for a namespace that has nothing.
-    pub(crate) fn give_back(&mut self, namespace: &str) {
+    /// Counts one less. Does nothing for a namespace that has nothing.
+    pub fn give_back(&mut self, namespace: &str) {
         let Some(held) = self.by_namespace.get_mut(namespace) else { return };
         *held -= 1;
         self.free += 1;
@@ -72,6 +79,12 @@ struct State {
 pub struct Turn {
     shares: Option<Arc<Inner>>,
     namespace: String,
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Held").field("free", &self.free).finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for Shares {
