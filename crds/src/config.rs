@@ -98,7 +98,7 @@ pub struct SourceStatus {
     /// The revision that the template asks for; none where pods read the live object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pinned: Option<String>,
-    /// The revision of the live object that was last taken into account.
+    /// The revision of the live object that was last taken into account; `live` where the template names none, since it is read live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub considered: Option<String>,
     /// What is to be known about it, in one sentence.

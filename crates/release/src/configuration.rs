@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use trimtab_config::{
-    LiveReason, Mode, Pin, Pins, Problem, SECRETS_NOT_READ, Situation, Source, SourceKind, Want, live_by_nature,
+    LiveReason, Mode, Pin, Pins, Problem, Reads, SECRETS_NOT_READ, Situation, Source, SourceKind, Want, live_by_nature,
     unread_words, want,
 };
 use trimtab_crds::{Adopt, ConfigKind, ConfigMode, ConfigStatus, PendingChange, Phase, SourceStatus, Track, names};
@@ -32,6 +32,9 @@ const MOST_PERIODS: u32 = 10;
 /// How many authors of one change are named.
 const MOST_AUTHORS: usize = 5;
 
+/// What was last taken into account of a source that is read live: that it is. No pin is spelt so.
+const LIVE: &str = "live";
+
 /// Whether a release may begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Gate {
@@ -48,24 +51,25 @@ pub(crate) fn decide(draft: &mut Draft<'_>) -> Gate {
     let world = draft.world;
     let (template, tracks) = (&world.deployment.spec.template, world.plan.spec.config.track != Track::None);
     // Pods would read a copy for ever that the template still names.
+    let before = draft.status.config.take().unwrap_or_default();
     if !template.has_text() || (!tracks && template.config.is_empty()) {
-        draft.status.config = None;
+        draft.status.config = all_read_live(&template.reads, before);
         return Gate::Open;
     }
-    let before = draft.status.config.take().unwrap_or_default();
     let want = if tracks { wanted(draft, &before) } else { Want::all_live(&template.config) };
+    let stamps = stamp_needed(draft, &before, &want);
     let status = ConfigStatus { sources: sources(draft, &before, &want), pending: None };
-    let changing = (stamp_needed(draft, &want) && is_quiet(draft)) || is_new(draft);
+    let changing = (stamps && is_quiet(draft)) || is_new(draft);
     draft.status.config = (!status.sources.is_empty()).then_some(status);
     let gate = match want.problems.first() {
         Some(problem) if changing || draft.progress().is_none() => {
             blocked(draft, problem.reason(), problem.to_string())
         }
-        _ if !changing || (want.pins.is_empty() && !stamp_needed(draft, &want)) => {
+        _ if !changing || (want.pins.is_empty() && !stamps) => {
             copy(draft, &want);
             Gate::Open
         }
-        _ => settle(draft, before, &want),
+        _ => settle(draft, before.pending, &want, stamps),
     };
     draft.config = Some(want);
     gate
@@ -83,6 +87,7 @@ fn wanted(draft: &Draft<'_>, before: &ConfigStatus) -> Want {
     let config = &world.plan.spec.config;
     let stable = world.stable_set(&draft.status).map(|rs| rs.spec.template.config.clone()).unwrap_or_default();
     let considered = before.sources.iter().filter_map(|s| Some((s.source.parse().ok()?, s.considered.as_deref()?)));
+    let considered = considered.filter(|(_, pin)| *pin != LIVE);
     let considered = considered.filter_map(|(source, pin)| Some((source, Pin::parse(pin)?))).collect();
     let situation = Situation {
         reads: &world.deployment.spec.template.reads,
@@ -127,16 +132,18 @@ fn sources(draft: &Draft<'_>, before: &ConfigStatus, want: &Want) -> Vec<SourceS
         let live = want.live.get(source);
         // What is live counts as taken into account once the template names it, or where there is nothing to name.
         let taken = live.is_some() && (pinned == live || !want.pins.0.contains_key(source));
-        let known = old(&name).and_then(|status| status.considered.clone());
+        let known = old(&name).and_then(|status| status.considered.clone()).filter(|known| known != LIVE);
         let overridden = want.overridden.contains(source);
+        let considered = match (overridden, taken) {
+            (true, _) => None,
+            (false, true) => live.map(ToString::to_string),
+            (false, false) => known,
+        };
+        let read_live = pinned.is_none() || was_live(before, source);
         SourceStatus {
             mode: if nature.is_some() { ConfigMode::Live } else { ConfigMode::Frozen },
             pinned: pinned.map(ToString::to_string),
-            considered: match (overridden || nature.is_some(), taken) {
-                (true, _) => None,
-                (false, true) => live.map(ToString::to_string),
-                (false, false) => known,
-            },
+            considered: if nature.is_some() { read_live.then(|| LIVE.to_owned()) } else { considered },
             note: note(source, template, want, overridden),
             source: name,
         }
@@ -168,10 +175,35 @@ fn note(source: &Source, template: &Pins, want: &Want, overridden: bool) -> Opti
     nature.map(|nature| format!("read live: {nature}"))
 }
 
-fn stamp_needed(draft: &Draft<'_>, want: &Want) -> bool {
-    let template = &draft.world.deployment.spec.template.config;
-    let live = want.unfrozen.keys().any(|source| template.get(source).is_some());
+/// Whether the template is to name other revisions than it does. What it names although it is to be read live, and did not name any
+/// more before, an undo has brought back: that stays until the next change, as the revisions of what is frozen do.
+fn stamp_needed(draft: &Draft<'_>, before: &ConfigStatus, want: &Want) -> bool {
+    let world = draft.world;
+    let template = &world.deployment.spec.template.config;
+    let was_stable = draft.status.history.iter().any(|past| past.digest == world.digest);
+    let next = is_new(draft) && !was_stable;
+    let live = want.unfrozen.keys().any(|source| template.get(source).is_some() && (next || !was_live(before, source)));
     live || want.pins.0.iter().any(|(source, pin)| template.get(source) != Some(pin))
+}
+
+/// Whether it was taken into account that a source is read live: the template had no pin of it.
+fn was_live(before: &ConfigStatus, source: &Source) -> bool {
+    let name = source.to_string();
+    before.sources.iter().any(|status| status.source == name && status.considered.as_deref() == Some(LIVE))
+}
+
+/// Nothing is tracked, and the template names nothing: that this was so of what was tracked before is remembered.
+fn all_read_live(reads: &Reads, before: ConfigStatus) -> Option<ConfigStatus> {
+    let is_read = |status: &SourceStatus| status.source.parse().is_ok_and(|source| reads.sources.contains_key(&source));
+    let live = before.sources.into_iter().filter(is_read).map(|status| SourceStatus {
+        mode: ConfigMode::Live,
+        pinned: None,
+        considered: Some(LIVE.to_owned()),
+        note: None,
+        ..status
+    });
+    let sources: Vec<SourceStatus> = live.collect();
+    (!sources.is_empty()).then_some(ConfigStatus { sources, pending: None })
 }
 
 fn blocked(draft: &mut Draft<'_>, reason: &'static str, message: String) -> Gate {
@@ -184,11 +216,11 @@ fn blocked(draft: &mut Draft<'_>, reason: &'static str, message: String) -> Gate
 }
 
 /// Waits until nothing has changed for the quiet period, then writes the pins.
-fn settle(draft: &mut Draft<'_>, before: ConfigStatus, want: &Want) -> Gate {
+fn settle(draft: &mut Draft<'_>, before: Option<PendingChange>, want: &Want, stamps: bool) -> Gate {
     let world = draft.world;
     let now = millis(world.now);
     let digest = value_digest(&json!([world.deployment.spec.template.bare_digest(), want.pins.to_string()]));
-    let pending = match before.pending {
+    let pending = match before {
         Some(pending) if pending.digest == digest => pending,
         Some(pending) => PendingChange { digest, since: now, ..pending },
         None => PendingChange { digest, since: now, begun: now, by: author(draft, want) },
@@ -220,7 +252,7 @@ fn settle(draft: &mut Draft<'_>, before: ConfigStatus, want: &Want) -> Gate {
         }
     }
     copy(draft, want);
-    if !stamp_needed(draft, want) {
+    if !stamps {
         return Gate::Open;
     }
     draft.write(canary::pin(&world, &want.pins));

@@ -302,3 +302,76 @@ fn what_is_to_be_read_live_is_pinned_no_longer() {
     assert!(status.sources.iter().all(|source| source.pinned.is_none()), "{status:?}");
     live(&mut configured(), json!({"track": "None"}));
 }
+
+/// The template names a copy.
+fn pinned(cluster: &Cluster) -> bool {
+    let template = &cluster.deployment().unwrap()["spec"]["template"];
+    template["metadata"]["annotations"][names::CONFIG].is_string()
+}
+
+/// Somebody lets `web` be read live, and that is taken back: what is stable stays, until the next change.
+#[test]
+fn an_undo_of_what_is_pinned_no_longer_stays_until_the_next_change() {
+    let listed = json!({"sources": [{"kind": "ConfigMap", "name": "web", "mode": "Live"}]});
+    for config in [listed, json!({"track": "None"})] {
+        for by in ["undo", "abort and undo", "undo once it is stable", "a late take-back"] {
+            let why = format!("{by}, {config}");
+            let mut cluster = configured();
+            let before = cluster.list(RELEASES).count();
+            if by == "a late take-back" {
+                cluster.edit_plan(|plan| plan["spec"]["strategy"]["canary"]["steps"] = json!([]));
+                cluster.settle().unwrap();
+            }
+            cluster.edit_plan(|plan| plan["spec"]["config"] = config.clone());
+            match by {
+                "undo" => {
+                    check(&mut cluster, Phase::Paused, &[("a", 8)]);
+                    cluster.request("undo:1");
+                }
+                "abort and undo" => {
+                    check(&mut cluster, Phase::Paused, &[("a", 8)]);
+                    cluster.request("abort:1");
+                    check(&mut cluster, Phase::TakenBack, &[("a", 4)]);
+                    cluster.request("undo:2");
+                }
+                "undo once it is stable" => {
+                    cluster.request("promote-full:1");
+                    check(&mut cluster, Phase::Stable, &[("a", 4)]);
+                    assert!(!pinned(&cluster), "{why}");
+                    cluster.request("undo:2");
+                }
+                _ => {
+                    // Every new pod is available, and the last stable one about to go: the stable template is written back.
+                    for _ in 0..60 {
+                        cluster.advance(1);
+                        cluster.round();
+                        if cluster.status().unwrap().message.contains("4 of 4 pods are new") {
+                            break;
+                        }
+                    }
+                    cluster.request("abort:1");
+                }
+            }
+            check(&mut cluster, Phase::Stable, &[("a", 4)]);
+            let released = cluster.list(RELEASES).count();
+            for _ in 0..2 {
+                cluster.advance(3_600);
+                check(&mut cluster, Phase::Stable, &[("a", 4)]);
+                assert!(pinned(&cluster), "{why}: what is stable is back");
+                assert_eq!(cluster.list(RELEASES).count(), released, "{why}: nothing more is released");
+            }
+            assert!(released <= before + 2, "{why}: {:?}", releases(&cluster));
+            // With the next change the plan's word counts again, and so it does where it is given anew.
+            let mut copy = cluster.clone();
+            copy.set_image("app:2");
+            copy.request("promote-full:3");
+            check(&mut copy, Phase::Stable, &[("a", 4)]);
+            assert!(!pinned(&copy), "{why}: the next change");
+            cluster.edit_plan(|plan| plan["spec"]["config"] = json!({}));
+            check(&mut cluster, Phase::Stable, &[("a", 4)]);
+            cluster.edit_plan(|plan| plan["spec"]["config"] = config.clone());
+            cluster.settle().unwrap();
+            assert!(!pinned(&cluster), "{why}: asked for anew");
+        }
+    }
+}
