@@ -248,11 +248,13 @@ fn not_held(draft: &mut Draft<'_>, rollout: Option<FirstRollout>) {
     draft.tell(Severity::Warning, "Bypassed", "Follow", message);
 }
 
-/// Waits for the rollout that was under way when the plan came. Nothing of it is judged, but it is told when it gets nowhere.
+/// Waits for the rollout that was under way when the plan came. Nothing of it is judged, but it is told when it gets nowhere: when no
+/// further pod of what is rolled in becomes available. Those of all revisions are as many in the beginning as in the end.
 fn first_rollout(draft: &mut Draft<'_>, before: Option<FirstRollout>) {
     let (world, status) = (draft.world, &draft.world.deployment.status);
-    let fresh = FirstRollout { since: millis(world.now), most_available: status.available_replicas };
-    let rollout = before.filter(|before| before.most_available >= status.available_replicas).unwrap_or(fresh);
+    let available = world.owned_with(world.digest).map_or(0, |rs| rs.status.available_replicas);
+    let fresh = FirstRollout { since: millis(world.now), most_available: available };
+    let rollout = before.filter(|before| before.most_available >= available).unwrap_or(fresh);
     let wait = &world.plan.spec.progress_deadline;
     let end = wait.get().and_then(|wait| rollout.since.checked_add(wait).ok());
     draft.status.first_rollout = Some(rollout);

@@ -105,3 +105,29 @@ fn a_rollout_without_a_deadline_of_its_own_has_the_plan_s() {
     cluster.release_by_hand();
     check(&mut cluster, Phase::Blocked, Health::Failed, "Degraded");
 }
+
+/// A rollout in which one pod after the other is replaced, each of which takes its time: its Deployment never has more available pods
+/// than in the beginning.
+#[test]
+fn a_first_rollout_that_goes_on_has_not_stalled_however_long_it_takes() {
+    for unlimited in [false, true] {
+        let mut cluster = unguarded("app:1");
+        cluster.settle().unwrap();
+        cluster.start_seconds = 6;
+        cluster.edit(|d| {
+            d["spec"]["progressDeadlineSeconds"] = json!(if unlimited { i32::MAX } else { 600 });
+            d["spec"]["template"]["spec"]["containers"][0]["image"] = json!("app:2");
+        });
+        cluster.rest_of_round();
+        cluster.plan(WEB, json!({"progressDeadline": "10s"}));
+        for _ in 0..60 {
+            cluster.advance(1);
+            cluster.round();
+            let status = cluster.status().unwrap();
+            let generation = status.observed_generation.unwrap();
+            assert_ne!(kstatus(generation, &status), Health::Failed, "{}", status.message);
+        }
+        check(&mut cluster, Phase::Stable, Health::Current, "Healthy");
+        assert_eq!(cluster.images().into_iter().collect::<Vec<_>>(), [("app:2".to_owned(), 3)]);
+    }
+}
