@@ -7,7 +7,7 @@ use trimtab_plan::Severity;
 use crate::{
     asleep, canary, configuration, deadline,
     draft::Draft,
-    idle::millis,
+    idle::{NO_STEPS, millis},
     request::Verb,
     steps::{self, Asks},
     undo::carry_out_undo,
@@ -237,6 +237,11 @@ fn steps_were_edited(draft: &mut Draft<'_>) -> bool {
         return false;
     }
     progress.steps_digest = digest;
+    // One that no step has judged is promoted as by a plan that never had any.
+    let judged = progress.steps.len() > 1 || progress.pause_started_at.is_some();
+    if untried && !judged {
+        progress.skips_steps = Some(NO_STEPS.to_owned());
+    }
     let index = steps::resume_at(all_steps, progress.weight);
     let note = match untried {
         true => "the steps were edited: none is left".to_owned(),

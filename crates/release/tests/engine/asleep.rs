@@ -286,31 +286,64 @@ proptest! {
     }
 }
 
-/// The plan has no steps; so many rounds after the change the Deployment falls asleep.
+/// The plan has no steps, or they are taken out while the first waits for its pods; so many rounds after that the Deployment falls asleep.
 #[test]
 fn one_that_falls_asleep_in_mid_promotion_without_steps_promotes_nothing_unjudged() {
-    for rounds in 0..14 {
-        let why = format!("asleep after {rounds} rounds");
-        let mut cluster = four_with(json!([])).stable();
+    for (steps, rounds) in (0..14).flat_map(|rounds| [(json!([]), rounds), (half(), rounds + 1)]) {
+        let why = format!("asleep after {rounds} rounds, begun with {steps}");
+        let mut cluster = four_with(steps.clone()).stable();
         cluster.set_image("app:hang");
-        for _ in 0..rounds {
-            cluster.advance(1);
-            cluster.round();
+        if steps != json!([]) {
+            (0..5).for_each(|_| _ = cluster.round());
+            cluster.edit_plan(|plan| plan["spec"]["strategy"]["canary"]["steps"] = json!([]));
         }
+        check_asleep(&mut cluster, rounds, &why);
+    }
+}
+
+/// They are taken out while it sleeps: nothing has judged it when it wakes.
+#[test]
+fn steps_that_are_taken_out_while_it_sleeps_promote_nothing_unjudged() {
+    for again in [false, true] {
+        let why = format!("put to sleep again: {again}");
+        let mut cluster = four_with(half()).stable();
+        cluster.set_image("app:hang");
+        (0..5).for_each(|_| _ = cluster.round());
         cluster.watch.floor = 0;
         cluster.scale(0);
-        check_ends(&mut cluster, Phase::Waiting, &[], &why);
-        assert!(cluster.held() && cluster.status().unwrap().release.is_none(), "{why}");
-        let promoted = cluster.list(RELEASES).any(|release| release["status"]["result"] == json!("Promoted"));
-        assert!(!promoted, "{why}");
-        cluster.scale(4);
-        wakes_on(&mut cluster, "app:1", &why);
-        check_ends(&mut cluster, Phase::TakenBack, &[("app:1", 4)], &why);
-        // Asked for in full, it is promoted all the same.
-        cluster.scale(0);
         cluster.settle().unwrap();
-        cluster.set_image("app:2");
-        cluster.request(&format!("promote-full:{rounds}"));
-        check_ends(&mut cluster, Phase::Stable, &[], &why);
+        cluster.edit_plan(|plan| plan["spec"]["strategy"]["canary"]["steps"] = json!([]));
+        cluster.settle().unwrap();
+        if again {
+            cluster.scale(4);
+            check_asleep(&mut cluster, 6, &why);
+        } else {
+            cluster.scale(4);
+            wakes_on(&mut cluster, "app:1", &why);
+            check_ends(&mut cluster, Phase::TakenBack, &[("app:1", 4)], &why);
+        }
     }
+}
+
+/// It sleeps after so many rounds, which promotes nothing; it wakes, which takes it back.
+fn check_asleep(cluster: &mut Cluster, rounds: u8, why: &str) {
+    for _ in 0..rounds {
+        cluster.advance(1);
+        cluster.round();
+    }
+    cluster.watch.floor = 0;
+    cluster.scale(0);
+    check_ends(cluster, Phase::Waiting, &[], why);
+    assert!(cluster.held() && cluster.status().unwrap().release.is_none(), "{why}");
+    let promoted = cluster.list(RELEASES).any(|release| release["status"]["result"] == json!("Promoted"));
+    assert!(!promoted, "{why}");
+    cluster.scale(4);
+    wakes_on(cluster, "app:1", why);
+    check_ends(cluster, Phase::TakenBack, &[("app:1", 4)], why);
+    // Asked for in full, it is promoted all the same.
+    cluster.scale(0);
+    cluster.settle().unwrap();
+    cluster.set_image("app:2");
+    cluster.request(&format!("promote-full:{rounds}"));
+    check_ends(cluster, Phase::Stable, &[], why);
 }
