@@ -2,24 +2,24 @@
 //! rest. One that means the release which is about to begin waits for it, so that it skips nothing that comes before it.
 
 use serde_json::json;
-use trimtab_crds::{Phase, Undo, names};
+use trimtab_crds::{Phase, Rejected, Undo, names};
 use trimtab_plan::{PatchOp, Write};
 
 use crate::{configuration::Gate, draft::Draft, idle::is_new, record, request::Verb, world::Held};
 
-/// Before anything else: a person who wants to see the rejected revision tried again makes it a new change.
-pub(crate) fn reconsider(draft: &mut Draft<'_>) {
-    if draft.status.rejected.is_none() {
-        return;
-    }
+/// Before anything else: a person who wants to see the rejected revision tried again makes it a new change. What is to be put back
+/// where this decision begins no release of it.
+pub(crate) fn reconsider(draft: &mut Draft<'_>) -> Option<Rejected> {
+    draft.status.rejected.as_ref()?;
     match draft.request() {
         Some((text, Some(Verb::Retry))) => {
             draft.status.rejected = None;
             draft.consume(&text);
+            None
         }
-        // It waits for what a new change waits for.
-        Some((_, Some(Verb::PromoteFull))) => draft.status.rejected = None,
-        _ => {}
+        // It waits for what a new change waits for, and it may be refused.
+        Some((_, Some(Verb::PromoteFull))) => draft.status.rejected.take(),
+        _ => None,
     }
 }
 

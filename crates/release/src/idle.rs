@@ -38,7 +38,14 @@ pub(crate) fn decide(draft: &mut Draft<'_>) {
     if draft.status.undo.is_some() && carry_out_undo(draft) {
         return;
     }
-    between::reconsider(draft);
+    let rejected = between::reconsider(draft);
+    go_on(draft);
+    if rejected.is_some() && draft.status.release.is_none() {
+        draft.status.rejected = rejected;
+    }
+}
+
+fn go_on(draft: &mut Draft<'_>) {
     asleep::keep_stable_first(draft);
     // What was taken back waits for a change, and so do its pins.
     let gate = configuration::decide(draft);

@@ -328,3 +328,37 @@ fn a_request_to_a_second_plan_is_answered_and_not_carried_out_when_that_takes_ov
     cluster.delete(PLANS, WEB);
     assert_eq!(check_end(&mut cluster).unwrap().phase, Phase::Paused);
 }
+
+/// What is refused has no effect: once the obstacle goes, what was taken back stays so.
+#[test]
+fn a_request_that_is_refused_tries_nothing_again_that_was_taken_back() {
+    type Change = fn(&mut Cluster);
+    let obstacles: [(&str, Change); 2] = [
+        ("a policy refuses it", |c| c.set_config("refused")),
+        ("it lacks a key", |c| c.edit_config(|map| map["data"] = json!({"other": "x"}))),
+    ];
+    for (why, set) in obstacles {
+        for settled in [true, false] {
+            let mut cluster = configured();
+            cluster.set_image("app:3");
+            cluster.settle().unwrap();
+            cluster.request("abort:1");
+            assert_eq!(check_end(&mut cluster).unwrap().phase, Phase::TakenBack, "{why}");
+            set(&mut cluster);
+            if settled {
+                cluster.settle().unwrap();
+            }
+            cluster.request("promote-full:2");
+            let told = check_end(&mut cluster).unwrap();
+            assert_eq!(told.handled_request.as_deref(), Some("promote-full:2"), "{why}: {}", told.message);
+            let released = cluster.list(RELEASES).count();
+            cluster.set_config("a");
+            let after = check_end(&mut cluster).unwrap();
+            assert_eq!((after.phase, cluster.list(RELEASES).count()), (Phase::TakenBack, released), "{why}");
+            // Without an obstacle it is carried out.
+            cluster.request("promote-full:3");
+            assert_eq!(check_end(&mut cluster).unwrap().phase, Phase::Stable, "{why}");
+            assert_eq!(cluster.images().into_iter().collect::<Vec<_>>(), [("app:3".to_owned(), 4)], "{why}");
+        }
+    }
+}
