@@ -226,9 +226,17 @@ pub(crate) fn annotate(deployment: &DeploymentView, annotations: Value, why: &st
     }
 }
 
-/// Takes the guard off, with a mark that tells that no person did.
+/// Takes the guard off a Deployment that has it, with a mark that tells that no person did: exactly the generation that was seen. A
+/// change may have come since, which is held.
 pub(crate) fn let_go(deployment: &DeploymentView, why: &str) -> Write {
-    annotate(deployment, json!({names::PLAN: "", names::HELD: mark::LET_GO}), why)
+    let meta = &deployment.metadata;
+    let ops = vec![
+        PatchOp::test("/metadata/uid", meta.uid.clone()),
+        PatchOp::test("/metadata/generation", meta.generation),
+        PatchOp::add(annotation(names::PLAN), ""),
+        PatchOp::add(annotation(names::HELD), mark::LET_GO),
+    ];
+    Write::patch(meta.object(names::DEPLOYMENT), ops, why)
 }
 
 /// Writes a template into the Deployment, if nobody changed its spec since it was seen.

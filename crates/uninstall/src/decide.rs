@@ -5,7 +5,7 @@
 //! matters to none whether the policies are still there. What a person paused stays paused.
 
 use serde_json::{Value, json};
-use trimtab_crds::names;
+use trimtab_crds::{mark::LET_GO, names};
 use trimtab_plan::{Meta, PatchOp, Verb, Write};
 use trimtab_release::{ReplicaSetView, writes};
 
@@ -161,9 +161,13 @@ fn free(scene: &Scene<'_>, next: &mut Next) {
         let body = json!({"metadata": {"uid": meta.uid, "annotations": {PAUSED_AT: null}}, "spec": {"paused": false}});
         next.writes.push(merge(meta, body, "end its pause after a change of configuration"));
     }
+    // Not by one write: the policy puts the mark back where it goes missing. A manager that comes to see what is between the two reads
+    // that it was no person's wish.
     if scene.guarded() {
-        // Not by one write: the policy puts the mark back where it goes missing.
-        next.writes.push(annotate(scene, json!({names::PLAN: ""}), "hold no change of it any more"));
+        let marks = json!({names::PLAN: "", names::HELD: LET_GO});
+        next.writes.push(annotate(scene, marks, "hold no change of it any more"));
+    }
+    if scene.guarded() || (scene.guard().is_some() && meta.annotation(names::HELD) == Some(LET_GO)) {
         next.writes.push(unmark(scene));
     }
 }

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{Value, json};
-use trimtab_crds::names;
+use trimtab_crds::{mark::LET_GO, names};
 use trimtab_plan::{Meta, PatchOp, Verb, Write};
 use trimtab_release::{DeploymentView, ReplicaSetView};
 use trimtab_uninstall::{Copy, KeptJob, Mode, Next, Other, PlanFacts, Snapshot, State, decide, survey};
@@ -121,7 +121,9 @@ fn what_is_stable_is_freed_by_two_writes_and_no_pod_is_touched() {
     assert_eq!(survey(&seen).unwrap().state, State::Guarded);
     let next = decide(Mode::Resume, &seen);
     let [opt_out, unmark] = &next.writes[..] else { panic!("{next:?}") };
-    assert_eq!(annotations(opt_out), json!({names::PLAN: ""}), "the policy puts a mark back that goes missing");
+    // The policy puts a mark back that goes missing. A manager that is started again before the second write reads that it was no
+    // person's wish, and guards the Deployment again.
+    assert_eq!(annotations(opt_out), json!({names::PLAN: "", names::HELD: LET_GO}));
     assert_eq!(annotations(unmark), json!({names::PLAN: null, names::HELD: null}));
     assert_eq!(next.waits_for, None);
     // An undo brings the annotations of a ReplicaSet back: none of them may guard the Deployment again.
@@ -141,6 +143,12 @@ fn what_a_person_opted_out_stays_so() {
     let seen = world(deployment(OLD, json!({names::PLAN: ""}), false), vec![stable()], Value::Null);
     assert_eq!(survey(&seen).unwrap().state, State::OptedOut);
     assert_eq!(decide(Mode::Resume, &seen), Next::default());
+    // What Trimtab has let go itself is nobody's wish.
+    let let_go = json!({names::PLAN: "", names::HELD: LET_GO});
+    let seen = world(deployment(OLD, let_go, false), vec![stable()], Value::Null);
+    let next = decide(Mode::Resume, &seen);
+    let [unmark] = &next.writes[..] else { panic!("{next:?}") };
+    assert_eq!(annotations(unmark), json!({names::PLAN: null, names::HELD: null}));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use serde_json::json;
 use trimtab_crds::{Phase, names};
 
-use crate::model::{Cluster, DEPLOYMENTS, Fate, PLANS, RELEASES, WEB};
+use crate::model::{Cluster, Cut, DEPLOYMENTS, Fate, PLANS, RELEASES, WEB};
 use crate::obstacles::set_strategy;
 use crate::world::{brief, check_end, check_ends, four_with, half};
 
@@ -47,6 +47,29 @@ fn a_deployment_that_no_longer_recreates_its_pods_is_guarded_again_and_a_person_
     cluster.delete(PLANS, WEB);
     cluster.plan(WEB, json!({"strategy": {"canary": {"steps": half()}}}));
     check_ends(&mut cluster, Phase::Waiting, &[("app:2", 4)]);
+}
+
+/// What is decided on what was seen takes the guard off nothing that has been held since.
+#[test]
+fn a_change_that_comes_while_the_guard_is_taken_off_is_held_and_told() {
+    for recreates in [false, true] {
+        let mut cluster = four_with(half()).stable();
+        if recreates {
+            set_strategy(&mut cluster, "Recreate");
+        } else {
+            cluster.delete(PLANS, WEB);
+        }
+        let (now, seen) = (cluster.now, cluster.snapshot());
+        cluster.set_image("app:2");
+        assert_eq!(cluster.act(now, &seen, Cut::No, |_, _| {}).plan.writes.len(), 1, "recreates: {recreates}");
+        check_end(&mut cluster).unwrap();
+        assert!(cluster.held(), "recreates: {recreates}");
+        assert_eq!(cluster.annotation(names::PLAN), Some(WEB), "recreates: {recreates}");
+        if recreates {
+            set_strategy(&mut cluster, "RollingUpdate");
+            check_ends(&mut cluster, Phase::Paused, &[("app:1", 4), ("app:2", 4)]);
+        }
+    }
 }
 
 /// A change is held at its step, and the manifest of its plan remembers the request by which the one before was promoted.
