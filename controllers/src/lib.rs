@@ -3,6 +3,7 @@
 
 pub mod args;
 pub mod digest_key;
+mod excerpts;
 pub mod manager;
 mod memory;
 pub mod permissions;

@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
-use kube::{Api, ResourceExt, api::ListParams};
+use kube::ResourceExt;
+use kube::api::{Api, DynamicObject, ListParams};
 use trimtab_config::Source;
 use trimtab_crds::Phase;
 use trimtab_testkit::{Nodes, eventually};
@@ -36,7 +37,7 @@ pub(super) async fn bad(stage: &mut Stage, say: &mut Narrator) -> Result<()> {
     let canary = facts.new.as_ref().map_or(0, |side| side.asked);
     say.promise(canary == 1, "a changed ConfigMap is a release, and one pod tries it", &format!("{canary} canary"));
     say.say("In the middle of it a stable pod goes, as when its node is drained:");
-    let pods: Api<Pod> = Api::namespaced(stage.to.client.clone(), NAMESPACE);
+    let pods = stage.objects::<Pod>();
     let name = facts.stable.as_ref().and_then(|side| side.pods.first()).map(|pod| pod.name.clone());
     let name = name.context("there is no stable pod")?;
     run(stage, say, &format!("delete pod -n {NAMESPACE} --wait=false {name}")).await?;
@@ -62,18 +63,18 @@ pub(super) async fn bad(stage: &mut Stage, say: &mut Narrator) -> Result<()> {
 }
 
 /// How many pods read the good configuration, of all.
-async fn reading(stage: &Stage, pods: &Api<Pod>) -> Result<(usize, usize)> {
-    let maps: Api<ConfigMap> = Api::namespaced(stage.to.client.clone(), NAMESPACE);
+async fn reading(stage: &Stage, pods: &Api<DynamicObject>) -> Result<(usize, usize)> {
+    let maps = stage.objects::<ConfigMap>();
     eventually("the old pods to be gone", PATIENCE, async || {
         let all = pods.list(&ListParams::default()).await?.items;
         anyhow::ensure!(all.iter().all(|pod| pod.metadata.deletion_timestamp.is_none()), "one is ending");
         let mut good = 0;
         for pod in &all {
-            let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
-            let name = volumes.filter_map(|volume| volume.config_map.as_ref()).map(|map| map.name.clone()).next();
+            let mut volumes = pod.data["spec"]["volumes"].as_array().into_iter().flatten();
+            let name = volumes.find_map(|volume| volume["configMap"]["name"].as_str());
             let name = name.with_context(|| format!("pod {} reads no ConfigMap", pod.name_any()))?;
-            let data = maps.get(&name).await?.data.unwrap_or_default();
-            good += usize::from(data.get("app.conf").is_some_and(|text| text.contains(GOOD)));
+            let map = maps.get(name).await?;
+            good += usize::from(map.data["data"]["app.conf"].as_str().is_some_and(|text| text.contains(GOOD)));
         }
         Ok(Some((good, all.len())))
     })

@@ -8,6 +8,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use kube::Resource;
+use kube::api::{Api, ApiResource, DynamicObject};
 use trimtab_testkit::{Cluster, ClusterOptions, Load, LoadOptions, LoadReport, Nodes, local};
 
 use super::manager::{Manager, Programs};
@@ -63,6 +65,11 @@ impl Stage {
         };
         let to = Connection::of(cluster.client().await?, NAMESPACE);
         Ok(Self { cluster, to, programs, manager: None, load: None, samples: VecDeque::new() })
+    }
+
+    /// The objects of a kind on it.
+    pub fn objects<K: Resource<DynamicType = ()>>(&self) -> Api<DynamicObject> {
+        Api::namespaced_with(self.to.client.clone(), NAMESPACE, &ApiResource::erase::<K>(&()))
     }
 
     /// The cluster's own folder, where the demo keeps its files: it goes with the cluster.

@@ -253,11 +253,10 @@ async fn broken(stage: &mut Stage, say: &mut Narrator, stable: &BTreeSet<String>
             facts.status.handled_request.as_deref() == Some(&id) && facts.status.undo.is_none() && seen.is("Ready")
         })
         .await?;
-    let deployments: Api<Deployment> = Api::namespaced(stage.to.client.clone(), NAMESPACE);
-    let spec = deployments.get(APP).await?.spec.context("the Deployment has no spec")?;
-    let template = spec.template.spec.context("the Deployment's template has no spec")?;
-    let asks = template.containers.first().and_then(|c| c.image.clone()).unwrap_or_default();
-    let paused = spec.paused.unwrap_or(false);
+    let deployment = stage.objects::<Deployment>().get(APP).await?;
+    let spec = &deployment.data["spec"];
+    let asks = spec["template"]["spec"]["containers"][0]["image"].as_str().unwrap_or_default();
+    let paused = spec["paused"] == true;
     let tag = asks.rsplit(':').next().unwrap_or_default();
     say.promise(asks == image("v2") && !paused, "the Deployment asks for what runs, and nothing is held", tag);
     Ok(())

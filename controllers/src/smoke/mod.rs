@@ -11,10 +11,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{ResourceExt, api::ListParams};
 use serde_json::json;
 use trimtab_crds::{Phase, Release, ReleasePlan, ReleaseResult, names};
+
+use crate::excerpts::{Pod, PodStatus};
 
 use args::SmokeArgs;
 use scratch::{PODS, Scratch, bad_configuration};
@@ -114,14 +116,14 @@ impl Test {
     }
 
     async fn reads_the_good_one(&self, pod: &Pod) -> Result<()> {
-        let container = pod.spec.as_ref().and_then(|spec| spec.containers.first()).context("a pod has no container")?;
+        let container = pod.spec.containers.iter().flatten().next().context("a pod has no container")?;
         let variable = container.env.iter().flatten().find_map(|e| e.value_from.as_ref()?.config_map_key_ref.as_ref());
         let source = &variable.context("a pod reads no ConfigMap")?.name;
         let live = &self.scratch.name;
         ensure!(source != live, "{} reads {live} itself and not a copy of its own revision", pod.name_any());
         let copy =
-            self.scratch.api::<ConfigMap>().get(source).await.context("cannot read the copy that a pod reads")?;
-        let good = copy.data.is_some_and(|data| data.get("fail").is_some_and(String::is_empty));
+            self.scratch.objects::<ConfigMap>().get(source).await.context("cannot read the copy that a pod reads")?;
+        let good = copy.data["data"]["fail"].as_str().is_some_and(str::is_empty);
         ensure!(good, "{} reads {source}, which holds the bad configuration", pod.name_any());
         Ok(())
     }
@@ -224,6 +226,5 @@ fn guarded(plan: &ReleasePlan) -> bool {
 }
 
 fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
-    conditions.into_iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True")
+    pod.status.as_ref().is_some_and(PodStatus::is_ready)
 }

@@ -7,12 +7,15 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, PropagationPolicy};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use kube::api::{
+    Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, PropagationPolicy,
+};
 use kube::{Client, Resource, ResourceExt};
-use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use trimtab_crds::{Release, ReleasePlan};
+
+use crate::excerpts::{self, Pod};
 
 use super::args::SmokeArgs;
 use super::serve::{CRASH, FAIL, PORT};
@@ -55,15 +58,24 @@ impl Scratch {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
+    /// The same for a kind of which only the metadata matters.
+    pub(super) fn objects<K: Resource<DynamicType = ()>>(&self) -> Api<DynamicObject> {
+        excerpts::objects::<K>(&self.client, &self.namespace)
+    }
+
+    fn namespaces(&self) -> Api<DynamicObject> {
+        Api::all_with(self.client.clone(), &ApiResource::erase::<Namespace>(&()))
+    }
+
     /// Makes the application and its plan.
     pub(super) async fn make(&self, args: &SmokeArgs) -> Result<()> {
         if self.own {
             self.remove_stale().await;
-            let namespaces: Api<Namespace> = Api::all(self.client.clone());
             // Where PodSecurity is stricter than that of the release's namespace, it is the application that is to pass.
             let labels = json!({LABEL: "true", "pod-security.kubernetes.io/enforce": "restricted"});
-            let namespace = serde_json::from_value(json!({"metadata": {"name": self.namespace, "labels": labels}}))?;
-            namespaces
+            let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace, "labels": labels}});
+            let namespace = serde_json::from_value(namespace)?;
+            self.namespaces()
                 .create(&PostParams::default(), &namespace)
                 .await
                 .context("cannot make a namespace: name one that is there with --namespace")?;
@@ -79,41 +91,29 @@ impl Scratch {
         .await
     }
 
-    async fn create<K>(&self, mut object: Value) -> Result<()>
-    where
-        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
-            + Clone
-            + Serialize
-            + DeserializeOwned
-            + std::fmt::Debug,
-    {
+    async fn create<K: Resource<DynamicType = ()>>(&self, mut object: Value) -> Result<()> {
         let kind = K::kind(&());
         object["apiVersion"] = json!(K::api_version(&()));
         object["kind"] = json!(kind);
         object["metadata"] = json!({"name": self.name, "labels": {LABEL: "true"}});
         let what = || format!("cannot create {kind} {}/{}", self.namespace, self.name);
         let object = serde_json::from_value(object).with_context(what)?;
-        self.api::<K>().create(&PostParams::default(), &object).await.with_context(what)?;
+        self.objects::<K>().create(&PostParams::default(), &object).await.with_context(what)?;
         Ok(())
     }
 
     /// Changes an object of the application.
-    pub(super) async fn change<K>(&self, patch: Value) -> Result<()>
-    where
-        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
-            + Clone
-            + DeserializeOwned
-            + std::fmt::Debug,
-    {
+    pub(super) async fn change<K: Resource<DynamicType = ()>>(&self, patch: Value) -> Result<()> {
         let what = || format!("cannot change {} {}/{}", K::kind(&()), self.namespace, self.name);
         let how = PatchParams { field_manager: Some("trimtab-smoke-test".to_owned()), ..PatchParams::default() };
-        self.api::<K>().patch(&self.name, &how, &Patch::Merge(patch)).await.with_context(what)?;
+        self.objects::<K>().patch(&self.name, &how, &Patch::Merge(patch)).await.with_context(what)?;
         Ok(())
     }
 
     /// The application's pods, by uid.
     pub(super) async fn pods(&self) -> Result<BTreeMap<String, Pod>> {
-        let list = self.api::<Pod>().list(&ListParams::default().labels(&format!("app={}", self.name))).await?;
+        let pods = excerpts::pods(&self.client, &self.namespace);
+        let list = pods.list(&ListParams::default().labels(&format!("app={}", self.name))).await?;
         let live = list.items.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
         Ok(live.filter_map(|pod| Some((pod.uid()?, pod))).collect())
     }
@@ -122,17 +122,16 @@ impl Scratch {
     pub(super) async fn remove(&self, patience: Duration) -> Result<()> {
         let work = async {
             if self.own {
-                let namespaces: Api<Namespace> = Api::all(self.client.clone());
-                return gone(&namespaces, &self.namespace).await;
+                return gone(&self.namespaces(), &self.namespace).await;
             }
-            gone(&self.api::<Deployment>(), &self.name).await?;
-            gone(&self.api::<ReleasePlan>(), &self.name).await?;
-            gone(&self.api::<ConfigMap>(), &self.name).await?;
+            gone(&self.objects::<Deployment>(), &self.name).await?;
+            gone(&self.objects::<ReleasePlan>(), &self.name).await?;
+            gone(&self.objects::<ConfigMap>(), &self.name).await?;
             let prefix = format!("{}-", self.name);
             loop {
                 // Copies of configuration go with the ReplicaSets that name them, records with their plan.
-                let copies = self.api::<ConfigMap>().list_metadata(&ListParams::default()).await?;
-                let records = self.api::<Release>().list_metadata(&ListParams::default()).await?;
+                let copies = self.objects::<ConfigMap>().list_metadata(&ListParams::default()).await?;
+                let records = self.objects::<Release>().list_metadata(&ListParams::default()).await?;
                 let names = copies.iter().map(|m| m.name_any()).chain(records.iter().map(|m| m.name_any()));
                 if self.pods().await?.is_empty() && !names.into_iter().any(|name| name.starts_with(&prefix)) {
                     return Ok(());
@@ -146,7 +145,7 @@ impl Scratch {
     }
 
     async fn remove_stale(&self) {
-        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        let namespaces = self.namespaces();
         let list = namespaces.list_metadata(&ListParams::default().labels(LABEL)).await;
         for namespace in list.into_iter().flatten() {
             let made = namespace.creation_timestamp().map(|time| time.0);
@@ -161,10 +160,7 @@ impl Scratch {
 }
 
 /// Deletes an object and waits until nothing of that name is there.
-async fn gone<K>(objects: &Api<K>, name: &str) -> Result<()>
-where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
-{
+async fn gone(objects: &Api<DynamicObject>, name: &str) -> Result<()> {
     let how = DeleteParams { propagation_policy: Some(PropagationPolicy::Foreground), ..DeleteParams::default() };
     match objects.delete(name, &how).await {
         Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),

@@ -5,11 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
-use k8s_openapi::api::{
-    apps::v1::{Deployment, ReplicaSet},
-    coordination::v1::Lease,
-    core::v1::Pod,
-};
+use k8s_openapi::api::{apps::v1::ReplicaSet, coordination::v1::Lease, core::v1::Pod};
 use kube::{
     Client,
     api::{Api, ListParams},
@@ -19,6 +15,8 @@ use tokio::time::{Instant, sleep};
 use trimtab::Writer;
 use trimtab_crds::names;
 use trimtab_plan::{Verb, Write};
+
+use crate::excerpts::{self, Deployment};
 
 /// How often the lease is looked at.
 const PERIOD: Duration = Duration::from_millis(500);
@@ -99,9 +97,9 @@ async fn known(client: &Client, lease: &Lease) -> Leader {
 }
 
 async fn deployment_of(client: &Client, namespace: &str, pod: &str) -> Option<String> {
-    let pod = Api::<Pod>::namespaced(client.clone(), namespace).get_opt(pod).await.ok()??;
+    let pod = excerpts::objects::<Pod>(client, namespace).get_metadata_opt(pod).await.ok()??;
     let set = pod.metadata.owner_references?.into_iter().find(|owner| owner.kind == "ReplicaSet")?.name;
-    let set = Api::<ReplicaSet>::namespaced(client.clone(), namespace).get_opt(&set).await.ok()??;
+    let set = excerpts::objects::<ReplicaSet>(client, namespace).get_metadata_opt(&set).await.ok()??;
     Some(set.metadata.owner_references?.into_iter().find(|owner| owner.kind == "Deployment")?.name)
 }
 
@@ -116,10 +114,10 @@ pub(super) struct Stopped {
 pub(super) async fn stop(client: &Client, writer: &Writer, manager: &str, until: Instant) -> Result<Stopped> {
     let (namespace, name) =
         manager.split_once('/').with_context(|| format!("{manager:?} names no Deployment: write NAMESPACE/NAME"))?;
-    let api: Api<Deployment> = Api::namespaced(client.clone(), namespace);
+    let api = excerpts::deployments(client, namespace);
     let deployment =
         api.get_opt(name).await?.with_context(|| format!("there is no Deployment {name} in namespace {namespace}"))?;
-    let replicas = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    let replicas = deployment.spec.replicas.unwrap_or(1);
     let stopped = Stopped { namespace: namespace.to_owned(), name: name.to_owned(), replicas };
     set_size(writer, &stopped, 0).await?;
     while Instant::now() < until {
@@ -157,7 +155,7 @@ async fn set_size(writer: &Writer, manager: &Stopped, replicas: i32) -> Result<(
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::api::apps::v1::DeploymentStatus;
+    use crate::excerpts::{DeploymentSpec, DeploymentStatus};
 
     use super::*;
 
@@ -167,9 +165,9 @@ mod tests {
             observed_generation: Some(observed),
             replicas,
             terminating_replicas,
-            ..DeploymentStatus::default()
         };
-        let mut deployment = Deployment::default();
+        let resource = kube::api::ApiResource::erase::<k8s_openapi::api::apps::v1::Deployment>(&());
+        let mut deployment = Deployment::new("trimtab", &resource, DeploymentSpec { replicas: None });
         deployment.metadata.generation = Some(3);
         assert!(!has_ended(&deployment));
         for (found, ended) in [

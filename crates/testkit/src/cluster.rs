@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::{Node, ServiceAccount};
-use kube::api::{Api, ListParams};
+use kube::api::{DynamicObject, ListParams};
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +15,7 @@ use crate::certs::Authority;
 use crate::control_plane::{self, Place};
 use crate::keeper::{self, Isolation, Keeper, Process};
 use crate::metrics_server::{self, MetricsServer};
+use crate::objects;
 use crate::options::{ClusterOptions, Extra, Nodes};
 use crate::prometheus::{self, Sample};
 use crate::{real, simulated, tools};
@@ -369,12 +370,12 @@ async fn settle(
     }
     let wanted = if o.nodes == Nodes::Real { 1 } else { o.node_count as usize };
     until(keeper, deadline, "the nodes to be ready", async || {
-        let nodes = Api::<Node>::all(client.clone()).list(&ListParams::default()).await?;
+        let nodes = objects::all::<Node>(&client).list(&ListParams::default()).await?;
         Ok(nodes.items.iter().filter(|n| usable(n)).count() == wanted)
     })
     .await?;
     until(keeper, deadline, "the controller manager to make the default service account", async || {
-        Ok(Api::<ServiceAccount>::namespaced(client.clone(), "default").get_opt("default").await?.is_some())
+        Ok(objects::within::<ServiceAccount>(&client, "default").get_opt("default").await?.is_some())
     })
     .await?;
     if let Some(server) = &extras.metrics {
@@ -396,11 +397,8 @@ fn http_get(path: &str) -> Result<http::Request<Vec<u8>>> {
 }
 
 /// Whether pods can be put onto a node: it is ready and has no taint that keeps them away.
-fn usable(node: &Node) -> bool {
-    let conditions = node.status.as_ref().and_then(|s| s.conditions.as_ref());
-    let ready = conditions.into_iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True");
-    let taints = node.spec.as_ref().and_then(|s| s.taints.as_ref());
-    ready && taints.is_none_or(|t| t.is_empty())
+fn usable(node: &DynamicObject) -> bool {
+    objects::is_true(node, "Ready") && node.data["spec"]["taints"].as_array().is_none_or(Vec::is_empty)
 }
 
 /// Asks until it is so, and stops early when the cluster fails.

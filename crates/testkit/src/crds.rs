@@ -10,15 +10,14 @@ use k8s_openapi::api::admissionregistration::v1::{
 };
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Api, DeleteParams, ListParams, PostParams};
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, PostParams};
 use kube::{Client, Resource};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use trimtab_parts::paths;
 
+use crate::objects::{all, is_true, object, within};
 use crate::{Cluster, eventually};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -71,19 +70,14 @@ async fn apply(cluster: &Cluster, dir: &Path) -> Result<()> {
         bail!("cannot apply {}: {}", dir.display(), String::from_utf8_lossy(&out.stderr).trim());
     }
     let client = cluster.client().await?;
-    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let definitions = all::<CustomResourceDefinition>(&client);
     eventually("the custom resource definitions to be established", PATIENCE, async || {
-        let all = definitions.list(&ListParams::default()).await?;
-        Ok(all.items.iter().all(established).then_some(()))
+        let found = definitions.list(&ListParams::default()).await?;
+        Ok(found.items.iter().all(|definition| is_true(definition, "Established")).then_some(()))
     })
     .await?;
     tokio::try_join!(validating_in_force(&client), mutating_in_force(&client))?;
     Ok(())
-}
-
-fn established(definition: &CustomResourceDefinition) -> bool {
-    let conditions = definition.status.as_ref().and_then(|s| s.conditions.as_ref());
-    conditions.into_iter().flatten().any(|c| c.type_ == "Established" && c.status == "True")
 }
 
 /// The rest of both kinds of probe: it concerns one config map that nobody makes.
@@ -97,8 +91,7 @@ fn matches(name: &str) -> (serde_json::Value, serde_json::Value) {
 
 /// Policies reach the API server's enforcement in the order of their writes, so once a probe written last is enforced, all are.
 async fn validating_in_force(client: &Client) -> Result<()> {
-    let policies: Api<ValidatingAdmissionPolicy> = Api::all(client.clone());
-    if policies.list(&ListParams::default().limit(1)).await?.items.is_empty() {
+    if all::<ValidatingAdmissionPolicy>(client).list(&ListParams::default().limit(1)).await?.items.is_empty() {
         return Ok(());
     }
     let name = format!("trimtab-probe-{}", paths::random());
@@ -108,13 +101,13 @@ async fn validating_in_force(client: &Client) -> Result<()> {
         "validations": [{"expression": "false", "message": "this is the probe"}],
     }});
     let binding = json!({"metadata": {"name": name}, "spec": {"policyName": name, "validationActions": ["Deny"]}});
-    let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(client.clone());
-    probe(client, &name, (&policies, policy), (&bindings, binding), |answer| answer.is_err()).await
+    let binding = Part::of::<ValidatingAdmissionPolicyBinding>(client, binding)?;
+    probe(client, &name, Part::of::<ValidatingAdmissionPolicy>(client, policy)?, binding, |answer| answer.is_err())
+        .await
 }
 
 async fn mutating_in_force(client: &Client) -> Result<()> {
-    let policies: Api<MutatingAdmissionPolicy> = Api::all(client.clone());
-    if policies.list(&ListParams::default().limit(1)).await?.items.is_empty() {
+    if all::<MutatingAdmissionPolicy>(client).list(&ListParams::default().limit(1)).await?.items.is_empty() {
         return Ok(());
     }
     let name = format!("trimtab-probe-{}", paths::random());
@@ -125,44 +118,46 @@ async fn mutating_in_force(client: &Client) -> Result<()> {
         "mutations": [{"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": mutation}}],
     }});
     let binding = json!({"metadata": {"name": name}, "spec": {"policyName": name}});
-    let bindings: Api<MutatingAdmissionPolicyBinding> = Api::all(client.clone());
-    probe(client, &name, (&policies, policy), (&bindings, binding), |answer| {
+    let binding = Part::of::<MutatingAdmissionPolicyBinding>(client, binding)?;
+    probe(client, &name, Part::of::<MutatingAdmissionPolicy>(client, policy)?, binding, |answer| {
         answer.is_ok_and(|c| c.metadata.labels.is_some_and(|l| l.contains_key("trimtab.dev/probe")))
     })
     .await
 }
 
+/// A part of a probe: its policy, or the binding that puts it in force.
+struct Part {
+    kind: Api<DynamicObject>,
+    object: DynamicObject,
+}
+
+impl Part {
+    fn of<K: Resource<DynamicType = ()>>(client: &Client, body: serde_json::Value) -> Result<Self> {
+        Ok(Self { kind: all::<K>(client), object: object::<K>(body)? })
+    }
+}
+
 /// Writes the probe, asks with dry runs until it acts, and removes it in any case.
-async fn probe<P, B>(
+async fn probe(
     client: &Client,
     name: &str,
-    (policies, policy): (&Api<P>, serde_json::Value),
-    (bindings, binding): (&Api<B>, serde_json::Value),
-    acts: impl Fn(Result<ConfigMap, kube::Error>) -> bool,
-) -> Result<()>
-where
-    P: Resource + Clone + Serialize + DeserializeOwned + std::fmt::Debug,
-    B: Resource + Clone + Serialize + DeserializeOwned + std::fmt::Debug,
-{
-    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "default");
+    policy: Part,
+    binding: Part,
+    acts: impl Fn(Result<DynamicObject, kube::Error>) -> bool,
+) -> Result<()> {
+    let maps = within::<ConfigMap>(client, "default");
     let dry = PostParams { dry_run: true, ..Default::default() };
-    let map: ConfigMap = serde_json::from_value(json!({"metadata": {"name": name}}))?;
+    let map = object::<ConfigMap>(json!({"metadata": {"name": name}}))?;
     let outcome = async {
-        policies
-            .create(&PostParams::default(), &serde_json::from_value(policy)?)
-            .await
-            .context("cannot write the probe")?;
-        bindings
-            .create(&PostParams::default(), &serde_json::from_value(binding)?)
-            .await
-            .context("cannot bind the probe")?;
+        policy.kind.create(&PostParams::default(), &policy.object).await.context("cannot write the probe")?;
+        binding.kind.create(&PostParams::default(), &binding.object).await.context("cannot bind the probe")?;
         eventually("the admission policies to be in force", PATIENCE, async || {
             Ok(acts(maps.create(&dry, &map).await).then_some(()))
         })
         .await
     }
     .await;
-    let _ = bindings.delete(name, &DeleteParams::default()).await;
-    let _ = policies.delete(name, &DeleteParams::default()).await;
+    let _ = binding.kind.delete(name, &DeleteParams::default()).await;
+    let _ = policy.kind.delete(name, &DeleteParams::default()).await;
     outcome
 }

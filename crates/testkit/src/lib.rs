@@ -17,6 +17,7 @@ mod keeper;
 mod load;
 mod metrics_server;
 mod namespace;
+mod objects;
 mod options;
 mod prometheus;
 mod real;

@@ -6,13 +6,14 @@ use anyhow::Result;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 use crate::certs::{self, Authority};
 use crate::cluster::Kubelets;
 use crate::control_plane::{FRONT_PROXY, Place};
 use crate::keeper::Process;
+use crate::objects::{all, is_true, object, within};
 use trimtab_parts::{Assets, source};
 
 /// The node's annotation that says where metrics-server finds its resource metrics.
@@ -71,7 +72,7 @@ impl MetricsServer {
     /// Tells the API server where it is and who may read it. Can be done again.
     pub(crate) async fn register(&self, client: &kube::Client) -> Result<()> {
         let force = PatchParams::apply("trimtab-testkit").force();
-        let role: ClusterRole = serde_json::from_value(json!({
+        let role = object::<ClusterRole>(json!({
             "metadata": {"name": "system:aggregated-metrics-reader", "labels": {
                 "rbac.authorization.k8s.io/aggregate-to-view": "true",
                 "rbac.authorization.k8s.io/aggregate-to-edit": "true",
@@ -79,16 +80,14 @@ impl MetricsServer {
             }},
             "rules": [{"apiGroups": ["metrics.k8s.io"], "resources": ["pods", "nodes"], "verbs": ["get", "list", "watch"]}],
         }))?;
-        let roles: Api<ClusterRole> = Api::all(client.clone());
-        roles.patch("system:aggregated-metrics-reader", &force, &Patch::Apply(role)).await?;
+        all::<ClusterRole>(client).patch("system:aggregated-metrics-reader", &force, &Patch::Apply(role)).await?;
         // A loopback address may be no Service's endpoint, but the API server takes an external name as it is.
-        let service: Service = serde_json::from_value(json!({
+        let service = object::<Service>(json!({
             "metadata": {"name": NAME, "namespace": NAMESPACE},
             "spec": {"type": "ExternalName", "externalName": "127.0.0.1"},
         }))?;
-        let services: Api<Service> = Api::namespaced(client.clone(), NAMESPACE);
-        services.patch(NAME, &force, &Patch::Apply(service)).await?;
-        let api: APIService = serde_json::from_value(json!({
+        within::<Service>(client, NAMESPACE).patch(NAME, &force, &Patch::Apply(service)).await?;
+        let api = object::<APIService>(json!({
             "metadata": {"name": API},
             "spec": {
                 "group": "metrics.k8s.io",
@@ -99,15 +98,12 @@ impl MetricsServer {
                 "versionPriority": 100,
             },
         }))?;
-        let apis: Api<APIService> = Api::all(client.clone());
-        apis.patch(API, &force, &Patch::Apply(api)).await?;
+        all::<APIService>(client).patch(API, &force, &Patch::Apply(api)).await?;
         Ok(())
     }
 }
 
 /// Whether the API server passes requests for metrics on.
 pub(crate) async fn available(client: &kube::Client) -> Result<bool> {
-    let api = Api::<APIService>::all(client.clone()).get(API).await?;
-    let conditions = api.status.and_then(|s| s.conditions);
-    Ok(conditions.into_iter().flatten().any(|c| c.type_ == "Available" && c.status == "True"))
+    Ok(is_true(&all::<APIService>(client).get(API).await?, "Available"))
 }

@@ -10,13 +10,12 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{Event, Namespace, Pod, ServiceAccount};
 use kube::api::{Api, DeleteParams, ListParams, PostParams};
-use kube::{Client, Resource};
-use serde::de::DeserializeOwned;
+use kube::{Client, Resource, ResourceExt};
 use serde_json::json;
 
 use trimtab_parts::paths;
 
-use crate::eventually;
+use crate::{eventually, objects};
 
 /// A namespace that belongs to one test.
 #[derive(Clone)]
@@ -46,14 +45,14 @@ impl TestNamespace {
 
     async fn create(client: &Client, prefix: &str) -> Result<Self> {
         let name = format!("{prefix}-{}", paths::random());
-        let namespace: Namespace =
-            serde_json::from_value(json!({"metadata": {"name": name, "labels": {"trimtab.dev/test": prefix}}}))?;
-        let all: Api<Namespace> = Api::all(client.clone());
-        all.create(&PostParams::default(), &namespace)
+        let namespace =
+            objects::object::<Namespace>(json!({"metadata": {"name": name, "labels": {"trimtab.dev/test": prefix}}}))?;
+        objects::all::<Namespace>(client)
+            .create(&PostParams::default(), &namespace)
             .await
             .with_context(|| format!("cannot make the namespace {name}"))?;
         let made = Self { client: client.clone(), name };
-        let accounts: Api<ServiceAccount> = made.api();
+        let accounts = objects::within::<ServiceAccount>(client, &made.name);
         // Without it no pod of the namespace is admitted.
         eventually("the namespace's service account", Duration::from_secs(20), async || {
             Ok(accounts.get_opt("default").await?)
@@ -65,9 +64,9 @@ impl TestNamespace {
     /// Prints what is in it, for whoever reads a failed test.
     async fn dump(&self) {
         eprintln!("--- what was in the namespace {} ---", self.name);
-        self.print::<Deployment>("deployment", |o| json!(o.status)).await;
-        self.print::<ReplicaSet>("replicaset", |o| json!(o.status)).await;
-        self.print::<Pod>("pod", |o| json!(o.status)).await;
+        self.print::<Deployment>().await;
+        self.print::<ReplicaSet>().await;
+        self.print::<Pod>().await;
         let events = self.api::<Event>().list(&ListParams::default()).await;
         for event in events.into_iter().flatten() {
             let object = format!(
@@ -80,14 +79,12 @@ impl TestNamespace {
         eprintln!("--- end of {} ---", self.name);
     }
 
-    async fn print<K>(&self, kind: &str, status: impl Fn(&K) -> serde_json::Value)
-    where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
-    {
-        match self.api::<K>().list(&ListParams::default()).await {
+    async fn print<K: Resource<DynamicType = ()>>(&self) {
+        let kind = K::kind(&()).to_lowercase();
+        match objects::within::<K>(&self.client, &self.name).list(&ListParams::default()).await {
             Ok(list) => {
                 for object in list {
-                    eprintln!("{kind} {}: {}", object.meta().name.as_deref().unwrap_or_default(), status(&object));
+                    eprintln!("{kind} {}: {}", object.name_any(), object.data["status"]);
                 }
             }
             Err(e) => eprintln!("{kind}: cannot be listed: {e}"),
@@ -99,8 +96,8 @@ impl TestNamespace {
             eprintln!("KEEP_NS is set: the namespace {} stays", self.name);
             return;
         }
-        let all: Api<Namespace> = Api::all(self.client.clone());
-        if let Err(e) = all.delete(&self.name, &DeleteParams::background()).await {
+        let namespaces = objects::all::<Namespace>(&self.client);
+        if let Err(e) = namespaces.delete(&self.name, &DeleteParams::background()).await {
             eprintln!("the namespace {} could not be deleted: {e}", self.name);
         }
     }

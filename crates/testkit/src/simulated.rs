@@ -5,14 +5,14 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::Node;
-use kube::api::{Api, PostParams};
+use kube::api::PostParams;
 use serde_json::json;
 
 use crate::certs::{self, Authority};
 use crate::cluster::Kubelets;
 use crate::control_plane::Place;
 use crate::keeper::Process;
-use crate::metrics_server;
+use crate::{metrics_server, objects};
 use trimtab_parts::{Assets, source};
 
 /// Where KWOK serves the nodes' resource metrics, if anybody is there to ask for them.
@@ -62,13 +62,13 @@ pub(crate) fn process(
 
 /// Makes the nodes; they are ready a moment later.
 pub(crate) async fn create_nodes(client: &kube::Client, count: u32, kubelets: Option<&Kubelets>) -> Result<()> {
-    let nodes: Api<Node> = Api::all(client.clone());
+    let nodes = objects::all::<Node>(client);
     let create = (0..count).map(|n| {
         let nodes = nodes.clone();
         async move {
             let name = format!("node-{n}");
             let annotations = kubelets.map(|k| json!({metrics_server::PATH_ANNOTATION: k.path_of(&name)}));
-            let node: Node = serde_json::from_value(json!({
+            let node = objects::object::<Node>(json!({
                 "metadata": {"name": name, "annotations": annotations, "labels": {
                     "kubernetes.io/hostname": name,
                     "kubernetes.io/os": "linux",

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use trimtab::Reader;
 use trimtab_plan::Answer;
+
+use crate::excerpts::{ContainerStatus, Pod};
 
 use super::{Action, End, HotReload, Job, ONE_REQUEST};
 
@@ -63,9 +64,9 @@ pub(super) async fn before(reader: &Reader, asked: &HotReload) -> Result<Seen, E
 /// Whether process 1 is the application's.
 pub(super) fn check_process(pod: &Pod, asked: &HotReload) -> Result<(), End> {
     let Action::Signal { container, .. } = &asked.action else { return Ok(()) };
-    let Some(spec) = &pod.spec else { return Ok(()) };
+    let spec = &pod.spec;
     let sidecars = spec.init_containers.iter().flatten().map(|c| &c.name);
-    if !spec.containers.iter().map(|c| &c.name).chain(sidecars).any(|name| name == container) {
+    if !spec.containers.iter().flatten().map(|c| &c.name).chain(sidecars).any(|name| name == container) {
         return Err(End::Failed(format!("the pod has no container {container:?}: name one that it has")));
     }
     if spec.host_pid == Some(true) || spec.share_process_namespace == Some(true) {
@@ -80,7 +81,7 @@ pub(super) fn check_process(pod: &Pod, asked: &HotReload) -> Result<(), End> {
 
 fn seen(pod: &Pod) -> Seen {
     let Some(status) = &pod.status else { return Seen { ready: false, containers: BTreeMap::new() } };
-    let ready = status.conditions.iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True");
+    let ready = status.is_ready();
     let all = status.container_statuses.iter().chain(&status.init_container_statuses).flatten();
     let runs = |c: &ContainerStatus| c.state.as_ref().is_some_and(|state| state.running.is_some());
     Seen { ready, containers: all.map(|c| (c.name.clone(), (c.restart_count, runs(c)))).collect() }
