@@ -82,7 +82,9 @@ soak: need-cargo need-go tools-test image ## The long runs, before a release: hi
 	@$(MAKE) soak-hostile
 
 soak-hostile: need-cargo need-go tools-test ## The last part of it: one namespace does whatever could harm another
-	@tests/run.sh simulated --profile soak --run-ignored only --no-capture -E 'test(/hostile::soak/)'
+	@$(CARGO) build --release --workspace --bin trimtab-manager
+	@TRIMTAB_MANAGER=$(abspath $(RELEASE_BIN))/trimtab-manager \
+	  tests/run.sh simulated --profile soak --run-ignored only --no-capture -E 'test(/hostile::soak/)'
 
 bench: need-cargo need-go ## Measure, on a cluster with simulated nodes
 	@$(CARGO) build --release --workspace --bin trimtab-manager --bin with-cluster --bin bench $(BENCH_EXAMPLES)

@@ -16,6 +16,9 @@ use trimtab_testkit::eventually;
 
 use crate::binary;
 
+/// Names another manager to start, such as an optimised one.
+const PROGRAM: &str = "TRIMTAB_MANAGER";
+
 /// A running manager; it is killed when this goes.
 #[derive(Debug)]
 pub struct ManagerProcess {
@@ -93,7 +96,11 @@ impl ManagerProcess {
     ) -> Result<Self> {
         let number = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_nanos();
         let log = std::env::temp_dir().join(format!("{label}-manager-{number}.log"));
-        let mut command = Command::new(binary("trimtab-manager")?);
+        let program = match std::env::var_os(PROGRAM) {
+            Some(program) => program.into(),
+            None => binary("trimtab-manager")?,
+        };
+        let mut command = Command::new(program);
         command
             .args(arguments)
             .env("KUBECONFIG", kubeconfig)
