@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use trimtab::{Key, Permission, Selector, Store, Watches};
 use trimtab_config::{
-    ConfigMapView, DigestKey, Known, Object, Pins, Reads, SecretView, Source, SourceKind, SourceView, copy_names,
+    ConfigMapView, DigestKey, Known, Object, Pin, Pins, Reads, SecretView, Source, SourceKind, SourceView, copy_names,
 };
 
 /// Helm keeps its releases in Secrets, large ones and many. No pod reads them.
@@ -40,13 +40,13 @@ impl Sources {
         let config_maps = watches
             .watch::<ConfigMapView>(Selector::default())
             .index("copies", |map| copies(&map.0))
-            .wakes(move |map| of_maps(&concerned(&map.0)))
+            .wakes(move |map| concerned(&map.0).iter().flat_map(|source| of_maps(source)).collect())
             .store();
         let secrets = secrets.then(|| {
             watches
                 .watch::<SecretView>(Selector::all().fields(NOT_HELM))
                 .index("copies", |secret| copies(&secret.0))
-                .wakes(move |secret| readers(&concerned(&secret.0)))
+                .wakes(move |secret| concerned(&secret.0).iter().flat_map(|source| readers(source)).collect())
                 .store()
         });
         Self { config_maps, secrets }
@@ -119,7 +119,34 @@ fn copies(object: &Object) -> Vec<String> {
     object.copy_of().map(|source| id(&object.metadata.namespace, &source)).into_iter().collect()
 }
 
-/// The source that a change of an object concerns: itself, or what it is a copy of.
-fn concerned(object: &Object) -> String {
-    id(&object.metadata.namespace, &object.copy_of().unwrap_or_else(|| object.source()))
+/// The sources that a change of an object concerns: itself, or what it is a copy of; and what pods would read it in place of, which it
+/// stands in the way of where it is no copy.
+fn concerned(object: &Object) -> BTreeSet<String> {
+    let source = object.copy_of().unwrap_or_else(|| object.source());
+    let in_the_way = Pin::in_place_of(&object.source());
+    [source].iter().chain(&in_the_way).map(|source| id(&object.metadata.namespace, source)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn check(name: &str, sources: &[&str]) {
+        let meta = json!({"name": name, "namespace": "shop", "uid": "u"});
+        let map: ConfigMapView = serde_json::from_value(json!({"metadata": meta, "data": {}})).unwrap();
+        let wanted: BTreeSet<String> = sources.iter().map(|source| format!("shop/{source}")).collect();
+        assert_eq!(concerned(&map.0), wanted, "{name}");
+    }
+
+    #[test]
+    fn a_change_concerns_the_source_in_whose_place_pods_would_read_the_object() {
+        check("web", &["cm/web"]);
+        check("web-conf", &["cm/web-conf"]);
+        // Nobody reads these by their names; they stand in the way of a pin.
+        check("web-absent", &["cm/web-absent", "cm/web"]);
+        check("web-4f7c19ab20", &["cm/web-4f7c19ab20", "cm/web"]);
+        check("-absent", &["cm/-absent"]);
+    }
 }

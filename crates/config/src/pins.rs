@@ -48,6 +48,13 @@ impl Pin {
         LENGTHS.contains(&text.len()) && text.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'))
     }
 
+    /// The source in whose place pods would read an object, going by its name alone: that of a copy, or of what is absent.
+    pub fn in_place_of(object: &Source) -> Option<Source> {
+        let (name, pin) = object.name.rsplit_once('-')?;
+        let is_pin = pin == ABSENT || Self::is_suffix(pin);
+        (is_pin && !name.is_empty()).then(|| Source { kind: object.kind, name: name.to_owned() })
+    }
+
     /// Name of the copy that pods read in place of the source.
     pub fn copy_name(&self, source: &Source) -> String {
         format!("{}-{self}", source.name)
