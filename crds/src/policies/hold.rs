@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 use crate::mark::{LET_GO, RELEASED_AT};
 use crate::names::{CANARY_OF, DIGEST, GROUP, HELD, HELD_WHILE_PAUSED, PLAN, RELEASED};
 
+/// Where kubectl keeps the manifest that was applied last on the client's side.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
 fn on_update(resources: &[&str]) -> Value {
     json!({"resourceRules": [{
         "apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": resources
@@ -85,14 +88,24 @@ fn meant(annotation: &str) -> String {
     // A manifest that is put in its place names another generation or none, whoever wrote the mark into it.
     let stored = "has(object.metadata.uid) && object.metadata.uid == oldObject.metadata.uid && has(object.metadata.generation) \
                   && object.metadata.generation == oldObject.metadata.generation";
-    // One that is applied is merged, so its generation is the stored one: it is known by who owns the annotation. Whoever owns
-    // the selector too, which nobody changes, wrote a whole manifest. A mark is never applied, not even alone.
-    let alone = if annotation == HELD { "m.operation == 'Apply' || " } else { "" };
+    // One that is applied is merged, so its generation is the stored one: it is known by its writer. Who applies on the server's side
+    // owns all that is in the manifest. Who applies on the client's owns what they changed, and the copy of the manifest; kubectl does
+    // not where the same manifest was put in place before. Helm keeps no copy, and is known where it created the Deployment. Anybody
+    // else who created it and writes the annotation alone means that. A mark is never applied, not even alone.
+    let on_server = if annotation == HELD {
+        "m.operation == 'Apply'"
+    } else {
+        "(m.operation == 'Apply' && 'f:spec' in m.fieldsV1)"
+    };
+    let by = |name: &str| format!("has(m.manager) && m.manager.startsWith('{name}')");
     let applied = format!(
         "has(object.metadata.managedFields) && object.metadata.managedFields.exists(m, has(m.fieldsV1) \
          && 'f:metadata' in m.fieldsV1 && 'f:annotations' in m.fieldsV1['f:metadata'] \
          && 'f:{annotation}' in m.fieldsV1['f:metadata']['f:annotations'] \
-         && ({alone}('f:spec' in m.fieldsV1 && 'f:selector' in m.fieldsV1['f:spec'])))"
+         && ({on_server} || 'f:{LAST_APPLIED}' in m.fieldsV1['f:metadata']['f:annotations'] || ({}) \
+         || ({} && 'f:spec' in m.fieldsV1 && 'f:selector' in m.fieldsV1['f:spec'])))",
+        by("kubectl-client-side-apply"),
+        by("helm")
     );
     format!("({stored}) && !({applied})")
 }

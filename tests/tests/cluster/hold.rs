@@ -286,6 +286,43 @@ async fn an_undo_brings_no_opt_out_back() {
     .await;
 }
 
+/// Whoever created the Deployment, a manifest that is applied to it opts nothing out and releases nothing; a write of its own does both,
+/// also one by what created it.
+#[tokio::test]
+async fn a_manifest_that_is_applied_decides_nothing_whatever_created_the_deployment() {
+    with_guarded("hold-created", |app| async move {
+        let console = "--field-manager=console";
+        for created in [["create", console, "-f", "-"], ["apply", "--server-side", "-f", "-"]] {
+            app.kubectl(&["delete", "deployment/web", "service/web", "--wait"]).await?;
+            app.kubectl_with(&created, &app.deployment_yaml("v1")).await?;
+            app.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]).await?;
+            app.kubectl(&["annotate", "--overwrite", "deployment/web", "trimtab.dev/plan=web"]).await?;
+            let guard = async || {
+                let guard = app.deployment().await?.annotations().get("trimtab.dev/plan").cloned();
+                Ok::<String, anyhow::Error>(guard.unwrap_or_default())
+            };
+            let opted_out = serde_json::json!({"/metadata/annotations trimtab.dev/plan": ""});
+            let released =
+                serde_json::json!({"/metadata/annotations trimtab.dev/held": "released", "/spec paused": false});
+            for (image, change) in [("v1", &opted_out), ("v2", &opted_out), ("v2", &released)] {
+                let manifest = exported(&app, image, true, change).await?;
+                for way in ["apply", "apply"] {
+                    written(&app, &[way, "-f", "-"], &manifest).await?;
+                    ensure!(guard().await? == "web", "{created:?}: opted out by {way} of {manifest}");
+                    ensure!(app.is_held().await? == (image == "v2"), "{created:?}: released by {way} of {manifest}");
+                }
+            }
+            let patch = async |body: &str| app.kubectl(&["patch", "deployment/web", console, "-p", body]).await;
+            patch(r#"{"metadata":{"annotations":{"trimtab.dev/held":"released"}},"spec":{"paused":false}}"#).await?;
+            ensure!(!app.is_held().await?, "{created:?}: a write of its own releases");
+            patch(r#"{"metadata":{"annotations":{"trimtab.dev/plan":""}}}"#).await?;
+            ensure!(guard().await?.is_empty(), "{created:?}: a write of its own opts out");
+        }
+        Ok(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_write_of_a_subresource_gets_nothing_past_the_hold() {
     with_guarded("hold-status", |app| async move {
