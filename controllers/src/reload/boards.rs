@@ -34,24 +34,47 @@ impl Boards {
 /// The workloads that may have something to do or be doing it: all that a change concerned, until they were found to be up
 /// to date.
 #[derive(Clone, Default)]
-pub(super) struct Busy(Arc<Mutex<BTreeMap<String, Few>>>);
+pub(super) struct Busy(Arc<Mutex<Marks>>);
+
+#[derive(Default)]
+struct Marks {
+    namespaces: BTreeMap<String, Few>,
+    /// The number of the next change.
+    next: u64,
+}
 
 /// Those of a namespace.
 #[derive(Default)]
 struct Few {
-    /// Each, and whether it has changed since it was last looked at.
-    all: BTreeMap<Workload, bool>,
+    /// Each, and how it has changed.
+    all: BTreeMap<Workload, Mark>,
     /// Those that were seen rolling after a reload and have not been looked at since: they have places, whoever asks first.
     rolling: BTreeSet<Workload>,
+}
+
+/// The last change of a workload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Mark {
+    number: u64,
+    /// Whether it has been looked at since.
+    seen: bool,
+}
+
+impl Marks {
+    fn note(&mut self, key: &Workload) -> &mut Few {
+        let mark = Mark { number: self.next, seen: false };
+        self.next += 1;
+        let few = self.namespaces.entry(key.namespace.clone()).or_default();
+        few.all.insert(key.clone(), mark);
+        few
+    }
 }
 
 impl Busy {
     /// Notes workloads that a change concerns before any of them is decided about.
     pub(super) fn add(&self, keys: &[Workload]) {
         let mut all = lock(&self.0);
-        for key in keys {
-            all.entry(key.namespace.clone()).or_default().all.insert(key.clone(), true);
-        }
+        keys.iter().for_each(|key| _ = all.note(key));
     }
 
     /// Notes a workload that has changed itself; whom that wakes.
@@ -60,44 +83,60 @@ impl Busy {
         let settled = matches!(view.progress, Progress::Settled | Progress::Scaling);
         let rolling = !settled && view.annotation(names::RELOAD_LOG).is_some();
         let mut all = lock(&self.0);
-        let few = all.entry(key.namespace.clone()).or_default();
-        few.all.insert(key.clone(), true);
+        let few = all.note(&key);
         if rolling {
             few.rolling.insert(key.clone());
         }
         vec![key]
     }
 
+    /// The number of a workload's last change, if it has changed.
+    pub(super) fn last_change(&self, key: &Workload) -> Option<u64> {
+        Some(lock(&self.0).namespaces.get(&key.namespace)?.all.get(key)?.number)
+    }
+
+    /// Notes that a workload is looked at as it is since a change, if that is still its last one.
+    pub(super) fn take_since(&self, key: &Workload, change: Option<u64>) -> bool {
+        let mut all = lock(&self.0);
+        match all.namespaces.get_mut(&key.namespace).and_then(|few| few.all.get_mut(key)) {
+            Some(mark) if Some(mark.number) == change => mark.seen = true,
+            Some(_) => return false,
+            // Nothing is forgotten that has changed and was not looked at.
+            None => {}
+        }
+        true
+    }
+
     /// Says whether a workload has changed since this was last asked, before it is looked at.
     pub(super) fn take_changed(&self, key: &Workload) -> bool {
         let mut all = lock(&self.0);
-        let changed = all.get_mut(&key.namespace).and_then(|few| few.all.get_mut(key));
-        changed.is_some_and(std::mem::take)
+        let mark = all.namespaces.get_mut(&key.namespace).and_then(|few| few.all.get_mut(key));
+        mark.is_some_and(|mark| !std::mem::replace(&mut mark.seen, true))
     }
 
     /// The workloads of a namespace that were seen rolling since this was last asked.
     pub(super) fn take_rolling(&self, namespace: &str) -> BTreeSet<Workload> {
-        lock(&self.0).get_mut(namespace).map(|few| std::mem::take(&mut few.rolling)).unwrap_or_default()
+        lock(&self.0).namespaces.get_mut(namespace).map(|few| std::mem::take(&mut few.rolling)).unwrap_or_default()
     }
 
     /// Forgets one that is up to date.
     pub(super) fn remove(&self, key: &Workload) {
         let mut all = lock(&self.0);
-        if let Some(few) = all.get_mut(&key.namespace) {
+        if let Some(few) = all.namespaces.get_mut(&key.namespace) {
             // What has changed meanwhile is looked at anew.
-            if few.all.get(key) == Some(&false) {
+            if few.all.get(key).is_some_and(|mark| mark.seen) {
                 few.all.remove(key);
                 few.rolling.remove(key);
             }
             if few.all.is_empty() {
-                all.remove(&key.namespace);
+                all.namespaces.remove(&key.namespace);
             }
         }
     }
 
     /// Whether a workload may be busy.
     pub(super) fn has(&self, key: &Workload) -> bool {
-        lock(&self.0).get(&key.namespace).is_some_and(|few| few.all.contains_key(key))
+        lock(&self.0).namespaces.get(&key.namespace).is_some_and(|few| few.all.contains_key(key))
     }
 }
 
@@ -125,7 +164,20 @@ mod tests {
         assert!(busy.has(&key("a")));
         assert!(busy.take_changed(&key("a")));
         busy.remove(&key("a"));
-        assert!(!busy.has(&key("a")) && lock(&busy.0).is_empty());
+        assert!(!busy.has(&key("a")) && lock(&busy.0).namespaces.is_empty());
+    }
+
+    #[test]
+    fn a_look_counts_unless_something_has_changed_since() {
+        let busy = Busy::default();
+        assert!(busy.take_since(&key("a"), busy.last_change(&key("a"))));
+        busy.add(&[key("a")]);
+        let before = busy.last_change(&key("a"));
+        assert!(busy.take_since(&key("a"), before) && !busy.take_changed(&key("a")));
+        busy.add(&[key("a")]);
+        assert!(!busy.take_since(&key("a"), before) && busy.take_changed(&key("a")));
+        busy.add(&[key("b")]);
+        assert!(!busy.take_since(&key("b"), None));
     }
 
     #[test]

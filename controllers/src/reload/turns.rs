@@ -30,20 +30,28 @@ impl Turns {
         Self { boards: Boards::default(), busy }
     }
 
-    /// Looks at a workload by `own`, and at others by `look`, while nobody else looks at one of their namespace: what a look
-    /// sees is not older than what is on the board. `key` finds a workload by what people call it.
+    /// Looks at a workload by `own`, and at others by `look`; what they see is not older than what is on the board. `key` finds a
+    /// workload by what people call it.
     pub(super) fn look(
         &self,
         (now, options): (Timestamp, &Options),
         me: &Workload,
-        own: impl FnOnce() -> Option<Member>,
+        mut own: impl FnMut() -> Option<Member>,
         look: impl Fn(&Workload) -> Option<Member>,
         key: impl Fn(&str) -> Option<Workload>,
     ) -> Looked {
+        // Beside the board: others of the namespace are looked at meanwhile.
+        let before = self.busy.last_change(me);
+        let first = own();
         self.boards.with(&me.namespace, |board| {
-            // What changes from here on wakes it once more.
-            self.busy.take_changed(me);
-            let Some(member) = own().filter(Member::counts) else {
+            // Somebody may have put on the board what this has not seen. What changes from here on wakes it once more.
+            let member = if self.busy.take_since(me, before) {
+                first
+            } else {
+                self.busy.take_changed(me);
+                own()
+            };
+            let Some(member) = member.filter(Member::counts) else {
                 self.busy.remove(me);
                 let id = me.id();
                 board.remove(now, options, &id);
@@ -142,6 +150,23 @@ mod tests {
         let looked = turns.look((now(), &options), &w2_key, || Some(waiting("w2", after)), look, key);
         let turn = looked.turn.unwrap();
         assert!(expected(&turn), "{turn:?} beside {w1}, with {after:?}, {own_look_first}");
+    }
+
+    #[test]
+    fn what_changes_while_a_workload_is_looked_at_is_looked_at_anew() {
+        let (busy, options) = (Busy::default(), Options::default());
+        let (turns, me) = (Turns::new(busy.clone()), key("deployment/w2").unwrap());
+        let mut looks = 0;
+        let own = || {
+            looks += 1;
+            if looks == 1 {
+                busy.add(std::slice::from_ref(&me));
+                return None;
+            }
+            Some(waiting("w2", ""))
+        };
+        let looked = turns.look((now(), &options), &me, own, |_| None, key);
+        assert_eq!((looks, looked.turn), (2, Some(Turn::Go)));
     }
 
     #[test]

@@ -156,6 +156,37 @@ fn the_order_is_kept_and_one_without_a_beginning_is_named() {
 }
 
 #[test]
+fn one_that_is_being_compared_holds_up_only_those_behind_it_and_keeps_its_place() {
+    let options = options(1, 0);
+    let comparing = |member: Member| Member { comparing: true, changes: vec![], ..member };
+    let mut seen =
+        board(&options, &[comparing(waiting("b", "x")), after(waiting("a", "x"), &["b"]), waiting("c", "y")]);
+    assert!(matches!(seen.turn(now(), &options, "deployment/a"), Turn::After(..)));
+    assert_eq!(seen.turn(now(), &options, "deployment/c"), Turn::Go);
+    // It wants something else, or nothing: whoever is behind it hears of either.
+    for known in [Some(waiting("b", "z")), None] {
+        seen.put(now(), &options, comparing(waiting("b", "x")));
+        // Each is looked at when it is decided about.
+        seen.put(now(), &options, after(waiting("a", "x"), &["b"]));
+        assert!(matches!(seen.turn(now(), &options, "deployment/a"), Turn::After(..)));
+        seen.woken("");
+        match known {
+            Some(known) => seen.put(now(), &options, known),
+            None => seen.remove(now(), &options, "deployment/b"),
+        }
+        assert!(seen.woken("").contains("deployment/a"));
+        assert_eq!(seen.turn(now(), &options, "deployment/a"), Turn::Go);
+    }
+    // What it was known to want it may want still, and it has its place for that.
+    let mut seen = board(&options, &[waiting("b", "x"), waiting("a", "x")]);
+    assert_eq!(seen.turn(now(), &options, "deployment/b"), Turn::Go);
+    seen.put(now(), &options, comparing(waiting("b", "x")));
+    assert!(matches!(seen.turn(now(), &options, "deployment/a"), Turn::Wait(..)));
+    seen.put(now(), &options, waiting("b", "x"));
+    assert_eq!(seen.turn(now(), &options, "deployment/b"), Turn::Go);
+}
+
+#[test]
 fn a_long_order_and_a_large_circle_end() {
     let options = options(1, 0);
     let name = |n: usize| format!("w{n}");
