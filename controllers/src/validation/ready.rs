@@ -1,13 +1,14 @@
 //! Policies that are ready, so that each is made ready once. Bounded by what they take, in all and for each namespace: whoever
 //! has many of them makes only their own anew.
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use trimtab_crds::ConfigPolicySpec;
 use trimtab_validate::{BadRule, Compiled, compile};
+
+use crate::memory::{Bounds, Memory};
 
 /// What all of them may take, in bytes, about.
 pub(crate) const ALL: usize = 32 << 20;
@@ -22,18 +23,17 @@ type Made = Result<Compiled, Arc<[BadRule]>>;
 /// What a policy is known by: two sums with keys of this process, since a whole policy can be long.
 type Id = (u64, u64);
 
-struct Kept {
-    id: Id,
-    size: usize,
-    made: Made,
-}
-
 /// What became of policies.
-#[derive(Default)]
 pub(super) struct Ready {
     keys: (RandomState, RandomState),
-    /// By namespace, those that were used last at the end.
-    kept: Mutex<HashMap<String, Vec<Kept>>>,
+    kept: Mutex<Memory<Id, Made>>,
+}
+
+impl Default for Ready {
+    fn default() -> Self {
+        let bounds = Bounds { of_a_namespace: OF_A_NAMESPACE, all: ALL, unused: None };
+        Self { keys: Default::default(), kept: Mutex::new(Memory::new(bounds)) }
+    }
 }
 
 impl Ready {
@@ -49,33 +49,19 @@ impl Ready {
             return made;
         }
         let size = made.as_ref().map_or(0, Compiled::size).max(LEAST);
-        let mut all = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = all.entry(namespace.to_owned()).or_default();
-        own.push(Kept { id, size, made: made.clone() });
-        while own.len() > 1 && taken(own) > OF_A_NAMESPACE {
-            own.remove(0);
-        }
-        while all.values().map(|own| taken(own)).sum::<usize>() > ALL {
-            let Some(own) = all.values_mut().max_by_key(|own| taken(own)) else { break };
-            own.remove(0);
-        }
-        all.retain(|_, own| !own.is_empty());
+        self.kept().put(Instant::now(), namespace, id, made.clone(), size);
         made
     }
 
     fn known(&self, namespace: &str, id: Id) -> Option<Made> {
-        let mut all = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = all.get_mut(namespace)?;
-        let at = own.iter().position(|kept| kept.id == id)?;
-        let kept = own.remove(at);
-        let made = kept.made.clone();
-        own.push(kept);
-        Some(made)
+        let mut kept = self.kept();
+        kept.touch(Instant::now(), namespace, &id);
+        kept.get(namespace, &id).cloned()
     }
-}
 
-fn taken(kept: &[Kept]) -> usize {
-    kept.iter().map(|kept| kept.size).sum()
+    fn kept(&self) -> MutexGuard<'_, Memory<Id, Made>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[cfg(test)]
@@ -105,7 +91,7 @@ mod tests {
         made("crowd", 2).unwrap();
         assert!(!same(&first, &made("crowd", 1)), "it was pushed out");
         assert!(same(&calm, &made("calm", 1)), "another namespace's was not");
-        let kept = ready.kept.lock().unwrap();
-        assert!(taken(&kept["crowd"]) <= OF_A_NAMESPACE);
+        let of_crowd = ready.kept().of("crowd").map(|(_, made)| made.as_ref().map_or(0, Compiled::size)).sum::<usize>();
+        assert!(of_crowd <= OF_A_NAMESPACE && of_crowd > 0, "{of_crowd}");
     }
 }
