@@ -26,6 +26,8 @@ pub(super) struct Births(Arc<Mutex<Memory<Box<str>, Known>>>);
 struct Known {
     /// `None`: it came about before anybody watched.
     birth: Option<Birth>,
+    /// A version after which it came about, where a list brought it and no more is known.
+    passed: Option<u64>,
     /// The version that was heard of last.
     heard: u64,
     /// Whether a Job was made of it.
@@ -63,9 +65,12 @@ impl Births {
         let births = self.clone();
         move |heard| {
             let meta = heard.new.meta();
-            if !heard.listed && heard.old.is_none_or(|old| old.meta().uid != meta.uid) {
+            let is_new = heard.old.is_none_or(|old| old.meta().uid != meta.uid);
+            if is_new && !heard.listed {
                 let made = Some(version(meta));
                 births.born(Instant::now(), meta, Birth { made, data: made });
+            } else if is_new && heard.passed > 0 {
+                births.note(Instant::now(), &meta.namespace, &meta.uid, |known| known.passed = Some(heard.passed));
             }
         }
     }
@@ -92,7 +97,8 @@ impl Births {
 
     /// Whether a Job was made of what is kept under this uid; `None` if that was made before anybody watched, or is forgotten.
     pub(super) fn is_made_of(&self, namespace: &str, kept: &str) -> Option<bool> {
-        self.lock().get(namespace, kept).map(|known| known.made_of)
+        let known = *self.lock().get(namespace, kept)?;
+        (known.made_of || known.birth.is_some()).then_some(known.made_of)
     }
 
     /// When an object came about. One that has been written since it was last heard of may have other data since then.
@@ -100,6 +106,14 @@ impl Births {
         let known = *self.lock().get(&object.namespace, object.uid.as_str())?;
         let (birth, now) = (known.birth?, version(object));
         Some(if known.heard < now { Birth { data: Some(now), ..birth } } else { birth })
+    }
+
+    /// When the object of this uid was made; of one that a list brought only that it was after `since`, if that is known.
+    pub(super) fn made_after(&self, namespace: &str, uid: &str, since: Option<u64>) -> Option<u64> {
+        let known = *self.lock().get(namespace, uid)?;
+        let (made, since) = (known.birth.and_then(|birth| birth.made), since.unwrap_or(u64::MAX));
+        // Whatever was written until the watch passed this is older.
+        made.or(known.passed.filter(|passed| *passed >= since).map(|passed| passed.saturating_add(1)))
     }
 
     /// When the object of this uid was made.
@@ -159,7 +173,8 @@ mod tests {
     fn few_are_kept_and_a_crowd_pushes_out_its_own() {
         let births = Births::default();
         let new = births.of_new::<ConfigMapView>();
-        let make = |namespace: &str, uid| new(&Heard { old: None, new: &view(namespace, uid), listed: false });
+        let make =
+            |namespace: &str, uid| new(&Heard { old: None, new: &view(namespace, uid), listed: false, passed: 0 });
         let count = |namespace: &str| births.lock().of(namespace).count();
         make("calm", 0);
         (0..2 * MOST).for_each(|n| make("crowd", n));
@@ -192,7 +207,7 @@ mod tests {
     fn what_was_made_of_something_is_known_with_its_birth() {
         let births = Births::default();
         assert_eq!(births.is_made_of("ns", "7"), None);
-        births.of_new::<ConfigMapView>()(&Heard { old: None, new: &view("ns", 7), listed: false });
+        births.of_new::<ConfigMapView>()(&Heard { old: None, new: &view("ns", 7), listed: false, passed: 0 });
         assert_eq!(births.is_made_of("ns", "7"), Some(false));
         births.made_of("ns", "7");
         births.made_of("ns", "before");
@@ -201,9 +216,28 @@ mod tests {
     }
 
     #[test]
+    fn of_what_a_list_brings_it_is_known_what_it_came_after() {
+        let births = Births::default();
+        let new = births.of_new::<ConfigMapView>();
+        let check = |uid, passed, since, expected| {
+            new(&Heard { old: None, new: &view("ns", uid), listed: true, passed });
+            assert_eq!(births.made_after("ns", &uid.to_string(), since), expected, "{passed} {since:?}");
+        };
+        check(1, 40, Some(30), Some(41));
+        check(2, 40, Some(40), Some(41));
+        check(3, 40, Some(41), None);
+        check(4, 40, None, None);
+        check(5, 0, Some(0), None);
+        assert_eq!((births.made_at("ns", "1"), births.is_made_of("ns", "1")), (None, None));
+        // What was heard before says more.
+        new(&Heard { old: None, new: &view("ns", 7), listed: false, passed: 0 });
+        assert_eq!(births.made_after("ns", "7", Some(5)), Some(1));
+    }
+
+    #[test]
     fn one_that_is_written_all_the_time_takes_one_place() {
         let births = Births::default();
-        births.of_new::<ConfigMapView>()(&Heard { old: None, new: &view("", 7), listed: false });
+        births.of_new::<ConfigMapView>()(&Heard { old: None, new: &view("", 7), listed: false, passed: 0 });
         let write =
             |n: u64| births.heard(Some(&map(n, &n.to_string(), "")), &map(n + 1, &(n + 1).to_string(), ""), false);
         (0..2 * MOST as u64).for_each(write);

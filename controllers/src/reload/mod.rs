@@ -272,7 +272,9 @@ impl Controller for Reloading {
             return None;
         }
         let pods = if survey.changes.is_empty() { vec![] } else { self.pods.by_index("workload", &key.to_string()) };
-        let made = |uid: &str| Some((uid.to_owned(), self.births.made_at(&key.namespace, uid)?));
+        let since: Option<Vec<u64>> = survey.changes.iter().map(|change| change.version).collect();
+        let since = since.into_iter().flatten().max();
+        let made = |uid: &str| Some((uid.to_owned(), self.births.made_after(&key.namespace, uid, since)?));
         let owned = view.as_ref().filter(|_| key.kind == names::CRON_JOB && !survey.changes.is_empty());
         let jobs = owned.map(|view| self.jobs.by_index("owner", &view.metadata.uid)).unwrap_or_default();
         Some(Snapshot {

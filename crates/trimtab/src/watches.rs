@@ -12,7 +12,7 @@ use crate::gate::Watching;
 use crate::informer::{Brought, Source, Subscriber};
 use crate::metrics::Metrics;
 use crate::queue::{Lane, Queue, Trigger, What};
-use crate::store::{Change, Object, Store, Unread, typed_ref};
+use crate::store::{Change, Object, Store, Unread, typed_ref, version};
 use crate::{Key, Selector};
 
 /// Wakes keys of a controller for what no watch shows: what its stores together say of another key. Cheap to clone.
@@ -97,6 +97,9 @@ pub struct Heard<'a, T> {
     /// Whether a new list brought it, after the watch had failed: then its version is that of its last write, and what was
     /// written meanwhile is not known. Else it is of one write.
     pub listed: bool,
+    /// The version that the watch had passed before. An object that was not there then came about after it; zero if that is
+    /// not known, or if the object is older all the same, as in a cluster that was restored from a backup.
+    pub passed: u64,
 }
 
 /// Whether a change is one that somebody is waiting for: asked of the object before, if there was one, and after.
@@ -149,11 +152,16 @@ impl<K: Key, T: Watched> Watch<'_, K, T> {
     /// Calls this for every change after the first list, before it wakes anybody. Not for what is gone.
     #[must_use]
     pub fn hears(self, heard: impl Fn(&Heard<'_, T>) + Send + Sync + 'static) -> Self {
+        let shared = self.source.shared.clone();
         let changed = move |change: &Change, brought: Brought| {
-            let new = change.new.as_ref().filter(|_| brought != Brought::First);
-            if let Some(new) = new.and_then(typed_ref) {
-                let old = change.old.as_ref().and_then(typed_ref);
-                heard(&Heard { old, new, listed: brought == Brought::Listed });
+            let Some(new) = change.new.as_ref().filter(|_| brought != Brought::First) else { return };
+            let listed = brought == Brought::Listed;
+            let own = new.meta();
+            // The versions in a list count at its end. Those of a watch count at once, and nobody has to ask.
+            let passed = if listed { shared.last_seen(Some(&own.namespace)) } else { 0 };
+            let passed = if version(&own.resource_version) > passed { passed } else { 0 };
+            if let Some(new) = typed_ref(new) {
+                heard(&Heard { old: change.old.as_ref().and_then(typed_ref), new, listed, passed });
             }
         };
         self.source.subscribe(Subscriber {

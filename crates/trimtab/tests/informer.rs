@@ -60,6 +60,23 @@ async fn a_deletion_during_a_relist_is_seen() {
 }
 
 #[tokio::test]
+async fn what_a_relist_brings_came_after_what_the_watch_had_passed() {
+    let first = vec![added("a", 1, 1), end_of_list(3)];
+    // As a cluster has it that was restored from a backup: `old` was never seen, and is older.
+    let second = vec![added("a", 1, 1), added("new", 9, 1), added("old", 2, 1), end_of_list(9)];
+    let (client, senders) = lists(vec![first, second]).await;
+    let mut running = run(client, false);
+    running.next().await;
+    feed(&senders, added("b", 5, 1)).await;
+    running.next().await;
+    feed(&senders, expired()).await;
+    running.next().await;
+    running.next().await;
+    let heard = |name: &str, listed, passed| (name.to_owned(), listed, passed);
+    assert_eq!(*running.heard.lock().unwrap(), [heard("b", false, 0), heard("new", true, 5), heard("old", true, 0)]);
+}
+
+#[tokio::test]
 async fn a_version_that_is_always_too_old_is_no_storm_of_lists() {
     let client = {
         let list = vec![added("a", 1, 1), end_of_list(3), expired()];

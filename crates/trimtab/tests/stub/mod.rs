@@ -215,6 +215,8 @@ impl Controller for Teller {
 pub struct Running {
     pub seen: mpsc::UnboundedReceiver<Seen>,
     pub store: Store<Widget>,
+    /// What was heard after the first list: a name, whether a list brought it, and which version the watch had passed.
+    pub heard: std::sync::Arc<std::sync::Mutex<Vec<(String, bool, u64)>>>,
     admin: std::net::SocketAddr,
     pub journal: trimtab::journal::Journal,
     pub metrics: trimtab::metrics::Metrics,
@@ -254,9 +256,14 @@ pub fn run(client: kube::Client, gadgets: bool) -> Running {
     let mut manager = Manager::new(client, ManagerOptions { admin_addr: Some(admin), ..ManagerOptions::default() });
     let mut store = None;
     let options = ControllerOptions { workers: 2, ..ControllerOptions::default() };
+    let heard = std::sync::Arc::<std::sync::Mutex<Vec<_>>>::default();
+    let hearing = heard.clone();
     manager.controller(options.clone(), |w: &mut Watches<ObjectRef>| {
         let widgets = w
             .watch::<Widget>(Selector::all())
+            .hears(move |heard| {
+                hearing.lock().unwrap().push((heard.new.meta().name.clone(), heard.listed, heard.passed));
+            })
             .wakes(|widget| vec![widget.meta().object(Widget::KIND)])
             .wakes_unreadable(|meta| vec![meta.object(Widget::KIND)])
             .store();
@@ -274,5 +281,5 @@ pub fn run(client: kube::Client, gadgets: bool) -> Running {
     let task = tokio::spawn(async move {
         manager.run(std::future::pending::<()>()).await.unwrap();
     });
-    Running { seen, store: store.unwrap(), admin, journal, metrics, task }
+    Running { seen, store: store.unwrap(), heard, admin, journal, metrics, task }
 }
