@@ -74,6 +74,7 @@ async fn both(calm: TestNamespace, hostile: TestNamespace, minutes: f64) -> Resu
     ensure!(memory < most, "the manager took {} MiB", memory >> 20);
     ensure!(failed == 0 && slowest < PROBE, "{failed} probes were not answered, the slowest took {slowest:?}");
     ensure!(!during.reactions.is_empty(), "nothing was released beside the hostile namespace");
+    ensure!(!before.writes.is_empty() && !during.writes.is_empty(), "the API server took no write");
     let bound = (share(&before.reactions, 99) * 2).max(LEAST);
     let p99 = share(&during.reactions, 99);
     ensure!(p99 <= bound, "p99 is {p99:?}, more than {bound:?}");
@@ -158,7 +159,9 @@ async fn reactions(fleet: Fleet, tag: &str, length: Duration) -> Result<Measured
 
 /// How long the API server takes for a write that concerns nobody. Nothing where it takes none.
 async fn write(fleet: &Fleet, text: &str) -> Option<Duration> {
-    let object = serde_json::json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"round": text}});
+    let object = serde_json::json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "written"}, "data": {"round": text},
+    });
     let began = Instant::now();
     let api = fleet.api::<ConfigMap>();
     api.patch("written", &PatchParams::apply("measure").force(), &Patch::Apply(&object)).await.ok()?;
