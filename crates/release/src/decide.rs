@@ -199,7 +199,7 @@ fn half_known(draft: &mut Draft<'_>) {
 /// A Deployment that recreates its pods has no pods to compare with: it is left alone.
 fn unsupported(draft: &mut Draft<'_>) {
     let name = draft.world.deployment.metadata.name.clone();
-    let guarded = draft.world.deployment.metadata.annotation(names::PLAN).is_some_and(|plan| !plan.is_empty());
+    let guarded = draft.world.is_guarded();
     if guarded && draft.world.held() != Held::Released && matches!(draft.world.held(), Held::By { .. }) {
         draft.say(
             Phase::Blocked,

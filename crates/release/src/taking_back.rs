@@ -1,7 +1,7 @@
 //! Taking a new revision back, at any moment between its first canary pod and the last stable one. Stable pods are
 //! never touched; where the Deployment had begun to roll, it brings stable back while the canary still serves.
 
-use trimtab_crds::{Phase, Progress, Rejected, ReleaseResult, Undo, Verdict, names};
+use trimtab_crds::{Phase, Progress, Rejected, ReleaseResult, Undo, Verdict};
 use trimtab_plan::Severity;
 
 use crate::{
@@ -23,7 +23,8 @@ fn go_on(draft: &mut Draft<'_>) {
     let Some(progress) = draft.progress().cloned() else { return };
     let why = progress.verdict.as_ref().map(|v| v.message.clone()).unwrap_or_default();
     let world = draft.world;
-    let Some(rs) = world.new_set(&progress) else { return without_set(draft, progress, &why) };
+    // Released a moment ago, the Deployment may not even have made its ReplicaSet.
+    let Some(rs) = world.new_set(&progress) else { return hold_and_end(draft, progress, &why) };
     let another = released_another(draft, &progress);
     if another && world.owned_by_deployment(rs) {
         return over(draft, progress);
@@ -38,10 +39,7 @@ fn go_on(draft: &mut Draft<'_>) {
         return out_of_the_deployment(draft, &progress, rs, &why);
     }
     if !world.owned_by_plan(rs) {
-        if !hold(draft, &progress, &why) {
-            over(draft, progress);
-        }
-        return;
+        return hold_and_end(draft, progress, &why);
     }
     shrink(draft, &progress, rs, &why);
 }
@@ -82,8 +80,8 @@ fn from_history(progress: &Progress) -> bool {
     progress.canary.as_ref().is_none_or(|canary| canary.from_history)
 }
 
-fn without_set(draft: &mut Draft<'_>, progress: Progress, why: &str) {
-    // Released a moment ago, the Deployment may not even have made its ReplicaSet.
+/// Nothing is left to take out of the Deployment: it is over once what is taken back is held.
+fn hold_and_end(draft: &mut Draft<'_>, progress: Progress, why: &str) {
     if !hold(draft, &progress, why) {
         over(draft, progress);
     }
@@ -93,10 +91,9 @@ fn without_set(draft: &mut Draft<'_>, progress: Progress, why: &str) {
 /// resuming. True if it is being held now. A pause of another change, or of a Deployment that has opted out, is the person's.
 fn hold(draft: &mut Draft<'_>, progress: &Progress, why: &str) -> bool {
     let deployment = draft.world.deployment;
-    let guarded = deployment.metadata.annotation(names::PLAN).is_some_and(|plan| !plan.is_empty());
     let held = matches!(draft.world.held(), Held::By { .. });
     let stays = match deployment.spec.paused {
-        true => held || !guarded || draft.world.digest != progress.digest,
+        true => held || !draft.world.is_guarded() || draft.world.digest != progress.digest,
         false => released_another(draft, progress),
     };
     if stays {

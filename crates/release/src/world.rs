@@ -60,6 +60,11 @@ impl<'a> World<'a> {
         held(self.deployment)
     }
 
+    /// Whether changes of the Deployment are held: it names a plan, and has not opted out.
+    pub(crate) fn is_guarded(&self) -> bool {
+        self.deployment.metadata.annotation(names::PLAN).is_some_and(|plan| !plan.is_empty())
+    }
+
     /// Whether the Deployment's controller has seen its latest spec.
     pub(crate) fn observed(&self) -> bool {
         self.deployment.status.observed_generation >= self.deployment.metadata.generation
