@@ -23,13 +23,21 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Of an image that the simulated nodes take for one that never becomes ready.
 const UNREADY: &str = "{image: {tag: unready}}";
 
-/// How many objects of a kind the release has.
-async fn count<K>(client: &Client) -> Result<usize>
+/// The objects of a kind that the release has.
+async fn ours<K>(client: &Client) -> Result<Vec<K>>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
 {
     let ours = ListParams::default().labels("app.kubernetes.io/instance=trimtab");
-    Ok(Api::<K>::all(client.clone()).list(&ours).await?.items.len())
+    Ok(Api::all(client.clone()).list(&ours).await?.items)
+}
+
+/// How many that are.
+async fn count<K>(client: &Client) -> Result<usize>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+{
+    Ok(ours::<K>(client).await?.len())
 }
 
 /// What stays when the release goes: kinds, and policies of both sorts.
@@ -72,18 +80,12 @@ async fn apply(helm: &Helm, verb: &str, values: &str, patience: &str) -> Result<
     helm.run(&arguments, values).await
 }
 
-/// The kinds that the release has.
-async fn kinds(client: &Client) -> Result<Vec<CustomResourceDefinition>> {
-    let ours = ListParams::default().labels("app.kubernetes.io/instance=trimtab");
-    Ok(Api::<CustomResourceDefinition>::all(client.clone()).list(&ours).await?.items)
-}
-
 /// Waits until objects of each kind are listed, as a manager does. Where a kind goes whose objects nobody ever listed, the API server's
 /// storage of it is not ready, and its second look, 5 ms after the first, may meet an old copy of the kind: then the third
 /// comes after five minutes.
 async fn served(client: &Client) -> Result<()> {
     eventually("objects of each kind to be listed", PATIENCE, async || {
-        for kind in kinds(client).await? {
+        for kind in ours::<CustomResourceDefinition>(client).await? {
             let (group, names) = (&kind.spec.group, &kind.spec.names);
             for version in &kind.spec.versions {
                 let path = format!("/apis/{group}/{}/{}", version.name, names.plural);
@@ -102,7 +104,7 @@ async fn served(client: &Client) -> Result<()> {
 async fn uninstall(client: &Client, helm: &Helm) -> Result<()> {
     let gone = ["uninstall", "trimtab", "--namespace", NAMESPACE, "--no-hooks", "--wait", "--timeout", "90s"];
     let Err(error) = helm.ask(&gone).await else { return Ok(()) };
-    let left: Vec<String> = kinds(client)
+    let left: Vec<String> = ours::<CustomResourceDefinition>(client)
         .await?
         .iter()
         .map(|kind| {
