@@ -196,7 +196,7 @@ impl Manager {
         let mut shutdown = std::pin::pin!(shutdown.map(drop));
         let mut background = JoinSet::new();
         self.start_informers(&mut background);
-        let servers = self.serve().await?;
+        let servers = self.serve()?;
         let election = match self.options.leader_election.clone() {
             None => None,
             Some(options) => Some(Election::run(self.client.clone(), options, self.metrics.clone())?),
@@ -233,7 +233,7 @@ impl Manager {
         self.ready.add("permissions", move || lacking.check());
     }
 
-    async fn serve(&self) -> Result<Servers, CannotListen> {
+    fn serve(&self) -> Result<Servers, CannotListen> {
         let admin = Admin {
             live: self.live.clone(),
             ready: self.ready.clone(),
@@ -241,7 +241,7 @@ impl Manager {
             why: Some(Arc::new(self.journal.clone())),
             version: self.options.version,
         };
-        Servers::start(admin, Addresses { admin: self.options.admin_addr, metrics: self.options.metrics_addr }).await
+        Servers::start(admin, Addresses { admin: self.options.admin_addr, metrics: self.options.metrics_addr })
     }
 
     /// Works until it is asked to end, or must; gives what is left of the time to end in.

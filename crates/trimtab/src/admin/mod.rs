@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -90,30 +89,30 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// Starts to serve.
+    /// Starts to serve, in tasks of the runtime in which this is called.
     ///
     /// # Errors
     ///
     /// [`CannotListen`] if an address is taken or not ours.
-    pub async fn start(admin: Admin, addresses: Addresses) -> Result<Self, CannotListen> {
+    pub fn start(admin: Admin, addresses: Addresses) -> Result<Self, CannotListen> {
         let mut servers = Self { admin: None, metrics: None, stop: CancellationToken::new(), tasks: vec![] };
         let shared = addresses.admin.is_some() && addresses.admin == addresses.metrics;
         if let Some(address) = addresses.admin {
             let router = routes::router(admin.clone(), routes::Serve { admin: true, metrics: shared });
-            let bound = servers.serve("admin", address, router).await?;
+            let bound = servers.serve("admin", address, router)?;
             servers.admin = Some(bound);
             servers.metrics = Some(bound).filter(|_| shared);
         }
         if let Some(address) = addresses.metrics.filter(|_| !shared) {
             let router = routes::router(admin, routes::Serve { admin: false, metrics: true });
-            servers.metrics = Some(servers.serve("metrics", address, router).await?);
+            servers.metrics = Some(servers.serve("metrics", address, router)?);
         }
         Ok(servers)
     }
 
-    async fn serve(&mut self, name: &str, address: SocketAddr, router: Router) -> Result<SocketAddr, CannotListen> {
+    fn serve(&mut self, name: &str, address: SocketAddr, router: Router) -> Result<SocketAddr, CannotListen> {
         let cannot = |source| CannotListen { address, source };
-        let listener = TcpListener::bind(address).await.map_err(cannot)?;
+        let listener = serve::listen(address).map_err(cannot)?;
         let bound = listener.local_addr().map_err(cannot)?;
         tracing::info!(server = name, address = %bound, "listening");
         let stop = self.stop.clone();

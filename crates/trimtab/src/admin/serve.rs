@@ -1,9 +1,9 @@
 //! The connections of an HTTP server that anybody in the cluster may reach: how many, for how long, and how much of a request
 //! is read. Not what is answered.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::{AbortHandle, JoinSet, yield_now};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// Connections at a time. One more closes the oldest, so that a probe always gets in.
+/// Connections at a time. One more closes the oldest of the address that has most, so that a probe always gets in, and stays.
 pub(super) const CONNECTIONS: usize = 64;
 /// Connections of one address at a time; one more closes its oldest.
 pub(super) const OF_ONE_ADDRESS: usize = 16;
@@ -30,6 +30,18 @@ const LIFE: Duration = Duration::from_secs(300);
 const LAST: Duration = Duration::from_secs(30);
 /// Where nothing can be accepted, files are used up perhaps.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Connections that may wait to be accepted; the system may allow fewer. Where that is full, the system drops the first packet
+/// of the next, whose client tries again after a second: as long as a probe may take.
+const WAITING: u32 = 4096;
+
+/// Listens at an address.
+pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A port that the process before had is free at once.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(WAITING)
+}
 
 /// Serves until it is stopped; then ends the requests under way.
 /// `head` is how long the head of a request may take.
@@ -47,6 +59,8 @@ pub(super) async fn serve(
                 Ok((stream, peer)) => {
                     let task = tasks.spawn(connection(stream, router.clone(), stop.clone(), head));
                     open.admit(peer.ip(), task);
+                    // What was accepted is looked at before the next: a crowd in the queue closes nothing unread.
+                    yield_now().await;
                 }
                 Err(error) => {
                     tracing::debug!(%error, "a connection was not accepted");
@@ -84,15 +98,24 @@ impl Open {
     /// Takes one in, and closes another one for it where there are too many.
     fn admit(&mut self, peer: IpAddr, task: AbortHandle) {
         self.0.retain(|(_, task)| !task.is_finished());
+        self.0.push_back((peer, task));
         let own = self.0.iter().filter(|(other, _)| *other == peer).count();
-        let goes = match own >= OF_ONE_ADDRESS {
-            true => self.0.iter().position(|(other, _)| *other == peer),
-            false => (self.0.len() >= CONNECTIONS).then_some(0),
+        let crowd = match own > OF_ONE_ADDRESS {
+            true => Some(peer),
+            false => (self.0.len() > CONNECTIONS).then(|| self.most()).flatten(),
         };
+        let goes = crowd.and_then(|crowd| self.0.iter().position(|(other, _)| *other == crowd));
         if let Some((_, task)) = goes.and_then(|goes| self.0.remove(goes)) {
             task.abort();
         }
-        self.0.push_back((peer, task));
+    }
+
+    /// The address that has most; of several such, the one whose connection is the oldest.
+    fn most(&self) -> Option<IpAddr> {
+        let mut counts = HashMap::new();
+        self.0.iter().for_each(|(peer, _)| *counts.entry(*peer).or_insert(0_usize) += 1);
+        let most = counts.values().copied().max()?;
+        self.0.iter().map(|(peer, _)| *peer).find(|peer| counts.get(peer) == Some(&most))
     }
 }
 
@@ -115,5 +138,31 @@ mod tests {
         (3..100).for_each(|last| admit(&mut open, last));
         assert_eq!(open.0.len(), CONNECTIONS);
         assert!(open.0.back().is_some_and(|(peer, _)| *peer == IpAddr::V4(Ipv4Addr::new(10, 0, 0, 99))));
+    }
+
+    #[tokio::test]
+    async fn a_crowd_of_some_addresses_closes_its_own_and_no_probe() {
+        let mut open = Open::default();
+        let mut tasks = JoinSet::new();
+        let mut admit = |open: &mut Open, last: u8| {
+            let task = tasks.spawn(std::future::pending::<()>());
+            open.admit(IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)), task);
+        };
+        (0..60).for_each(|number| admit(&mut open, number % 5));
+        admit(&mut open, 99);
+        (0..=u8::MAX).for_each(|number| admit(&mut open, number % 5));
+        let probe = |(peer, _): &&(IpAddr, AbortHandle)| *peer == IpAddr::V4(Ipv4Addr::new(10, 0, 0, 99));
+        assert_eq!(open.0.iter().filter(probe).count(), 1, "the probe's connection is still open");
+        assert_eq!(open.0.len(), CONNECTIONS);
+    }
+
+    /// More than a listener has room for by default: a connection that finds none takes a second.
+    #[tokio::test]
+    async fn hundreds_connect_at_once_while_nobody_accepts() {
+        let listener = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+        let address = listener.local_addr().unwrap();
+        let connect = |_| std::net::TcpStream::connect_timeout(&address, Duration::from_millis(900));
+        let open: Vec<_> = (0..300).map(connect).collect();
+        assert_eq!(open.iter().filter(|one| one.is_err()).count(), 0);
     }
 }

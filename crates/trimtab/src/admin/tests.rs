@@ -35,7 +35,7 @@ fn local() -> Option<SocketAddr> {
 }
 
 async fn all_in_one(admin: Admin) -> (Servers, SocketAddr) {
-    let servers = Servers::start(admin, Addresses { admin: local(), metrics: local() }).await.unwrap();
+    let servers = Servers::start(admin, Addresses { admin: local(), metrics: local() }).unwrap();
     let address = servers.admin_address().unwrap();
     (servers, address)
 }
@@ -122,14 +122,14 @@ async fn a_wrong_path_is_told_the_right_ones() {
 #[tokio::test]
 async fn each_server_can_be_elsewhere_or_nowhere() {
     let other = Some(SocketAddr::from(([127, 0, 0, 2], 0)));
-    let servers = Servers::start(admin(), Addresses { admin: local(), metrics: other }).await.unwrap();
+    let servers = Servers::start(admin(), Addresses { admin: local(), metrics: other }).unwrap();
     let (own, metrics) = (servers.admin_address().unwrap(), servers.metrics_address().unwrap());
     assert_eq!(get(own, "/metrics", "*/*").await.0, 404);
     assert_eq!(get(metrics, "/metrics", "*/*").await.0, 200);
     assert_eq!(get(metrics, "/readyz", "*/*").await.0, 404);
-    let taken = Servers::start(admin(), Addresses { admin: None, metrics: Some(metrics) }).await;
+    let taken = Servers::start(admin(), Addresses { admin: None, metrics: Some(metrics) });
     assert!(taken.is_err_and(|error| error.to_string() == format!("cannot listen on {metrics}")));
-    let none = Servers::start(admin(), Addresses { admin: None, metrics: None }).await.unwrap();
+    let none = Servers::start(admin(), Addresses { admin: None, metrics: None }).unwrap();
     assert_eq!((none.admin_address(), none.metrics_address()), (None, None));
 }
 
@@ -154,7 +154,7 @@ async fn said(address: SocketAddr, bytes: &[u8], patience: Duration) -> Option<S
 
 #[tokio::test]
 async fn a_head_without_end_is_given_up() {
-    let listener = TcpListener::bind(local().unwrap()).await.unwrap();
+    let listener = serve::listen(local().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let router = routes::router(admin(), routes::Serve { admin: true, metrics: true });
     let (stop, head) = (CancellationToken::new(), Duration::from_millis(300));
