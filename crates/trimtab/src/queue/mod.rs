@@ -55,6 +55,8 @@ struct State<K> {
     timers: BTreeMap<(Instant, u64), Arc<K>>,
     gated: HashSet<Arc<K>>,
     ready: usize,
+    /// For which time a worker that has nothing to do waits: one of them is enough.
+    awaited: Option<Instant>,
     next: u64,
     /// The keys that are in the hands of workers: no namespace has all of them.
     hands: Held,
@@ -97,6 +99,7 @@ impl<K: Key> Queue<K> {
             timers: BTreeMap::new(),
             gated: HashSet::new(),
             ready: 0,
+            awaited: None,
             next: 0,
             hands: Held::none_of(usize::MAX, MOST_OF_IT),
         };
@@ -146,12 +149,15 @@ impl<K: Key> Queue<K> {
         self.metrics.queue_added(self.controller);
     }
 
-    /// Reports the depth and lets a worker look.
+    /// Reports the depth, and lets a worker look if there is anything to see.
     fn publish(&self, state: MutexGuard<'_, State<K>>) {
         self.gated.store(state.gated.len(), Ordering::Release);
         self.metrics.queue_depth(self.controller, state.ready);
+        let concerns_others = state.ready > 0 || state.is_unawaited();
         drop(state);
-        self.changed.notify_one();
+        if concerns_others {
+            self.changed.notify_one();
+        }
     }
 
     /// The next key; waits for one. `None` once the queue is closed.
@@ -173,10 +179,14 @@ impl<K: Key> Queue<K> {
                     self.publish(state);
                     return Some(taken);
                 }
-                state.timers.first_key_value().map(|((at, _), _)| *at)
+                state.await_first()
             };
             match next {
-                Some(at) => tokio::select! { () = changed => {}, () = sleep_until(at) => {} },
+                Some(at) => {
+                    let waiting = Waiting { queue: self, at };
+                    tokio::select! { () = changed => {}, () = sleep_until(at) => {} }
+                    waiting.looks();
+                }
                 None => changed.await,
             }
         }
@@ -215,7 +225,51 @@ impl<K: Key> Queue<K> {
     }
 }
 
+/// A worker that waits for the first time of the queue. If it goes without looking, another one waits for that.
+struct Waiting<'q, K: Key> {
+    queue: &'q Queue<K>,
+    at: Instant,
+}
+
+impl<K: Key> Waiting<'_, K> {
+    /// It has waited, and looks.
+    fn looks(self) {
+        self.queue.lock().awaits_no_more(self.at);
+        std::mem::forget(self);
+    }
+}
+
+impl<K: Key> Drop for Waiting<'_, K> {
+    fn drop(&mut self) {
+        let mut state = self.queue.lock();
+        state.awaits_no_more(self.at);
+        self.queue.publish(state);
+    }
+}
+
 impl<K: Key> State<K> {
+    /// Whether a time will come for which nobody waits.
+    fn is_unawaited(&self) -> bool {
+        let first = self.timers.first_key_value().map(|((at, _), _)| *at);
+        first.is_some_and(|first| self.awaited.is_none_or(|awaited| first < awaited))
+    }
+
+    /// The time for which whoever asks is to wait, unless another waits for it.
+    fn await_first(&mut self) -> Option<Instant> {
+        if self.is_unawaited() {
+            self.awaited = self.timers.first_key_value().map(|((at, _), _)| *at);
+            return self.awaited;
+        }
+        None
+    }
+
+    /// Whoever waited for a time looks for itself, or is gone.
+    fn awaits_no_more(&mut self, at: Instant) {
+        if self.awaited == Some(at) {
+            self.awaited = None;
+        }
+    }
+
     fn number(&mut self) -> u64 {
         self.next += 1;
         self.next
