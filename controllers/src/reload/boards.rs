@@ -58,11 +58,13 @@ struct Mark {
     number: u64,
     /// Whether it has been looked at since.
     seen: bool,
+    /// Whether something had changed for it when it was last looked at.
+    wants: bool,
 }
 
 impl Marks {
     fn note(&mut self, key: &Workload) -> &mut Few {
-        let mark = Mark { number: self.next, seen: false };
+        let mark = Mark { number: self.next, seen: false, wants: false };
         self.next += 1;
         let few = self.namespaces.entry(key.namespace.clone()).or_default();
         few.all.insert(key.clone(), mark);
@@ -134,9 +136,20 @@ impl Busy {
         }
     }
 
-    /// Whether a workload may be busy.
-    pub(super) fn has(&self, key: &Workload) -> bool {
-        lock(&self.0).namespaces.get(&key.namespace).is_some_and(|few| few.all.contains_key(key))
+    /// Notes whether something has changed for a workload that was looked at.
+    pub(super) fn note_wants(&self, key: &Workload, wants: bool) {
+        let mut all = lock(&self.0);
+        if let Some(mark) = all.namespaces.get_mut(&key.namespace).and_then(|few| few.all.get_mut(key)) {
+            mark.wants = wants;
+        }
+    }
+
+    /// Whether something may have changed for a workload, so that its pods matter. While it only rolls, its own status says how
+    /// far it is.
+    pub(super) fn may_want(&self, key: &Workload) -> bool {
+        let all = lock(&self.0);
+        let mark = all.namespaces.get(&key.namespace).and_then(|few| few.all.get(key));
+        mark.is_some_and(|mark| !mark.seen || mark.wants)
     }
 }
 
@@ -161,10 +174,25 @@ mod tests {
         assert!(busy.take_changed(&key("a")) && !busy.take_changed(&key("a")));
         busy.add(&[key("a")]);
         busy.remove(&key("a"));
-        assert!(busy.has(&key("a")));
         assert!(busy.take_changed(&key("a")));
         busy.remove(&key("a"));
-        assert!(!busy.has(&key("a")) && lock(&busy.0).namespaces.is_empty());
+        assert!(lock(&busy.0).namespaces.is_empty());
+    }
+
+    #[test]
+    fn pods_matter_until_a_look_has_found_nothing_to_do() {
+        let (busy, check) = (Busy::default(), |busy: &Busy, expected| assert_eq!(busy.may_want(&key("a")), expected));
+        check(&busy, false);
+        busy.add(&[key("a")]);
+        check(&busy, true);
+        assert!(busy.take_changed(&key("a")));
+        check(&busy, false);
+        busy.note_wants(&key("a"), true);
+        check(&busy, true);
+        busy.note_wants(&key("a"), false);
+        check(&busy, false);
+        busy.add(&[key("a")]);
+        check(&busy, true);
     }
 
     #[test]

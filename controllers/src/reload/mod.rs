@@ -119,7 +119,7 @@ impl Reloading {
             .wakes({
                 // A CronJob that waits for a run to end: its own status does not name all of them.
                 let busy = busy.clone();
-                move |job| cron_job_of(&job.0).filter(|key| busy.has(key)).into_iter().collect()
+                move |job| cron_job_of(&job.0).filter(|key| busy.may_want(key)).into_iter().collect()
             })
             .store();
         let pods = watches
@@ -129,7 +129,7 @@ impl Reloading {
             .wakes({
                 // Only what waits for its pods is woken by them.
                 let busy = busy.clone();
-                move |pod| pod_of(pod).filter(|key| busy.has(key)).into_iter().collect()
+                move |pod| pod_of(pod).filter(|key| busy.may_want(key)).into_iter().collect()
             })
             .store();
         let fitting = Fitting::default();

@@ -58,6 +58,7 @@ impl Turns {
                 return Looked { turn: None, woken: board.woken(&id) };
             };
             let (id, wants) = (member.id.clone(), member.wants_any());
+            self.busy.note_wants(me, wants);
             if wants {
                 let before = member.after.iter().filter_map(|id| key(id));
                 let rolling =

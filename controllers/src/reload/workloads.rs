@@ -67,6 +67,10 @@ impl Workloads {
                 listed.opted_in(view).then(|| view.metadata.namespace.clone()).into_iter().collect()
             })
             .hears(births.of_new())
+            .sleeps_while(|old, new| {
+                let (old, new): (&View, &View) = (old.as_ref(), new.as_ref());
+                new.is_as(old)
+            })
             .wakes(move |view| {
                 let view: &View = view.as_ref();
                 match woken.opted_in(view) {

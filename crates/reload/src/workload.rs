@@ -129,6 +129,21 @@ impl Workload {
         self.metadata.annotation(name)
     }
 
+    /// Whether it says what it said before, whatever else of its status has changed. A template is the same while the generation
+    /// is.
+    pub fn is_as(&self, before: &Self) -> bool {
+        let spoken = |of: &Self| (of.paused, of.exclusive, of.active, of.ended, of.idle);
+        let (own, other) = (&self.metadata, &before.metadata);
+        own.generation != 0
+            && (&own.uid, own.generation, own.deletion_timestamp)
+                == (&other.uid, other.generation, other.deletion_timestamp)
+            && (&own.labels, &own.annotations, &own.owner_references)
+                == (&other.labels, &other.annotations, &other.owner_references)
+            && spoken(self) == spoken(before)
+            && self.progress == before.progress
+            && self.blocked == before.blocked
+    }
+
     /// Whether a change of its template makes pods anew.
     pub(crate) fn rolls(&self) -> bool {
         ![names::CRON_JOB, names::JOB].contains(&self.kind)
@@ -396,6 +411,33 @@ mod tests {
             ]
         );
         assert_eq!(found.containers[0].triggers.len(), 1);
+    }
+
+    #[test]
+    fn a_status_is_news_where_it_says_something_else() {
+        let of = |change: &dyn Fn(&mut Value)| {
+            let metadata =
+                json!({"name": "web", "namespace": "ns", "uid": "u", "generation": 2, "resourceVersion": "1"});
+            let status = json!({"observedGeneration": 2, "replicas": 2, "updatedReplicas": 1, "availableReplicas": 1});
+            let mut all = json!({"metadata": metadata, "spec": {"replicas": 1}, "status": status});
+            change(&mut all);
+            serde_json::from_value::<DeploymentView>(all).unwrap().0
+        };
+        let before = of(&|_| {});
+        let check = |news: bool, change: &dyn Fn(&mut Value)| {
+            assert_eq!(of(change).is_as(&before), !news, "{:?}", of(change));
+        };
+        check(false, &|_| {});
+        check(false, &|all| all["metadata"]["resourceVersion"] = "2".into());
+        check(false, &|all| all["status"]["readyReplicas"] = 2.into());
+        check(true, &|all| all["status"]["replicas"] = 1.into());
+        check(true, &|all| all["metadata"]["generation"] = 3.into());
+        check(true, &|all| all["metadata"]["annotations"]["a"] = "b".into());
+        check(true, &|all| all["metadata"]["labels"]["a"] = "b".into());
+        check(true, &|all| all["metadata"]["uid"] = "v".into());
+        check(true, &|all| all["spec"]["paused"] = true.into());
+        let blocked = json!([{"type": crate::BLOCKED, "status": "True", "reason": "R", "message": "m"}]);
+        check(true, &|all| all["status"]["conditions"] = blocked.clone());
     }
 
     #[test]

@@ -83,7 +83,7 @@ impl<K: Key> Watches<K> {
     /// Watches a kind, as far as `T` projects it.
     pub fn watch<T: Watched>(&mut self, selector: Selector) -> Watch<'_, K, T> {
         let source = self.registry.source::<T>(selector);
-        Watch { watches: self, source, indexes: vec![], urgent: None, of: PhantomData }
+        Watch { watches: self, source, indexes: vec![], urgent: None, same: None, of: PhantomData }
     }
 }
 
@@ -105,12 +105,16 @@ pub struct Heard<'a, T> {
 /// Whether a change is one that somebody is waiting for: asked of the object before, if there was one, and after.
 type Urgent = Arc<dyn Fn(Option<&Object>, &Object) -> bool + Send + Sync>;
 
+/// Whether an object is for a controller as it was before: asked of the object before and after.
+type Same = Arc<dyn Fn(&Object, &Object) -> bool + Send + Sync>;
+
 /// One kind that a controller watches; ends with [`Watch::store`].
 pub struct Watch<'w, K: Key, T: Watched> {
     watches: &'w mut Watches<K>,
     source: Arc<Source>,
     indexes: Vec<(&'static str, usize)>,
     urgent: Option<Urgent>,
+    same: Option<Same>,
     of: PhantomData<fn() -> T>,
 }
 
@@ -149,6 +153,17 @@ impl<K: Key, T: Watched> Watch<'_, K, T> {
         self
     }
 
+    /// Wakes nobody for a change after which an object says the same as before to the controller. Says so for what is declared
+    /// behind it. The store has the object as it is now all the same.
+    #[must_use]
+    pub fn sleeps_while(mut self, same: impl Fn(&T, &T) -> bool + Send + Sync + 'static) -> Self {
+        let same = move |old: &Object, new: &Object| {
+            typed_ref(old).zip(typed_ref(new)).is_some_and(|(old, new)| same(old, new))
+        };
+        self.same = Some(Arc::new(same));
+        self
+    }
+
     /// Calls this for every change after the first list, before it wakes anybody. Not for what is gone.
     #[must_use]
     pub fn hears(self, heard: impl Fn(&Heard<'_, T>) + Send + Sync + 'static) -> Self {
@@ -176,7 +191,8 @@ impl<K: Key, T: Watched> Watch<'_, K, T> {
     #[must_use]
     pub fn wakes(self, keys: impl Fn(&T) -> Vec<K> + Send + Sync + 'static) -> Self {
         let keys = move |object: &Object| typed_ref(object).map(&keys).unwrap_or_default();
-        let waker = Waker { keys: Box::new(keys), queue: self.watches.queue.clone(), urgent: self.urgent.clone() };
+        let (queue, urgent, same) = (self.watches.queue.clone(), self.urgent.clone(), self.same.clone());
+        let waker = Waker { keys: Box::new(keys), queue, urgent, same };
         let (waker, kind) = (Arc::new(waker), T::KIND.kind);
         let other = waker.clone();
         self.source.subscribe(Subscriber {
@@ -226,10 +242,16 @@ struct Waker<K: Key> {
     keys: Keys<K>,
     queue: Arc<Queue<K>>,
     urgent: Option<Urgent>,
+    same: Option<Same>,
 }
 
 impl<K: Key> Waker<K> {
     fn changed(&self, kind: &'static str, change: &Change, first: bool) {
+        if let (Some(same), Some(old), Some(new)) = (&self.same, &change.old, &change.new)
+            && same(old, new)
+        {
+            return;
+        }
         let objects = [&change.old, &change.new];
         let woken: BTreeSet<K> = objects.into_iter().flatten().flat_map(|object| (self.keys)(object)).collect();
         let lane = match self.urgent.as_ref().zip(change.new.as_ref()) {
