@@ -1,6 +1,7 @@
 //! Labels and annotations: many objects have some, hardly one ever changes them, and most of a process's memory is theirs if
 //! each name and each value is an allocation of its own. Not a map to compute with: that is `BTreeMap`.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
@@ -15,7 +16,16 @@ pub struct TextMap(Box<[u8]>);
 impl TextMap {
     /// The text of this name.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.iter().find(|(own, _)| *own == name).map(|(_, text)| text)
+        // Asked of every object again and again, so what is passed over is not read as text.
+        let mut rest: &[u8] = &self.0;
+        while let Some((own, text)) = part(&mut rest).zip(part(&mut rest)) {
+            match own.cmp(name.as_bytes()) {
+                Ordering::Less => {}
+                Ordering::Equal => return std::str::from_utf8(text).ok(),
+                Ordering::Greater => return None,
+            }
+        }
+        None
     }
 
     /// Whether there is a text of this name.
@@ -26,7 +36,8 @@ impl TextMap {
     /// All, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         let mut rest: &[u8] = &self.0;
-        std::iter::from_fn(move || Some((part(&mut rest)?, part(&mut rest)?)))
+        let mut text = move || std::str::from_utf8(part(&mut rest)?).ok();
+        std::iter::from_fn(move || Some((text()?, text()?)))
     }
 
     /// The names, sorted.
@@ -52,11 +63,11 @@ impl TextMap {
 }
 
 /// Takes the first part off what is left.
-fn part<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
+fn part<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let (length, behind) = rest.split_first_chunk()?;
     let (text, behind) = behind.split_at_checked(u32::from_le_bytes(*length) as usize)?;
     *rest = behind;
-    std::str::from_utf8(text).ok()
+    Some(text)
 }
 
 impl fmt::Debug for TextMap {

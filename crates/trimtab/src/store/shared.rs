@@ -398,7 +398,8 @@ impl Contents {
 
 fn unindex(index: &mut Index, value: &str, object: &Object) {
     let Some(objects) = index.get_mut(value) else { return };
-    if let Some(at) = objects.iter().position(|other| Arc::ptr_eq(other, object)) {
+    // What changes has mostly changed a moment ago, and stands near the end.
+    if let Some(at) = objects.iter().rposition(|other| Arc::ptr_eq(other, object)) {
         objects.swap_remove(at);
     }
     if objects.is_empty() {
