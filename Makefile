@@ -77,7 +77,8 @@ BENCH_EXAMPLES = $(if $(strip $(ARGS)),$(if $(filter framework,$(ARGS)),$(FRAMEW
 
 soak: need-cargo need-go tools-test image ## The long runs, before a release: histories of a week, a hostile namespace
 	@KILLS=both tests/run.sh simulated -E 'test(/killed::/)'
-	@TRIMTAB_IMAGE=$(abspath $(or $(CARGO_TARGET_DIR),target))/image/trimtab-manager.tar tests/run.sh auto -E 'test(/^(image|install)::/)'
+	@TRIMTAB_IMAGE=$(abspath $(or $(CARGO_TARGET_DIR),target))/image/trimtab-manager.tar \
+	  tests/run.sh auto --test-threads 3 -E 'test(/^(image|install|killed)::/)'
 	@$(CARGO) nextest run --workspace --profile soak --run-ignored only --no-capture -E 'test(/soak/) & !test(/hostile/)'
 	@$(MAKE) soak-hostile
 
