@@ -228,7 +228,7 @@ pub(crate) fn annotate(deployment: &DeploymentView, annotations: Value, why: &st
 
 /// Takes the guard off a Deployment that has it, with a mark that tells that no person did: exactly the generation that was seen. A
 /// change may have come since, which is held.
-pub(crate) fn let_go(deployment: &DeploymentView, why: &str) -> Write {
+pub fn let_go(deployment: &DeploymentView, why: &str) -> Write {
     let meta = &deployment.metadata;
     let ops = vec![
         PatchOp::test("/metadata/uid", meta.uid.clone()),

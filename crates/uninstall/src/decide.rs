@@ -46,8 +46,7 @@ pub fn decide(mode: Mode, seen: &Snapshot) -> Next {
     };
     let back = match scene.held() {
         Some(_) => mode == Mode::TakeBack || scene.found_bad().is_some(),
-        // It was being taken back, and the Deployment had not been stopped yet. What a person has released stays released.
-        None => scene.guard().is_some() && scene.being_taken_back().is_some() && !scene.complete(),
+        None => scene.is_to_go_back(),
     };
     if back {
         take_back(&scene, &mut next);
@@ -132,7 +131,8 @@ fn take_back(scene: &Scene<'_>, next: &mut Next) {
     let mut write = writes::write_template(scene.deployment, stable.spec.template.value(), why);
     if let Verb::Patch { ops, .. } = &mut write.verb {
         ops.push(PatchOp::add(annotation(names::HELD), names::RELEASED));
-        let person_paused = scene.held().is_some_and(|(_, person)| person);
+        // What is paused and not held, a person has paused.
+        let person_paused = scene.held().is_none_or(|(_, person)| person);
         ops.push(PatchOp::add("/spec/paused", person_paused));
     }
     next.writes.push(write);
@@ -162,10 +162,9 @@ fn free(scene: &Scene<'_>, next: &mut Next) {
         next.writes.push(merge(meta, body, "end its pause after a change of configuration"));
     }
     // Not by one write: the policy puts the mark back where it goes missing. A manager that comes to see what is between the two reads
-    // that it was no person's wish.
+    // that it was no person's wish. A change that has come since the look is held, and the next look finds it.
     if scene.guarded() {
-        let marks = json!({names::PLAN: "", names::HELD: LET_GO});
-        next.writes.push(annotate(scene, marks, "hold no change of it any more"));
+        next.writes.push(writes::let_go(scene.deployment, "hold no change of it any more"));
     }
     if scene.guarded() || (scene.guard().is_some() && meta.annotation(names::HELD) == Some(LET_GO)) {
         next.writes.push(unmark(scene));

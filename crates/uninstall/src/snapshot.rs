@@ -137,6 +137,12 @@ impl<'a> Scene<'a> {
         release.taken_back.as_deref().filter(|_| release.digest == self.digest())
     }
 
+    /// Whether the Deployment is to go back although nothing is held: its release was being taken back, and it had not been stopped
+    /// for that yet, at whatever point of its rollout.
+    pub(crate) fn is_to_go_back(&self) -> bool {
+        self.guard().is_some() && self.being_taken_back().is_some()
+    }
+
     /// Whether the Deployment's controller has seen its latest spec.
     pub(crate) fn observed(&self) -> bool {
         self.deployment.status.observed_generation >= self.deployment.metadata.generation

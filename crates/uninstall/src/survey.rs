@@ -67,7 +67,7 @@ fn state(scene: &Scene<'_>) -> State {
         }
         Some(_) => State::Held,
         None if canary.is_some() => State::CanaryLeft,
-        None if scene.being_taken_back().is_some() && scene.guard().is_some() && !scene.complete() => State::TakingBack,
+        None if scene.is_to_go_back() => State::TakingBack,
         None if meta.annotation(PAUSED_AT).is_some() && scene.deployment.spec.paused => State::PausedForReload,
         None if scene.guarded() && scene.deployment.spec.paused => State::PausedByPerson,
         None if scene.guarded() => rolling(),

@@ -123,7 +123,8 @@ fn what_is_stable_is_freed_by_two_writes_and_no_pod_is_touched() {
     let [opt_out, unmark] = &next.writes[..] else { panic!("{next:?}") };
     // The policy puts a mark back that goes missing. A manager that is started again before the second write reads that it was no
     // person's wish, and guards the Deployment again.
-    assert_eq!(annotations(opt_out), json!({names::PLAN: "", names::HELD: LET_GO}));
+    assert_eq!(sets_value(opt_out, "/metadata/annotations/trimtab.dev~1plan"), Some(json!("")));
+    assert_eq!(sets_value(opt_out, "/metadata/annotations/trimtab.dev~1held"), Some(json!(LET_GO)));
     assert_eq!(annotations(unmark), json!({names::PLAN: null, names::HELD: null}));
     assert_eq!(next.waits_for, None);
     // An undo brings the annotations of a ReplicaSet back: none of them may guard the Deployment again.
@@ -172,6 +173,16 @@ fn what_a_person_paused_stays_paused() {
     assert_eq!(sets_value(&next.writes[0], "/spec/paused"), None);
     let next = decide(Mode::TakeBack, &seen);
     assert_eq!(sets_value(&next.writes[1], "/spec/paused"), Some(json!(true)));
+    // Also what was paused in mid-promotion and taken back then, before it could be held again.
+    let mark = json!({names::PLAN: "web", names::HELD: "released at generation 6 by trimtab"});
+    let aborted = json!({"stable": {"replicaSet": "web-old"}, "release": {"digest": digest(NEW), "by": "ann",
+        "stage": "TakingBack", "verdict": {"reason": "Aborted", "message": "aborted"}}});
+    let sets = vec![stable(), set("web-new", NEW, "deployment", 1, 1)];
+    let seen = world(deployment(NEW, mark, true), sets, aborted);
+    for mode in [Mode::Resume, Mode::TakeBack] {
+        let next = decide(mode, &seen);
+        assert_eq!(sets_value(&next.writes[1], "/spec/paused"), Some(json!(true)), "{mode:?}: {next:?}");
+    }
 }
 
 #[test]

@@ -86,7 +86,13 @@ fn seen(cluster: &mut Cluster) -> Snapshot {
 
 /// One look of the way out. What was seen may be older than the writes.
 fn look(cluster: &mut Cluster, mode: Mode, stale: u8) -> Look {
+    look_while(cluster, mode, stale, |_| {})
+}
+
+/// The same, while something happens between what is seen and the writes.
+fn look_while(cluster: &mut Cluster, mode: Mode, stale: u8, meanwhile: impl FnOnce(&mut Cluster)) -> Look {
     let old = seen(cluster);
+    meanwhile(cluster);
     for tick in 0..stale {
         kubernetes(cluster, tick);
     }
@@ -159,7 +165,7 @@ fn leave_behind(story: &Story) -> Cluster {
 
 fn check(story: &Story) -> Result<(), String> {
     let mut cluster = leave_behind(story);
-    let asked_before = cluster.image().to_owned();
+    let asked_before = if is_taken_back(&mut cluster) { "app:1".to_owned() } else { cluster.image().to_owned() };
     for which in &story.order {
         kubernetes(&mut cluster, *which);
         if let Some(why) = look(&mut cluster, story.mode, (which >> 2) % 4).next.blocked {
@@ -168,6 +174,51 @@ fn check(story: &Story) -> Result<(), String> {
     }
     goes_out(&mut cluster, story.mode)?;
     check_free(&mut cluster, story, &asked_before)
+}
+
+/// A change that comes while what was stable is let go is found held by the next look, and goes the way that was asked for.
+#[test]
+fn a_change_that_comes_between_a_look_and_its_writes_is_not_left_paused() {
+    for (mode, image) in [(Mode::Resume, "app:2"), (Mode::TakeBack, "app:1")] {
+        let mut story = quiet(json!([{"setWeight": 50}, {"pause": {}}]), mode);
+        story.image = "app:1";
+        let mut cluster = leave_behind(&story);
+        look_while(&mut cluster, mode, 0, |cluster| cluster.set_image("app:2"));
+        goes_out(&mut cluster, mode).unwrap();
+        check_free(&mut cluster, &story, image).unwrap();
+        assert_eq!(cluster.image(), image, "{mode:?}");
+    }
+}
+
+/// Also where the last stable pod is about to go: whoever ends the manager then does not release what a person aborted.
+#[test]
+fn what_is_being_taken_back_when_the_manager_ends_goes_back() {
+    for mode in [Mode::Resume, Mode::TakeBack] {
+        for rounds in 0..40 {
+            let mut story = quiet(json!([{"setWeight": 50}, {"pause": {"duration": "3s"}}]), mode);
+            (story.abort, story.rounds) = (Some(rounds), rounds + 1);
+            let mut cluster = leave_behind(&story);
+            let asked_before = if is_taken_back(&mut cluster) { "app:1" } else { "app:2" };
+            goes_out(&mut cluster, mode).unwrap();
+            let case = format!("{mode:?}, aborted after {rounds} rounds");
+            check_free(&mut cluster, &story, asked_before).unwrap_or_else(|why| panic!("{case}: {why}"));
+        }
+    }
+}
+
+/// Whether the plan's status says that what the Deployment asks for is being taken back.
+fn is_taken_back(cluster: &mut Cluster) -> bool {
+    let seen = seen(cluster);
+    let digest = seen.deployment.as_ref().map(|deployment| deployment.spec.template.digest.clone());
+    let release = seen.plan.and_then(|plan| plan.release);
+    release.is_some_and(|release| release.taken_back.is_some() && Some(release.digest) == digest)
+}
+
+/// Four pods, and nothing beside the release.
+fn quiet(steps: Value, mode: Mode) -> Story {
+    let limits = (json!(1), json!(0));
+    let (image, abort, rounds, cut, order) = ("app:2", None, 0, 0, vec![]);
+    Story { replicas: 4, limits, steps, image, abort, rounds, cut, mode, order }
 }
 
 /// Goes the way out to its end, with nothing in its way.
@@ -254,6 +305,8 @@ enum Hindrance {
     OrphanPlan(bool),
     /// Somebody guards the Deployment again, once: a manager that was not ended.
     GuardAgain,
+    /// A person changes the Deployment between a look and its writes.
+    Edit(&'static str),
     AllowAll,
 }
 
@@ -271,6 +324,7 @@ fn hindrances() -> impl Strategy<Value = Hindrance> {
         1 => prop::sample::select(vec!["app:1", "app:2"]).prop_map(Hindrance::DenyPods),
         1 => any::<bool>().prop_map(Hindrance::OrphanPlan),
         1 => Just(Hindrance::GuardAgain),
+        2 => prop::sample::select(vec!["app:1", "app:2", "app:3"]).prop_map(Hindrance::Edit),
         1 => Just(Hindrance::AllowAll),
     ]
 }
@@ -285,6 +339,7 @@ fn hinder(cluster: &mut Cluster, hindrance: Hindrance) {
         Hindrance::DenyPods(image) => cluster.adversity.denies_pods_of = Some(image),
         Hindrance::OrphanPlan(for_another) => cluster.orphan_plan(for_another),
         Hindrance::GuardAgain => cluster.edit(|d| d["metadata"]["annotations"][names::PLAN] = json!(WEB)),
+        Hindrance::Edit(image) => cluster.set_image(image),
         Hindrance::AllowAll => cluster.allow_all(),
     }
 }
@@ -298,11 +353,13 @@ fn is_free(cluster: &Cluster) -> bool {
 fn check_hindered(story: &Story, hindrances: &[(usize, Hindrance)]) -> Result<(), String> {
     let mut cluster = leave_behind(story);
     for (turn, which) in story.order.iter().enumerate() {
-        for (_, hindrance) in hindrances.iter().filter(|(at, _)| at % story.order.len() == turn) {
-            hinder(&mut cluster, *hindrance);
-        }
+        let now = hindrances.iter().filter(|(at, _)| at % story.order.len() == turn).map(|(_, hindrance)| *hindrance);
+        let (edits, others): (Vec<_>, Vec<_>) = now.partition(|one| matches!(one, Hindrance::Edit(_)));
+        others.into_iter().for_each(|one| hinder(&mut cluster, one));
         kubernetes(&mut cluster, *which);
-        let seen = look(&mut cluster, story.mode, (which >> 2) % 4);
+        let seen = look_while(&mut cluster, story.mode, (which >> 2) % 4, |cluster| {
+            edits.into_iter().for_each(|one| hinder(cluster, one));
+        });
         if !seen.is_told() && !is_free(&cluster) && (which >> 2) % 4 == 0 {
             return Err(format!("not free, and nothing is said: {:?}", survey(&self::seen(&mut cluster))));
         }
