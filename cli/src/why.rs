@@ -116,6 +116,7 @@ fn opens(s: &Situation, facts: &Facts) -> String {
         | "NameTaken"
         | "StableChanged"
         | "StableLost"
+        | "StableGone"
         | "OptedOut" => "a person, as said above",
         _ => return String::new(),
     };

@@ -159,8 +159,9 @@ const LONG: [(&str, &str); 1] =
 const VAGUE: [&str; 6] = ["utils", "util", "helpers", "helper", "common", "misc"];
 
 /// Words in the release engine's sources that look like reasons and are none.
-const NO_REASONS: [&str; 28] = [
+const NO_REASONS: [&str; 29] = [
     "AlreadyExists",
+    "ContainersNotReady",
     "ReplicaSet",
     "Release",
     "Deployment",

@@ -75,6 +75,8 @@ fn undo(draft: &mut Draft<'_>, text: &str, gate: Gate) -> bool {
         return false;
     };
     draft.consume(text);
+    // What is brought back needs nothing of what the change would have needed, and names what is undone as it is now.
+    draft.write_nothing();
     let message = match at_stable {
         true => format!("going one revision back, to {}, by request", words_of(draft, &undo)),
         false => format!("bringing the stable template ({}) back, by request", words_of(draft, &undo)),
@@ -86,13 +88,8 @@ fn undo(draft: &mut Draft<'_>, text: &str, gate: Gate) -> bool {
 
 /// The stable template: its ReplicaSet has it, and so has the record of whatever was compared with it.
 fn stable_undo(draft: &Draft<'_>, digest: String) -> Undo {
-    let rejected = draft.status.rejected.as_ref().map(|rejected| rejected.release.clone());
-    let recorded = || {
-        let records = draft.world.seen.releases.iter().filter(|one| record::is_ours(&draft.world, one));
-        let records = records.filter(|one| one.spec.stable_digest == digest);
-        records.max_by_key(|record| record.spec.sequence).map(|record| record.metadata.name.clone())
-    };
-    let release = rejected.or_else(recorded).unwrap_or_default();
+    let rejected = || draft.status.rejected.as_ref().map(|rejected| rejected.release.clone());
+    let release = record::keeper_of(&draft.world, &digest).or_else(rejected).unwrap_or_default();
     undo_of(digest, release)
 }
 

@@ -34,7 +34,7 @@ pub(crate) fn create(world: &World<'_>) -> Write {
         "metadata": {
             "labels": labels,
             "annotations": {names::DIGEST: world.digest, names::CANARY_OF: deployment.metadata.name},
-            "ownerReferences": owners(&world.plan_owner()),
+            "ownerReferences": [reference(&world.plan_owner())],
         },
         "spec": {
             "replicas": 0,
@@ -58,21 +58,31 @@ fn put(value: &mut Value, path: &[&str], new: Value) {
     *place = new;
 }
 
-fn owners(owner: &OwnerRef) -> Value {
+fn reference(owner: &OwnerRef) -> Value {
     let kind = if owner.is(&names::DEPLOYMENT) { names::DEPLOYMENT } else { names::RELEASE_PLAN };
-    json!([{
+    json!({
         "apiVersion": kind.api_version(), "kind": owner.kind, "name": owner.name, "uid": owner.uid,
         "controller": true, "blockOwnerDeletion": true
-    }])
+    })
 }
 
 fn same_object(rs: &ReplicaSetView) -> Vec<PatchOp> {
     let mut tests = vec![PatchOp::test("/metadata/uid", rs.metadata.uid.clone())];
     if let Some(owner) = rs.metadata.controller() {
-        // The list holds one reference: ReplicaSets have one owner, and we never add a second.
-        tests.push(PatchOp::test("/metadata/ownerReferences/0/uid", owner.uid.clone()));
+        tests.push(PatchOp::test(format!("{}/uid", place_of_controller(rs)), owner.uid.clone()));
     }
     tests
+}
+
+/// Where the reference of its controller is: others may have added owners before it.
+fn place_of_controller(rs: &ReplicaSetView) -> String {
+    let place = rs.metadata.owner_references.iter().position(|owner| owner.controller).unwrap_or(0);
+    format!("/metadata/ownerReferences/{place}")
+}
+
+/// Gives a ReplicaSet to another controller; its other owners stay.
+fn give_to(rs: &ReplicaSetView, owner: &OwnerRef) -> PatchOp {
+    PatchOp::Replace { path: place_of_controller(rs), value: reference(owner) }
 }
 
 fn target(rs: &ReplicaSetView) -> trimtab_plan::ObjectRef {
@@ -91,7 +101,7 @@ pub(crate) fn take_from_history(world: &World<'_>, rs: &ReplicaSetView) -> Write
     let mut ops = same_object(rs);
     ops.push(PatchOp::test("/spec/replicas", 0));
     ops.push(PatchOp::add(annotation(names::CANARY_OF), world.deployment.metadata.name.clone()));
-    ops.push(PatchOp::add("/metadata/ownerReferences", owners(&world.plan_owner())));
+    ops.push(give_to(rs, &world.plan_owner()));
     Write::patch(target(rs), ops, "take the ReplicaSet of this revision from the Deployment's history as the canary")
 }
 
@@ -101,7 +111,7 @@ pub(crate) fn keep_aside(world: &World<'_>, rs: &ReplicaSetView) -> Write {
     let mut ops = same_object(rs);
     ops.push(PatchOp::test("/metadata/resourceVersion", rs.metadata.resource_version.clone()));
     ops.push(PatchOp::add(annotation(names::CANARY_OF), world.deployment.metadata.name.clone()));
-    ops.push(PatchOp::add("/metadata/ownerReferences", owners(&world.plan_owner())));
+    ops.push(give_to(rs, &world.plan_owner()));
     Write::patch(target(rs), ops, "keep this revision aside, so that stable comes up first")
 }
 
@@ -120,7 +130,7 @@ pub fn hand_over(deployment: &DeploymentView, rs: &ReplicaSetView) -> Write {
     let max = replicas.saturating_add(rolling_limits(deployment).0);
     ops.push(PatchOp::add(annotation(names::DESIRED_REPLICAS), replicas.to_string()));
     ops.push(PatchOp::add(annotation(names::MAX_REPLICAS), max.to_string()));
-    ops.push(PatchOp::add("/metadata/ownerReferences", owners(&deployment_owner(deployment))));
+    ops.push(give_to(rs, &deployment_owner(deployment)));
     Write::patch(target(rs), ops, "give the canary to the Deployment")
 }
 
@@ -139,7 +149,7 @@ pub(crate) fn take_back(world: &World<'_>, rs: &ReplicaSetView) -> Write {
     let mut ops = same_object(rs);
     ops.push(PatchOp::test("/metadata/resourceVersion", rs.metadata.resource_version.clone()));
     ops.push(PatchOp::add(annotation(names::CANARY_OF), world.deployment.metadata.name.clone()));
-    ops.push(PatchOp::add("/metadata/ownerReferences", owners(&world.plan_owner())));
+    ops.push(give_to(rs, &world.plan_owner()));
     Write::patch(target(rs), ops, "take the new revision's ReplicaSet back from the Deployment")
 }
 
@@ -147,7 +157,7 @@ pub(crate) fn take_back(world: &World<'_>, rs: &ReplicaSetView) -> Write {
 pub fn return_to_history(deployment: &DeploymentView, rs: &ReplicaSetView) -> Write {
     let mut ops = same_object(rs);
     ops.push(PatchOp::test("/spec/replicas", 0));
-    ops.push(PatchOp::add("/metadata/ownerReferences", owners(&deployment_owner(deployment))));
+    ops.push(give_to(rs, &deployment_owner(deployment)));
     Write::patch(target(rs), ops, "give the ReplicaSet back to the Deployment's history")
 }
 
@@ -203,13 +213,14 @@ pub(crate) fn pin(world: &World<'_>, pins: &Pins) -> Write {
 }
 
 /// Stops the Deployment where it is: exactly the generation that was judged. Another change may have come, which somebody wants to
-/// roll.
+/// roll. Where a person has paused it, it stays paused until they resume it.
 pub(crate) fn hold(world: &World<'_>, by: &str) -> Write {
     let meta = &world.deployment.metadata;
+    let paused = if world.deployment.spec.paused { names::HELD_WHILE_PAUSED } else { "" };
     let ops = vec![
         PatchOp::test("/metadata/uid", meta.uid.clone()),
         PatchOp::test("/metadata/generation", meta.generation),
-        PatchOp::add(annotation(names::HELD), format!("by {by}")),
+        PatchOp::add(annotation(names::HELD), format!("{paused}by {by}")),
         PatchOp::add("/spec/paused", true),
     ];
     Write::patch(world.deployment_ref(), ops, "hold the Deployment again, to take the new revision back")

@@ -61,6 +61,7 @@ fn with_target(world: World<'_>) -> Plan<Option<ReleasePlanStatus>> {
     }
     advance(&mut draft);
     between::answer_what_waits(&mut draft);
+    tell_stable_gone(&mut draft);
     tell_load(&mut draft);
     remove_strays(&mut draft, another);
     configuration::keep_owners(&mut draft);
@@ -82,6 +83,25 @@ fn tell_load(draft: &mut Draft<'_>) {
     draft.status.message = format!("{}; {message}", draft.status.message);
     // What the release waits for stays the last word.
     draft.plan.because.insert(0, Because { reason: "CanarySaturated", message });
+}
+
+/// Says so where a change is held and no pod of stable is left: a paused Deployment makes no ReplicaSet of what it does not ask for.
+fn tell_stable_gone(draft: &mut Draft<'_>) {
+    let world = draft.world;
+    let waits = matches!(draft.status.phase, Phase::Paused | Phase::TakenBack) && draft.status.undo.is_none();
+    let held = matches!(world.held(), Held::By { .. }) && world.deployment.spec.paused && world.replicas > 0;
+    let there = world.stable_set(&draft.status).is_some_and(|rs| rs.metadata.deletion_timestamp.is_none());
+    if !waits || !held || there || world.owned().any(|rs| rs.spec.replicas > 0) {
+        return;
+    }
+    let plan = &world.plan.metadata.name;
+    let message = format!(
+        "no pod of the stable revision is left, for its ReplicaSet is gone: kubectl trimtab undo {plan} brings it back, \
+         kubectl trimtab promote --full {plan} lets the change roll ({})",
+        draft.status.message
+    );
+    draft.say(Phase::Blocked, "StableGone", message.clone());
+    draft.tell(Severity::Warning, "StableGone", "Wait", message);
 }
 
 /// ReplicaSets of the plan that no release needs: of a Deployment that was created again, or made by a process that
@@ -111,12 +131,12 @@ fn remove_strays(draft: &mut Draft<'_>, another_deployment: bool) {
 
 fn advance(draft: &mut Draft<'_>) {
     let stage = draft.progress().map(|progress| progress.stage);
-    if !draft.world.plan.newer.spec.is_empty() {
-        return match taken_back_by_person(draft) {
-            true if stage == Some(Stage::TakingBack) => taking_back::decide(draft),
-            true => {}
-            false => half_known(draft),
-        };
+    // What is being taken back goes on its way: that is no new judgement.
+    if !draft.world.plan.newer.spec.is_empty() && stage != Some(Stage::TakingBack) {
+        if !taken_back_by_person(draft) {
+            half_known(draft);
+        }
+        return;
     }
     let steps_count = matches!(stage, None | Some(Stage::Steps));
     if let Some(fault) = steps::fault(&draft.world.plan.spec.strategy.canary.steps).filter(|_| steps_count) {
@@ -144,9 +164,7 @@ fn advance(draft: &mut Draft<'_>) {
 
 /// Whether a person has the release taken back: what stands in the way of its going on does not stand in the way of that.
 fn taken_back_by_person(draft: &mut Draft<'_>) -> bool {
-    let aborted = |progress: &Progress| progress.verdict.as_ref().is_some_and(|verdict| verdict.reason == "Aborted");
-    match (draft.progress().cloned(), draft.request()) {
-        (Some(progress), _) if progress.stage == Stage::TakingBack => aborted(&progress),
+    match (draft.progress(), draft.request()) {
         (Some(_), Some((text, Some(request::Verb::Abort)))) => {
             draft.consume(&text);
             draft.take_back("Aborted", "aborted by request");

@@ -24,6 +24,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(30);
 pub(crate) const RECORDS_AHEAD: i64 = 50;
 /// Why a release has no steps where its plan has none: nothing judged the change before it was promoted.
 pub(crate) const NO_STEPS: &str = "the plan has no steps before promotion";
+/// Why a release has no steps where there is nothing to try it beside: nothing judged the change either.
+pub(crate) const NOTHING_LEFT: &str =
+    "nothing of the stable revision is left to compare with: it went from the Deployment's history";
 /// Why a release has no steps where a person wants none.
 pub(crate) const IN_FULL: &str = "promoted in full by request";
 
@@ -249,8 +252,10 @@ fn not_held(draft: &mut Draft<'_>, rollout: Option<FirstRollout>) {
     // A template that is neither stable nor held: somebody released it past the plan, or no policy holds changes.
     let by = "unknown".to_owned();
     begin(draft, by, None, Some("released past the plan".to_owned()), Stage::Bypassed);
-    let message =
-        "a change rolls that was not held: is the policy trimtab-hold installed? Trimtab follows and records it";
+    let message = match world.held() {
+        Held::Released => "a change rolls that was released past the plan; Trimtab follows and records it",
+        _ => "a change rolls that was not held: is the policy trimtab-hold installed? Trimtab follows and records it",
+    };
     draft.say(Phase::Promoting, "Bypassed", message);
     draft.tell(Severity::Warning, "Bypassed", "Follow", message);
 }
@@ -259,9 +264,9 @@ fn not_held(draft: &mut Draft<'_>, rollout: Option<FirstRollout>) {
 /// further pod of what is rolled in becomes available. Those of all revisions are as many in the beginning as in the end.
 fn first_rollout(draft: &mut Draft<'_>, before: Option<FirstRollout>) {
     let (world, status) = (draft.world, &draft.world.deployment.status);
-    let available = world.owned_with(world.digest).map_or(0, |rs| rs.status.available_replicas);
-    let fresh = FirstRollout { since: millis(world.now), most_available: available };
-    let rollout = before.filter(|before| before.most_available >= available).unwrap_or(fresh);
+    let count = world.owned_with(world.digest).map(deadline::count).unwrap_or_default();
+    let fresh = FirstRollout { since: millis(world.now), most_available: count.available };
+    let rollout = before.filter(|before| !count.is_news(before.most_available)).unwrap_or(fresh);
     let wait = &world.plan.spec.progress_deadline;
     let end = wait.get().and_then(|wait| rollout.since.checked_add(wait).ok());
     draft.status.first_rollout = Some(rollout);
@@ -292,7 +297,7 @@ fn start(draft: &mut Draft<'_>, who: &str) {
     let skips = if world.replicas == 0 {
         Some("the Deployment has no replicas (whileScaledToZero: Promote)".to_owned())
     } else if world.stable_set(&draft.status).is_none() && world.owned().all(|rs| rs.spec.replicas == 0) {
-        Some("nothing of the stable revision is left to compare with: it went from the Deployment's history".to_owned())
+        Some(NOTHING_LEFT.to_owned())
     } else if recent {
         Some("it was stable a short while ago (rollbackWindow)".to_owned())
     } else if steps::none_before_promotion(steps) {

@@ -8,7 +8,7 @@ use trimtab_plan::{Severity, Wake};
 use crate::{
     asleep, canary, deadline,
     draft::Draft,
-    idle::{IN_FULL, NO_STEPS, millis},
+    idle::{IN_FULL, NO_STEPS, NOTHING_LEFT, millis},
     record,
     request::Verb,
     taking_back::surely_available,
@@ -53,7 +53,7 @@ pub(crate) fn decide(draft: &mut Draft<'_>) {
 /// Whether a person paused the rolling Deployment: only they resume it, and the deadline waits for them.
 fn paused_by_person(draft: &mut Draft<'_>) -> bool {
     let deployment = draft.world.deployment;
-    if !deployment.spec.paused || matches!(draft.world.held(), Held::By { .. }) {
+    if !deployment.spec.paused || matches!(draft.world.held(), Held::By { person_paused: false, .. }) {
         return false;
     }
     if let Some(progress) = &mut draft.status.release {
@@ -194,7 +194,8 @@ fn whole<'a>(draft: &Draft<'a>) -> Option<&'a ReplicaSetView> {
 
 /// Without steps nothing but its rollout judges a change, and without replicas nothing does: it waits for them.
 fn fell_asleep(draft: &mut Draft<'_>) -> bool {
-    let untried = draft.progress().is_some_and(|p| p.skips_steps.as_deref() == Some(NO_STEPS));
+    let untried = draft.progress().and_then(|progress| progress.skips_steps.as_deref());
+    let untried = untried.is_some_and(|why| [NO_STEPS, NOTHING_LEFT].contains(&why));
     if !untried || !asleep::holds(&draft.world) {
         return false;
     }
@@ -232,7 +233,7 @@ fn failed(draft: &mut Draft<'_>, rs: &ReplicaSetView) -> bool {
 
 /// Keeps the deadline of the promotion.
 fn overdue(draft: &mut Draft<'_>, new_set: Option<&ReplicaSetView>) -> bool {
-    let late = late(draft, new_set.map_or(0, |rs| rs.status.available_replicas));
+    let late = late(draft, new_set);
     let Some(late) = late.filter(|_| !draft.world.complete()) else { return false };
     draft.take_back("DeadlineExceeded", format!("{late} while it was being promoted"));
     true
@@ -240,10 +241,11 @@ fn overdue(draft: &mut Draft<'_>, new_set: Option<&ReplicaSetView>) -> bool {
 
 /// What to say where no further pod has become available within the deadline: it begins anew with every one that does. Notes
 /// how it goes, and wakes when the time is over.
-fn late(draft: &mut Draft<'_>, available: i32) -> Option<String> {
+fn late(draft: &mut Draft<'_>, new_set: Option<&ReplicaSetView>) -> Option<String> {
     let world = draft.world;
     let wait = &world.plan.spec.progress_deadline;
-    let end = deadline::end(draft.status.release.as_mut()?, available, world.now, wait)?;
+    let count = new_set.map(deadline::count).unwrap_or_default();
+    let end = deadline::end(draft.status.release.as_mut()?, count, world.now, wait)?;
     if world.now < end {
         draft.plan.wake_by(end);
         return None;
@@ -254,7 +256,8 @@ fn late(draft: &mut Draft<'_>, available: i32) -> Option<String> {
 /// Pods of the new revision no longer serve that the Deployment counted on: stable ones were removed for them, and only taking
 /// the release back brings those again. The Deployment by itself would wait. A dip of a moment is forgiven. As long as there
 /// never were as many pods as the Deployment promises, it has removed none: what the stable revision lacked before, and what a
-/// larger Deployment has yet to get, says nothing against the new one. Nor do stable pods that break.
+/// larger Deployment has yet to get, says nothing against the new one. Nor do stable pods that break, nor pods that are taken
+/// away, in whose place others start.
 fn short(draft: &mut Draft<'_>, new_set: Option<&ReplicaSetView>) -> bool {
     const FORGIVEN: Duration = Duration::from_secs(3);
     let world = draft.world;
@@ -265,8 +268,10 @@ fn short(draft: &mut Draft<'_>, new_set: Option<&ReplicaSetView>) -> bool {
     let available = serving.fold(0, i32::saturating_add);
     let handed_over = new_set.filter(|rs| world.owned_by_deployment(rs));
     let Some(progress) = draft.status.release.as_mut() else { return false };
-    let lost =
-        handed_over.is_some_and(|rs| rs.status.available_replicas < progress.most_available.min(rs.spec.replicas));
+    let lost = handed_over.is_some_and(|rs| {
+        rs.status.available_replicas < progress.most_available.min(rs.spec.replicas)
+            && world.pods_of(rs).any(|pod| !pod.status.conditions.disrupted && pod.status.has_stopped_serving())
+    });
     let all = available >= allowed(world.deployment, world.replicas);
     progress.reached = if all { Some(world.replicas) } else { progress.reached.map(|size| size.min(world.replicas)) };
     let needed = progress.reached.map_or(0, |size| allowed(world.deployment, size));
@@ -327,7 +332,7 @@ pub(crate) fn follow_bypass(draft: &mut Draft<'_>) {
     let Some(progress) = draft.progress().cloned() else { return };
     let own = world.owned_with(world.digest);
     let Some(own) = own.filter(|_| world.rolled_out()) else {
-        let over = late(draft, own.map_or(0, |own| own.status.available_replicas));
+        let over = late(draft, own);
         if let Some(late) = world.deployment.late().map(str::to_owned).or(over) {
             let message = format!(
                 "released past the plan, and gets nowhere ({late}): {} of {} pods are new; mend what keeps the others, change \

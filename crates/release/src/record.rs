@@ -70,6 +70,13 @@ pub(crate) fn is_record(write: &Write) -> bool {
     write.target.kind == names::RELEASE && status
 }
 
+/// The latest of the plan's releases that keeps this template as what was stable.
+pub(crate) fn keeper_of(world: &World<'_>, digest: &str) -> Option<String> {
+    let ours = world.seen.releases.iter().filter(|release| is_ours(world, release));
+    let keepers = ours.filter(|release| release.spec.stable_digest == digest);
+    keepers.max_by_key(|release| release.spec.sequence).map(|release| release.metadata.name.clone())
+}
+
 /// Keeps the record of the release under way in step with its progress.
 pub(crate) fn follow(world: &World<'_>, progress: &Progress, message: &str) -> Option<Write> {
     let status = ReleaseStatus {

@@ -7,14 +7,15 @@ use trimtab_crds::{CanaryProgress, Phase, Progress, Stage};
 use trimtab_plan::Severity;
 
 use crate::{
-    deadline,
+    canary,
+    deadline::{self, Count},
     draft::Draft,
     idle::millis,
     request::Verb,
     stepping::forgive,
     taking_back::surely_available,
     views::ReplicaSetView,
-    world::{World, failure, words},
+    world::{Held, World, failure, words},
 };
 
 /// Whether no further pod of what is to stay has become available for the plan's `progressDeadline`. Notes how it goes on,
@@ -22,9 +23,12 @@ use crate::{
 pub(crate) fn is_stalled(draft: &mut Draft<'_>) -> bool {
     let world = draft.world;
     let Some(progress) = draft.status.release.as_mut() else { return false };
-    let others = world.owned().filter(|rs| rs.spec.template.digest != progress.digest);
-    let available = others.map(surely_available).fold(0, i32::saturating_add);
-    match deadline::end(progress, available, world.now, &world.plan.spec.progress_deadline) {
+    let mut count = Count::default();
+    for rs in world.owned().filter(|rs| rs.spec.template.digest != progress.digest) {
+        count.available = count.available.saturating_add(surely_available(rs));
+        count.of = count.of.saturating_add(rs.spec.replicas);
+    }
+    match deadline::end(progress, count, world.now, &world.plan.spec.progress_deadline) {
         Some(end) if world.now < end => {
             draft.plan.wake_by(end);
             false
@@ -44,13 +48,17 @@ pub(crate) fn tell(draft: &mut Draft<'_>) {
         format!("see the pods of Deployment {}: kubectl get pods, kubectl get events", world.deployment.metadata.name)
     });
     let new = draft.progress().filter(|progress| progress.digest != world.digest).and_then(|p| world.new_set(p));
-    let else_ = match new {
+    let keep = match new {
         Some(rs) => format!("change the Deployment back to {} and keep that", words(&rs.spec.template)),
         None => "keep the new revision".to_owned(),
     };
+    let roll = match holds_another(draft) {
+        true => format!("; or let {} roll: kubectl trimtab promote --full {plan}", world.digest_words()),
+        false => String::new(),
+    };
     let message = format!(
-        "taking back gets nowhere ({}): {missing}. It goes on by itself once that is mended; or {else_}: kubectl trimtab \
-         promote {plan} (retry tries it again)",
+        "taking back gets nowhere ({}): {missing}. It goes on by itself once that is mended; or {keep}: kubectl trimtab \
+         promote {plan} (retry tries it again){roll}",
         draft.status.message
     );
     draft.say(Phase::Blocked, "TakeBackStalled", message.clone());
@@ -86,7 +94,15 @@ fn missing(world: &World<'_>, stable: &ReplicaSetView) -> Option<String> {
     failure(world.pods_of(stable)).map(|why| format!("stable pods do not start: {why}"))
 }
 
-/// Answers a person when a take-back has stalled. True if the release goes on.
+/// Whether another change is held by now, which cannot be tried before the take-back is over.
+fn holds_another(draft: &Draft<'_>) -> bool {
+    let world = draft.world;
+    let held = matches!(world.held(), Held::By { person_paused: false, .. }) && world.deployment.spec.paused;
+    let another = draft.progress().is_some_and(|progress| progress.digest != world.digest);
+    held && another && world.stable_digest(&draft.status) != Some(world.digest)
+}
+
+/// Answers a person when a take-back has stalled. True if the release goes on, or the Deployment rolls.
 pub(crate) fn answer(draft: &mut Draft<'_>, text: &str, verb: Verb) -> bool {
     let world = draft.world;
     let Some(progress) = draft.progress().cloned() else { return false };
@@ -100,6 +116,14 @@ pub(crate) fn answer(draft: &mut Draft<'_>, text: &str, verb: Verb) -> bool {
             let aside = world.owned_by_plan(rs);
             let again = verb == Verb::Retry && aside && progress.canary.is_some();
             go_on(draft, rs, aside, if again { Stage::Steps } else { Stage::Promoting });
+            true
+        }
+        (Verb::PromoteFull, _) if holds_another(draft) => {
+            draft.consume(text);
+            // What serves of the release that is taken back goes as the pods of this take its place.
+            draft.write(canary::release(&world, "let the Deployment roll what it asks for, by request"));
+            let message = format!("letting {} roll without steps, by request", world.digest_words());
+            draft.say(Phase::TakingBack, "TakingBack", message);
             true
         }
         (Verb::Undo, _) => {

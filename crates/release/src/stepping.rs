@@ -239,6 +239,10 @@ fn steps_were_edited(draft: &mut Draft<'_>) -> bool {
     progress.steps_digest = digest;
     // One that no step has judged is promoted as by a plan that never had any.
     let judged = progress.steps.len() > 1 || progress.pause_started_at.is_some();
+    if !judged {
+        // What follows is the first step still, however often that is edited.
+        progress.steps.clear();
+    }
     if untried && !judged {
         progress.skips_steps = Some(NO_STEPS.to_owned());
     }
@@ -329,7 +333,7 @@ fn keeps_up(draft: &mut Draft<'_>, rs: &ReplicaSetView, settled: bool, available
         progress.most_available = available;
         return true;
     }
-    let Some(end) = deadline::end(progress, available, world.now, wait) else { return true };
+    let Some(end) = deadline::end(progress, deadline::count(rs), world.now, wait) else { return true };
     if world.now >= end {
         let message =
             format!("{available} of {size} canary pods became available within progressDeadline ({})", wait.0);

@@ -5,7 +5,13 @@ use trimtab_crds::{Phase, Progress, Rejected, ReleaseResult, Undo, Verdict};
 use trimtab_plan::Severity;
 
 use crate::{
-    canary, draft::Draft, idle::millis, record, request, stall, undo::template_of, views::ReplicaSetView, world::Held,
+    canary,
+    draft::Draft,
+    idle::millis,
+    record, request, stall,
+    undo::template_of,
+    views::ReplicaSetView,
+    world::{Held, World},
 };
 
 pub(crate) fn decide(draft: &mut Draft<'_>) {
@@ -151,7 +157,8 @@ fn out_of_the_deployment(draft: &mut Draft<'_>, progress: &Progress, rs: &Replic
 fn write_stable_back(draft: &mut Draft<'_>, progress: &Progress) {
     let digest = draft.world.stable_digest(&draft.status).unwrap_or_default().to_owned();
     let why = "no stable pod is left: let the Deployment roll back by its own rules";
-    match template_of(draft, &Undo { digest, release: progress.name.clone(), ..Undo::default() }) {
+    let release = record::keeper_of(&draft.world, &digest).unwrap_or_else(|| progress.name.clone());
+    match template_of(draft, &Undo { digest, release, ..Undo::default() }) {
         Ok(template) => {
             draft
                 .plan
@@ -185,11 +192,18 @@ fn roll_back(draft: &mut Draft<'_>, progress: &Progress, why: &str) {
     draft.say(Phase::TakingBack, "RollingBack", message);
 }
 
-/// Where the paused Deployment has no stable pod to multiply, it would scale up its newest old ReplicaSet: it gets one.
+/// Where the paused Deployment has no stable pod to multiply, it would scale up its newest old ReplicaSet: it gets one. It makes no
+/// ReplicaSet of what it asks for either, before it is let go.
 fn revive_stable(draft: &mut Draft<'_>) -> bool {
     let world = draft.world;
     if !world.deployment.spec.paused || world.replicas == 0 {
         return false;
+    }
+    let gone = world.stable_set(&draft.status).is_none() && world.owned_with(world.digest).is_none();
+    if gone && world.stable_digest(&draft.status) == Some(world.digest) && is_held(&world) {
+        draft.write(canary::release(&world, "let the Deployment make its stable ReplicaSet again"));
+        draft.say(Phase::TakingBack, "TakingBack", "letting the Deployment make its stable ReplicaSet again");
+        return true;
     }
     let stable = world.stable_set(&draft.status).filter(|rs| rs.spec.replicas == 0 && world.owned_by_deployment(rs));
     // What the Deployment asks for and runs, somebody released: stable is not wanted back.
@@ -198,6 +212,11 @@ fn revive_stable(draft: &mut Draft<'_>) -> bool {
     draft.write(canary::scale(stable, 1, "bring the first stable pod back"));
     draft.say(Phase::TakingBack, "TakingBack", "bringing the first stable pod back");
     true
+}
+
+/// Whether a change is held, and no person's pause is the reason.
+fn is_held(world: &World<'_>) -> bool {
+    matches!(world.held(), Held::By { person_paused: false, .. })
 }
 
 /// Pods of a ReplicaSet that are available and stay: the Deployment may have taken some away a moment ago, and brought

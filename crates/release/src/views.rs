@@ -1,5 +1,6 @@
 //! What the release engine reads of the objects that it watches.
 
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use trimtab_crds::{ConfigPolicySpec, ReleasePlanSpec, ReleasePlanStatus, ReleaseStatus, names};
@@ -234,13 +235,44 @@ pub struct PodStatus {
     /// A code that says why the phase is `Failed`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub reason: String,
-    /// Whether the cluster takes it away: the condition `DisruptionTarget`.
-    #[serde(rename = "conditions", with = "disruption", skip_serializing_if = "std::ops::Not::not")]
-    pub disrupted: bool,
+    /// When its node first heard of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Timestamp>,
+    /// Of its conditions, what they say about it.
+    #[serde(with = "pod_conditions", skip_serializing_if = "PodConditions::is_empty")]
+    pub conditions: PodConditions,
     /// Init containers.
     pub init_container_statuses: Vec<ContainerStatus>,
     /// Containers.
     pub container_statuses: Vec<ContainerStatus>,
+}
+
+/// What a pod's conditions say, as far as it is read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PodConditions {
+    /// The cluster takes it away: the condition `DisruptionTarget`.
+    pub disrupted: bool,
+    /// Since when it has not been ready, by its node's word. A node that is lost says nothing, and whoever says it in its place gives no
+    /// reason.
+    pub unready_since: Option<Timestamp>,
+}
+
+impl PodConditions {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl PodStatus {
+    /// Whether it was ready once, and is not any more. A pod that starts is not ready from the moment at which its node hears of it.
+    pub fn has_stopped_serving(&self) -> bool {
+        // Times are told in whole seconds, each read by itself.
+        const AT_ONCE: SignedDuration = SignedDuration::from_secs(1);
+        let started = self.start_time;
+        started
+            .zip(self.conditions.unready_since)
+            .is_some_and(|(started, since)| since.duration_since(started) > AT_ONCE)
+    }
 }
 
 /// Of a Deployment's conditions only one matters, and of that, whether the rollout is over or exceeds its deadline.
@@ -270,28 +302,51 @@ mod progressing {
     }
 }
 
-/// Of a pod's conditions only one matters: all of them would be most of what is kept of a pod.
-mod disruption {
+/// Of a pod's conditions only two matter: all of them would be most of what is kept of a pod.
+mod pod_conditions {
+    use std::borrow::Cow;
+
+    use jiff::Timestamp;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+    use super::PodConditions;
+
     #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "camelCase")]
     struct Condition<'a> {
         #[serde(rename = "type", borrow)]
-        type_: std::borrow::Cow<'a, str>,
+        type_: Cow<'a, str>,
         #[serde(borrow)]
-        status: std::borrow::Cow<'a, str>,
+        status: Cow<'a, str>,
+        #[serde(borrow, default, skip_serializing_if = "str::is_empty")]
+        reason: Cow<'a, str>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        last_transition_time: Option<Timestamp>,
     }
 
     const TARGET: &str = "DisruptionTarget";
+    const READY: &str = "Ready";
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
-        let conditions: Option<Vec<Condition<'_>>> = Option::deserialize(from)?;
-        Ok(conditions.is_some_and(|all| all.iter().any(|c| c.type_ == TARGET && c.status == "True")))
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<PodConditions, D::Error> {
+        let all: Vec<Condition<'_>> = Option::deserialize(from)?.unwrap_or_default();
+        let is = |one: &&Condition<'_>, type_: &str, status: &str| one.type_ == type_ && one.status == status;
+        let unready = all.iter().find(|one| is(one, READY, "False") && !one.reason.is_empty());
+        Ok(PodConditions {
+            disrupted: all.iter().any(|one| is(&one, TARGET, "True")),
+            unready_since: unready.and_then(|one| one.last_transition_time),
+        })
     }
 
-    pub(super) fn serialize<S: Serializer>(disrupted: &bool, to: S) -> Result<S::Ok, S::Error> {
-        let condition = disrupted.then(|| Condition { type_: TARGET.into(), status: "True".into() });
-        condition.as_slice().serialize(to)
+    pub(super) fn serialize<S: Serializer>(known: &PodConditions, to: S) -> Result<S::Ok, S::Error> {
+        let condition = |type_: &'static str, status: &'static str, reason: &'static str, at| Condition {
+            type_: type_.into(),
+            status: status.into(),
+            reason: reason.into(),
+            last_transition_time: at,
+        };
+        let disrupted = known.disrupted.then(|| condition(TARGET, "True", "", None));
+        let unready = known.unready_since.map(|at| condition(READY, "False", "ContainersNotReady", Some(at)));
+        disrupted.into_iter().chain(unready).collect::<Vec<_>>().serialize(to)
     }
 }
 

@@ -233,7 +233,7 @@ pub fn pod_failure(pod: &PodView) -> Option<String> {
     ];
     let name = &pod.metadata.name;
     // Drained, evicted, preempted, its node shut down or gone.
-    if pod.status.disrupted {
+    if pod.status.conditions.disrupted {
         return None;
     }
     if pod.status.phase == "Failed" {
@@ -318,10 +318,28 @@ mod tests {
                 json!({ "metadata": { "name": "p" }, "status": { "phase": "Running", "conditions": conditions } });
             let read: PodView = serde_json::from_value(pod).unwrap();
             let again: PodView = serde_json::from_value(serde_json::to_value(&read).unwrap()).unwrap();
-            assert_eq!(
-                (again.status.disrupted, read.status.disrupted),
-                (read.status.disrupted, conditions != json!([]))
-            );
+            assert_eq!(again.status.conditions, read.status.conditions);
+            assert_eq!(read.status.conditions.disrupted, conditions != json!([]));
         }
+    }
+
+    #[test]
+    fn a_pod_has_stopped_serving_where_its_node_says_so_after_it_was_ready() {
+        let check = |ready: Value, expected: bool| {
+            let status = json!({ "phase": "Running", "startTime": "2026-01-01T00:00:10Z", "conditions": [ready] });
+            let pod: PodView =
+                serde_json::from_value(json!({ "metadata": { "name": "p" }, "status": status })).unwrap();
+            let again: PodView = serde_json::from_value(serde_json::to_value(&pod).unwrap()).unwrap();
+            for pod in [pod, again] {
+                assert_eq!(pod.status.has_stopped_serving(), expected, "{ready}");
+            }
+        };
+        let ready = |status: &str, reason: &str, at: u32| json!({ "type": "Ready", "status": status, "reason": reason, "lastTransitionTime": format!("2026-01-01T00:00:{at}Z") });
+        check(ready("False", "ContainersNotReady", 12), true);
+        check(ready("False", "ReadinessGatesNotReady", 40), true);
+        check(ready("False", "ContainersNotReady", 11), false);
+        check(ready("True", "", 12), false);
+        // What a node controller writes that has lost its node.
+        check(ready("False", "", 12), false);
     }
 }

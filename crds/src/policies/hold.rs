@@ -119,10 +119,12 @@ fn released() -> String {
     )
 }
 
-/// Whether a write holds what rolls. That is up to those that keep releases: the author that they name is believed.
+/// Whether a write holds what rolls, or what a person has paused while it rolled. That is up to those that keep releases: the author
+/// that they name is believed.
 fn stopped() -> String {
     format!(
-        "!variables.status && !variables.held && !variables.changed && variables.paused && variables.wish.startsWith('by ') \
+        "!variables.status && !variables.held && !variables.changed && variables.paused && (variables.wish.startsWith('by ') \
+         || (variables.wish.startsWith('{HELD_WHILE_PAUSED}by ') && has(oldObject.spec.paused) && oldObject.spec.paused)) \
          && variables.meant && authorizer.group('{GROUP}').resource('releaseplans').subresource('status').namespace(request.namespace)\
          .check('patch').allowed()"
     )

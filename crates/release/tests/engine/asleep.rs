@@ -289,15 +289,48 @@ proptest! {
 /// The plan has no steps, or they are taken out while the first waits for its pods; so many rounds after that the Deployment falls asleep.
 #[test]
 fn one_that_falls_asleep_in_mid_promotion_without_steps_promotes_nothing_unjudged() {
-    for (steps, rounds) in (0..14).flat_map(|rounds| [(json!([]), rounds), (half(), rounds + 1)]) {
-        let why = format!("asleep after {rounds} rounds, begun with {steps}");
+    let begun = [(json!([]), false, 0), (half(), false, 1), (half(), true, 1)];
+    for (rounds, (steps, twice, more)) in (0..14).flat_map(|rounds| begun.clone().map(|begun| (rounds, begun))) {
+        let rounds = rounds + more;
+        let why = format!("asleep after {rounds} rounds, begun with {steps}, edited twice: {twice}");
         let mut cluster = four_with(steps.clone()).stable();
         cluster.set_image("app:hang");
         if steps != json!([]) {
             (0..5).for_each(|_| _ = cluster.round());
+            if twice {
+                let other = json!([{"setWeight": 50}, {"pause": {"duration": "5m"}}]);
+                cluster.edit_plan(|plan| plan["spec"]["strategy"]["canary"]["steps"] = other);
+                cluster.round();
+            }
             cluster.edit_plan(|plan| plan["spec"]["strategy"]["canary"]["steps"] = json!([]));
         }
         check_asleep(&mut cluster, rounds, &why);
+    }
+}
+
+/// Nothing of stable is left to try it beside, so there are no steps: it is promoted by its pods, or not at all.
+#[test]
+fn where_no_history_is_kept_one_that_falls_asleep_again_promotes_nothing_unjudged() {
+    for rounds in 0..12 {
+        let mut setup = four_with(half());
+        setup.history = 0;
+        let mut cluster = setup.stable();
+        cluster.scale(0);
+        cluster.settle().unwrap();
+        cluster.set_image("app:hang");
+        cluster.settle().unwrap();
+        cluster.scale(4);
+        for _ in 0..rounds {
+            cluster.advance(1);
+            cluster.round();
+        }
+        cluster.scale(0);
+        check_ends(&mut cluster, Phase::Waiting, &[], &format!("asleep after {rounds} rounds"));
+        let promoted = cluster.list(RELEASES).any(|release| release["status"]["result"] == json!("Promoted"));
+        assert!(!promoted, "asleep after {rounds} rounds: {:?}", cluster.status());
+        cluster.set_image("app:2");
+        cluster.scale(4);
+        check_ends(&mut cluster, Phase::Stable, &[("app:2", 4)], &format!("woken after {rounds} rounds"));
     }
 }
 

@@ -62,13 +62,19 @@ fn stage(status: Option<&ReleasePlanStatus>) -> Option<(String, Stage)> {
     Some((release.name.clone(), release.stage))
 }
 
-/// A person's abort is heard here: the release is being taken back, or over.
+/// A person's abort is heard here: the release is being taken back, or over. One that is being taken back already refuses it not.
 pub fn check_abort_is_heard(cluster: &Cluster) -> Result<(), String> {
     let mut copy = cluster.clone();
-    let Some((name, _)) = stage(copy.status().as_ref()).filter(|(_, stage)| *stage != Stage::TakingBack) else {
-        return Ok(());
-    };
+    let Some((name, before)) = stage(copy.status().as_ref()) else { return Ok(()) };
     copy.request("abort:probe");
+    if before == Stage::TakingBack {
+        let refused =
+            |notice: &trimtab_plan::Notice| notice.reason == "RequestRefused" && notice.note.contains("probe");
+        return match copy.reconcile().plan.notices.iter().find(|notice| refused(notice)) {
+            Some(notice) if copy.deployment().is_some() => Err(format!("an abort was refused: {}", notice.note)),
+            _ => Ok(()),
+        };
+    }
     copy.settle()?;
     match stage(copy.status().as_ref()) {
         Some((same, stage)) if same == name && stage != Stage::TakingBack => {
@@ -336,6 +342,81 @@ fn an_abort_is_heard_by_a_plan_that_is_not_wholly_understood() {
     assert_eq!(cluster.images().into_iter().collect::<Vec<_>>(), [("app:1".to_owned(), 4)]);
     cluster.edit_plan(|plan| _ = plan["spec"].as_object_mut().unwrap().remove("traffic"));
     check_ends(&mut cluster, Phase::TakenBack, &[("app:1", 4)]);
+}
+
+/// What is being taken back goes on its way, whatever the plan asks of later releases: that is no new judgement.
+#[test]
+fn a_take_back_comes_to_its_end_by_a_plan_that_is_not_wholly_understood() {
+    for (image, aborted) in [("app:crash", false), ("app:crash", true), ("app:3", false), ("app:1", false)] {
+        for rounds in 0..8 {
+            let mut cluster = four_with(half()).stable();
+            cluster.set_image("app:2");
+            cluster.settle().unwrap();
+            cluster.set_image(image);
+            for _ in 0..rounds {
+                cluster.advance(1);
+                cluster.round();
+            }
+            cluster.edit_plan(|plan| plan["spec"]["traffic"] = json!({"httpRoute": {"name": "web"}}));
+            if aborted {
+                cluster.request("abort:1");
+            }
+            check_abort_is_heard(&cluster).unwrap();
+            cluster.settle().unwrap();
+            let status = cluster.status().unwrap();
+            let ended = status.release.as_ref().is_none_or(|release| release.stage != Stage::TakingBack);
+            assert!(ended, "{image} after {rounds} rounds: {}", brief(&status));
+            assert_eq!(cluster.images().get("app:1"), Some(&4), "{image} after {rounds} rounds");
+        }
+    }
+}
+
+#[test]
+fn an_owner_that_somebody_adds_to_a_replica_set_stops_nothing() {
+    for rounds in 0..16 {
+        for aborted in [false, true] {
+            let case = format!("after {rounds} rounds, aborted: {aborted}");
+            let mut cluster = four_with(json!([{"setWeight": 50}, {"pause": {"duration": "3s"}}])).stable();
+            cluster.set_image("app:2");
+            for _ in 0..rounds {
+                cluster.advance(1);
+                cluster.round();
+            }
+            cluster.add_owner_first();
+            if aborted {
+                cluster.request("abort:1");
+            }
+            let status = check_end(&mut cluster).unwrap_or_else(|why| panic!("{case}: {why}"));
+            let promoted = !aborted || status.phase == Phase::Stable;
+            let images = cluster.images();
+            assert_eq!(images.len(), 1, "{case}: {images:?}, {}", brief(&status));
+            assert!(promoted || status.phase == Phase::TakenBack, "{case}: {}", brief(&status));
+        }
+    }
+}
+
+#[test]
+fn where_no_pod_of_stable_is_left_people_are_told_what_brings_one_back() {
+    for aborted in [false, true] {
+        for (request, image) in [("undo:2", "app:1"), ("promote-full:2", "app:2")] {
+            let mut cluster = four_with(half()).stable();
+            cluster.set_image("app:2");
+            cluster.settle().unwrap();
+            if aborted {
+                cluster.request("abort:1");
+                cluster.settle().unwrap();
+            }
+            cluster.delete_stable();
+            cluster.settle().unwrap();
+            let status = cluster.status().unwrap();
+            let told = ["kubectl trimtab undo web", "kubectl trimtab promote --full web"];
+            assert!(told.iter().all(|words| status.message.contains(words)), "{}", brief(&status));
+            assert_eq!(status.phase, Phase::Blocked);
+            check_leads_on(&cluster, true).unwrap();
+            cluster.request(request);
+            check_ends(&mut cluster, Phase::Stable, &[(image, 4)]);
+        }
+    }
 }
 
 /// Stable pods cannot come back, so the canary that is to go is all that serves: a release of `app:2` at the side, and the

@@ -35,6 +35,7 @@ pub enum Person {
     KubectlUndo,
     KubectlRestart,
     Sicken(u8),
+    Evict(u8),
     /// No pod of this image passes its probe any more.
     Break(u8),
     /// From now on pods take so many seconds to start.
@@ -44,6 +45,7 @@ pub enum Person {
     DeletePlan,
     MakePlanAgain(u8),
     DeleteCanary,
+    DeleteStable,
     CreatePlan,
     DeleteDeployment,
     CreateDeployment,
@@ -77,6 +79,7 @@ fn person() -> impl Strategy<Value = Person> {
         1 => Just(Person::KubectlUndo),
         1 => Just(Person::KubectlRestart),
         2 => any::<u8>().prop_map(Person::Sicken),
+        2 => any::<u8>().prop_map(Person::Evict),
         1 => (0..6u8).prop_map(Person::Break),
         1 => (0..12u8).prop_map(Person::Slow),
         2 => Just(Person::Heal),
@@ -84,6 +87,7 @@ fn person() -> impl Strategy<Value = Person> {
         1 => Just(Person::DeletePlan),
         2 => (0..4u8).prop_map(Person::MakePlanAgain),
         1 => Just(Person::DeleteCanary),
+        1 => Just(Person::DeleteStable),
         1 => Just(Person::CreatePlan),
         1 => Just(Person::DeleteDeployment),
         2 => Just(Person::CreateDeployment),
@@ -159,6 +163,7 @@ fn act(cluster: &mut Cluster, person: &Person, count: usize) {
         Person::KubectlUndo => cluster.kubectl_undo(),
         Person::KubectlRestart => cluster.restart(&count.to_string()),
         Person::Sicken(which) => cluster.sicken(usize::from(*which)),
+        Person::Evict(which) => cluster.evict(usize::from(*which)),
         Person::Break(which) => cluster.break_image(IMAGES[usize::from(*which)]),
         Person::Slow(seconds) => cluster.start_seconds = i64::from(*seconds),
         Person::Heal => cluster.heal(),
@@ -183,6 +188,7 @@ fn act(cluster: &mut Cluster, person: &Person, count: usize) {
         Person::DeleteCanary => {
             cluster.canaries().iter().for_each(|name| cluster.delete(crate::model::REPLICA_SETS, name))
         }
+        Person::DeleteStable => cluster.delete_stable(),
         Person::CreatePlan if cluster.plan_name().is_none() => {
             // One of this name may be another workload's by now.
             let name = if cluster.get(crate::model::PLANS, WEB).is_none() { WEB } else { "again" };

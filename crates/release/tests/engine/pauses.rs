@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use trimtab_crds::Phase;
 
-use crate::histories::{Event, config, happen, machine};
+use crate::histories::{Event, config, happen, machine, promote_to_the_end};
 use crate::model::{Cluster, DEPLOYMENTS, Fate, RELEASES};
 use crate::world::{Setup, brief, check_end, check_faults, check_pods, four_with, setups};
 
@@ -23,6 +23,7 @@ fn until_says(cluster: &mut Cluster, part: &str) {
 
 /// What was taken back stays in the Deployment, held, and whoever resumes that starts no pod of it.
 fn check_held(cluster: &mut Cluster, why: &str) {
+    check_pause_stays(cluster.clone(), why);
     let made = cluster.made.get("app:2").copied();
     for resumed in [false, true] {
         if resumed {
@@ -35,6 +36,18 @@ fn check_held(cluster: &mut Cluster, why: &str) {
         check_faults(cluster).unwrap();
     }
     assert_eq!(cluster.made.get("app:2").copied(), made, "{why}: no pod of it was made");
+}
+
+/// A take-back does not end a person's pause: the next change waits for them too.
+fn check_pause_stays(mut cluster: Cluster, why: &str) {
+    check_end(&mut cluster).unwrap_or_else(|error| panic!("{why}: {error}"));
+    cluster.set_image("app:3");
+    let status = check_end(&mut cluster).unwrap_or_else(|error| panic!("{why}: {error}"));
+    assert_eq!((status.phase, cluster.made.get("app:3")), (Phase::Waiting, None), "{why}: {}", brief(&status));
+    assert!(status.message.contains("kubectl rollout resume"), "{why}: {}", status.message);
+    cluster.pause(false);
+    promote_to_the_end(&mut cluster).unwrap();
+    check_pods(&cluster, "app:3").unwrap();
 }
 
 /// `app:2` rolls, and a person pauses it there.

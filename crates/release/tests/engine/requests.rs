@@ -4,8 +4,8 @@
 use serde_json::json;
 use trimtab_crds::{Phase, names};
 
-use crate::model::{CONFIG_MAPS, Cluster, PLANS, RELEASES, WEB};
-use crate::world::{check_end, check_faults, four_with};
+use crate::model::{CONFIG_MAPS, Cluster, Fate, PLANS, RELEASES, WEB};
+use crate::world::{brief, check_end, check_faults, four_with};
 
 const HALF: &str = r#"[{"setWeight": 50}, {"pause": {}}]"#;
 
@@ -361,4 +361,46 @@ fn a_request_that_is_refused_tries_nothing_again_that_was_taken_back() {
             assert_eq!(cluster.images().into_iter().collect::<Vec<_>>(), [("app:3".to_owned(), 4)], "{why}");
         }
     }
+}
+
+/// What an undo brings back needs none of the copies that the change would have needed.
+#[test]
+fn an_undo_between_releases_waits_for_no_write_of_the_configuration() {
+    let mut cluster = configured();
+    cluster.refuse_writes(CONFIG_MAPS, "create", Fate::Denied, None);
+    cluster.set_image("app:3");
+    cluster.set_config("b");
+    cluster.settle().unwrap();
+    assert_eq!(cluster.status().unwrap().phase, Phase::Blocked);
+    cluster.request("undo:1");
+    for _ in 0..10 {
+        cluster.advance(1);
+        cluster.round();
+    }
+    assert_eq!(cluster.status().unwrap().handled_request.as_deref(), Some("undo:1"), "{:?}", cluster.status());
+    assert_eq!(cluster.image(), "app:2");
+    assert_eq!(cluster.images().into_iter().collect::<Vec<_>>(), [("app:2".to_owned(), 4)]);
+}
+
+/// The manager was away while the quiet period passed, and the undo is the first that it reads.
+#[test]
+fn an_undo_that_comes_with_the_end_of_the_quiet_period_is_carried_out() {
+    let mut cluster = configured();
+    let before = cluster.list(RELEASES).count();
+    cluster.set_image("app:3");
+    cluster.set_config("b");
+    cluster.reconcile();
+    cluster.advance(10);
+    cluster.request("undo:1");
+    for _ in 0..3 {
+        cluster.advance(1);
+        cluster.round();
+    }
+    let told = brief(&cluster.status().unwrap());
+    assert_eq!(cluster.image(), "app:2", "{told}");
+    cluster.settle().unwrap();
+    assert_eq!(cluster.image(), "app:2");
+    let of_change =
+        cluster.list(RELEASES).skip(before).any(|release| release["spec"]["summary"].to_string().contains("app:3"));
+    assert!(!of_change, "nothing of the change was released");
 }

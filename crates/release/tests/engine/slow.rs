@@ -69,12 +69,30 @@ fn one_that_wakes_with_a_change_waits_for_its_pods() {
     check(&mut cluster, "app:2", "woken");
 }
 
+#[test]
+fn a_second_change_can_be_rolled_where_the_first_did_not_mend_what_is_broken() {
+    let mut cluster = slow(half());
+    cluster.break_image("app:1");
+    cluster.settle().unwrap();
+    cluster.set_image("app:2");
+    cluster.settle().unwrap();
+    assert_eq!(cluster.status().unwrap().phase, Phase::Paused);
+    cluster.set_image("app:3");
+    cluster.settle().unwrap();
+    let status = cluster.status().unwrap();
+    assert!(status.message.contains("kubectl trimtab promote --full web"), "{}", brief(&status));
+    assert_eq!(cluster.images().get("app:2"), Some(&4), "what serves stays");
+    cluster.request("promote-full:1");
+    check(&mut cluster, "app:3", "the second fix");
+}
+
 /// What goes on beside a release, and harms none of its own pods.
 #[derive(Clone, Debug)]
 enum Beside {
     Machine(Event),
     Breaks,
     Heals,
+    Evicts(u8),
     ScalesUp,
 }
 
@@ -83,6 +101,7 @@ fn beside() -> impl Strategy<Value = Beside> {
         14 => machine().prop_map(Beside::Machine),
         2 => Just(Beside::Breaks),
         1 => Just(Beside::Heals),
+        2 => any::<u8>().prop_map(Beside::Evicts),
         1 => Just(Beside::ScalesUp),
     ]
 }
@@ -97,6 +116,7 @@ fn check_mended(setup: &Setup, image: &str, start_seconds: i64, events: &[Beside
             Beside::Machine(event) => happen(&mut cluster, event, count),
             Beside::Breaks => cluster.break_image("app:1"),
             Beside::Heals => cluster.heal(),
+            Beside::Evicts(which) => cluster.evict(usize::from(*which)),
             Beside::ScalesUp => {
                 let replicas = cluster.replicas();
                 cluster.scale(replicas + 3);

@@ -16,6 +16,7 @@ mod server;
 mod strangers;
 
 pub use adversity::Fate;
+pub use pods::Pod;
 pub use reconcile::{Cut, Reconciled};
 pub use server::{CONFIG_MAPS, Cluster, DEPLOYMENTS, PLANS, RELEASES, REPLICA_SETS};
 

@@ -23,6 +23,8 @@ pub struct Pod {
     pub config: Option<String>,
     pub made_at: Timestamp,
     pub ready_since: Option<Timestamp>,
+    /// Whether it was ready once.
+    pub served: bool,
     /// It fails its probe until it is healed.
     pub sick: bool,
     /// Its container crashes.
@@ -40,13 +42,21 @@ impl Pod {
     fn json(&self) -> Value {
         let state =
             if self.crashing { json!({"waiting": {"reason": "CrashLoopBackOff"}}) } else { json!({"running": {}}) };
+        // One that has served for a moment is told from one that has yet to.
+        let served_for = jiff::SignedDuration::from_secs(if self.served { 5 } else { 0 });
+        let since = (self.made_at + served_for).to_string();
+        let status = if self.ready_since.is_some() { "True" } else { "False" };
         json!({
             "metadata": {"name": self.name, "namespace": NAMESPACE, "uid": self.uid, "ownerReferences": [{
                 "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": self.set, "uid": self.owner, "controller": true
             }]},
-            "status": {"phase": "Running", "containerStatuses": [{
-                "name": "web", "restartCount": 0, "state": state
-            }]}
+            "status": {
+                "phase": "Running", "startTime": self.made_at.to_string(),
+                "conditions": [{
+                    "type": "Ready", "status": status, "reason": "ContainersNotReady", "lastTransitionTime": since
+                }],
+                "containerStatuses": [{"name": "web", "restartCount": 0, "state": state}]
+            }
         })
     }
 
@@ -120,9 +130,22 @@ impl Cluster {
         let name = format!("{set}-{number}");
         let owner = text(rs, "/metadata/uid").to_owned();
         let config = self.config_of(&rs["spec"]["template"]);
-        let (made_at, ready_since, crashing) = (self.now, None, false);
+        let (made_at, ready_since, served, crashing) = (self.now, None, false, false);
         let sick = self.broken.as_deref() == Some(image.as_str());
-        self.pods.push(Pod { name, uid, owner, set, image, config, made_at, ready_since, sick, crashing, number });
+        self.pods.push(Pod {
+            name,
+            uid,
+            owner,
+            set,
+            image,
+            config,
+            made_at,
+            ready_since,
+            served,
+            sick,
+            crashing,
+            number,
+        });
     }
 
     /// Deletes a pod, and looks whether it was needed.
@@ -187,7 +210,7 @@ impl Cluster {
                 changed = true;
             }
             if !crash && !hang && !pod.sick && pod.ready_since.is_none() {
-                pod.ready_since = Some(now);
+                (pod.ready_since, pod.served) = (Some(now), true);
                 changed = true;
             }
         }
@@ -204,6 +227,24 @@ impl Cluster {
         pod.ready_since = None;
         pod.sick = true;
         self.watch.floor -= 1;
+    }
+
+    /// A pod is taken away: its node is drained, or somebody deletes it. The floor sinks by what nobody can avoid.
+    pub fn evict(&mut self, which: usize) {
+        if self.pods.is_empty() {
+            return;
+        }
+        let pod = self.pods.remove(which % self.pods.len());
+        self.watch.floor -= i32::from(pod.ready_since.is_some());
+    }
+
+    /// Somebody deletes the stable ReplicaSet, and its pods go with it.
+    pub fn delete_stable(&mut self) {
+        let Some(stable) = self.status().and_then(|status| status.stable) else { return };
+        let serving = self.pods.iter().filter(|pod| pod.set == stable.replica_set && pod.ready_since.is_some()).count();
+        self.delete(REPLICA_SETS, &stable.replica_set);
+        self.pods.retain(|pod| pod.set != stable.replica_set);
+        self.watch.floor -= i32::try_from(serving).unwrap();
     }
 
     /// From now on no pod of this image passes its probe, until it is healed.

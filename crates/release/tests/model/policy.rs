@@ -37,7 +37,7 @@ pub fn hold(old: &Value, new: &mut Value, request: Request<'_>) {
     let mark = match hold {
         true => held_mark(old, new, held, request.user),
         false if released => release_mark(old, request.user),
-        false if !held && meant && stops(new, request) => annotation(new, HELD).unwrap_or_default().to_owned(),
+        false if !held && meant && stops(old, new, request) => annotation(new, HELD).unwrap_or_default().to_owned(),
         false if plan.is_empty() && annotation(new, HELD) == Some(LET_GO) && was != LET_GO => LET_GO.to_owned(),
         false if is_released(was) && was != LET_GO => was.to_owned(),
         false => String::new(),
@@ -70,9 +70,11 @@ fn release_mark(old: &Value, user: &str) -> String {
     format!("{RELEASED_AT}{} by {user}", old["metadata"]["generation"])
 }
 
-/// Whether a write stops what rolls, in the name of whoever changed it.
-fn stops(new: &Value, request: Request<'_>) -> bool {
-    request.keeps_releases && paused(new) && annotation(new, HELD).is_some_and(|mark| mark.starts_with("by "))
+/// Whether a write stops what rolls, or what a person has paused, in the name of whoever changed it.
+fn stops(old: &Value, new: &Value, request: Request<'_>) -> bool {
+    let mark = annotation(new, HELD).unwrap_or_default();
+    let mark = if paused(old) { mark.strip_prefix(HELD_WHILE_PAUSED).unwrap_or(mark) } else { mark };
+    request.keeps_releases && paused(new) && mark.starts_with("by ")
 }
 
 fn held_mark(old: &Value, new: &Value, held: bool, user: &str) -> String {

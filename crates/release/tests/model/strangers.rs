@@ -9,6 +9,8 @@ use super::server::{CONFIG_MAPS, Cluster, PLANS, RELEASES, REPLICA_SETS, owner, 
 
 /// Uid of the owner of what others make: it exists for as long as the test runs.
 pub const STRANGER: &str = "stranger";
+/// Uid of an owner that others add to our objects; it is gone.
+const BESIDE: &str = "beside";
 /// How many numbers of Releases are looked at for one that is free, and a few more.
 const NUMBERS: i64 = 60;
 
@@ -25,6 +27,20 @@ impl Cluster {
         let meta = json!({"annotations": {names::CANARY_OF: WEB}, "ownerReferences": strangers_own()});
         let template = json!({"metadata": {"labels": {"app": "other"}}, "spec": {"containers": []}});
         self.create(REPLICA_SETS, &name, json!({"metadata": meta, "spec": {"replicas": 0, "template": template}}));
+    }
+
+    /// Somebody adds an owner that manages nothing before that of every ReplicaSet.
+    pub fn add_owner_first(&mut self) {
+        let names: Vec<String> = self.list(REPLICA_SETS).map(|rs| text(rs, "/metadata/name").to_owned()).collect();
+        let owner = json!({"apiVersion": "v1", "kind": "Somebody", "name": "beside", "uid": BESIDE});
+        for name in names {
+            self.update(REPLICA_SETS, &name, "bob", |rs| {
+                let owners = rs["metadata"]["ownerReferences"].as_array_mut();
+                if let Some(owners) = owners.filter(|owners| owners[0] != owner) {
+                    owners.insert(0, owner.clone());
+                }
+            });
+        }
     }
 
     /// Somebody else's Releases take this many of the next names, or all that are looked at.
