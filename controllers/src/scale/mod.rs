@@ -11,6 +11,7 @@ mod prometheus;
 mod shared;
 mod sources;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -26,6 +27,9 @@ use trimtab_scale::{
 
 pub use lists::Lists;
 pub use sources::answerer;
+
+/// The most others that a status names as scaling the same target.
+const OTHERS: usize = 3;
 
 /// The controller.
 #[derive(Debug)]
@@ -182,15 +186,38 @@ fn release(plans: &[Arc<GuardView>]) -> Option<ReleaseView> {
     plans.iter().find_map(running)
 }
 
-/// What else scales the target: every HorizontalPodAutoscaler, and autoscalers that were there first and write.
+/// What else scales the target: every HorizontalPodAutoscaler, and autoscalers that were there first and write. The eldest by name, the
+/// others by their number.
 fn others(me: &AutoscalerView, hpas: &[Arc<HpaView>], autoscalers: &[Arc<AutoscalerView>]) -> Vec<String> {
-    let age = |one: &AutoscalerView| (one.metadata.creation_timestamp, one.metadata.name.clone());
     let writes = |one: &&Arc<AutoscalerView>| one.spec.mode == ScaleMode::Auto && one.metadata.uid != me.metadata.uid;
-    let first = autoscalers.iter().filter(writes).filter(|one| age(one) < age(me));
-    let mut all: Vec<String> = hpas.iter().map(|hpa| hpa.called()).collect();
-    all.extend(first.map(|one| format!("Autoscaler {}", one.metadata.name)));
+    let first = |one: &&Arc<AutoscalerView>| writes(one) && age(&one.metadata) < age(&me.metadata);
+    let (hpas, count) = eldest(hpas.iter().map(|hpa| (&hpa.metadata, &**hpa)));
+    let (autoscalers, more) = eldest(autoscalers.iter().filter(first).map(|one| (&one.metadata, &one.metadata.name)));
+    let called = hpas.into_iter().map(HpaView::called);
+    let mut all: Vec<String> = called.chain(autoscalers.into_iter().map(|name| format!("Autoscaler {name}"))).collect();
+    all.truncate(OTHERS);
     all.sort();
+    let more = (count + more).saturating_sub(all.len());
+    all.extend((more > 0).then(|| format!("and {more} more")));
     all
+}
+
+/// Who was there first.
+fn age(meta: &Meta) -> (Option<Timestamp>, &str) {
+    (meta.creation_timestamp, &meta.name)
+}
+
+/// The eldest few of some, and how many there are.
+fn eldest<'a, T>(all: impl Iterator<Item = (&'a Meta, &'a T)>) -> (Vec<&'a T>, usize) {
+    let (mut few, mut count) = (BTreeMap::new(), 0);
+    for (meta, one) in all {
+        count += 1;
+        few.insert(age(meta), one);
+        if few.len() > OTHERS {
+            few.pop_last();
+        }
+    }
+    (few.into_values().collect(), count)
 }
 
 /// Which pods are a target's.
@@ -285,7 +312,7 @@ impl Controller for Scaling {
             release: release(&self.plans.by_index("target", &target_id)),
             others: {
                 let hpas = self.hpas.by_index("target", &target_id);
-                others(&autoscaler, &hpas, &self.autoscalers.by_index("target", &target_id))
+                others(&autoscaler, &hpas, &self.autoscalers.any_order_by_index("target", &target_id))
             },
             neighbours: self.autoscalers.count_by_index("namespace", &key.namespace),
             autoscaler,
@@ -313,5 +340,44 @@ impl Controller for Scaling {
         outcome: &Outcome,
     ) -> Option<StatusWrite> {
         conclude(now, seen, plan, outcome)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn metadata(number: usize) -> serde_json::Value {
+        let name = format!("{number:0>250}");
+        json!({"name": name, "namespace": "shop", "uid": name, "creationTimestamp": "2026-01-01T00:00:00Z"})
+    }
+
+    fn autoscaler(number: usize) -> Arc<AutoscalerView> {
+        let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"});
+        let spec = json!({"targetRef": target, "maxReplicas": 3, "mode": "Auto"});
+        Arc::new(serde_json::from_value(json!({"metadata": metadata(number), "spec": spec})).unwrap())
+    }
+
+    fn hpa(number: usize) -> Arc<HpaView> {
+        let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"});
+        Arc::new(
+            serde_json::from_value(json!({"metadata": metadata(number), "spec": {"scaleTargetRef": target}})).unwrap(),
+        )
+    }
+
+    #[test]
+    fn however_many_scale_one_target_few_are_named() {
+        let all: Vec<_> = (0..2_000).rev().map(autoscaler).collect();
+        let named = |me: usize, hpas: &[Arc<HpaView>]| others(&autoscaler(me), hpas, &all);
+        assert_eq!(named(0, &[]), [""; 0]);
+        assert_eq!(named(2, &[]), [0, 1].map(|number| format!("Autoscaler {number:0>250}")));
+        let many = named(1_999, &[]);
+        assert!(many.concat().len() < 1_024 && many.len() == 4, "{many:?}");
+        assert!(many[0].ends_with("00") && many[2].ends_with("02") && many[3] == "and 1996 more", "{many:?}");
+        let hpas: Vec<_> = (0..2_000).rev().map(hpa).collect();
+        let many = named(1_999, &hpas);
+        assert!(many[0].starts_with("HorizontalPodAutoscaler 0") && many[3] == "and 3996 more", "{many:?}");
     }
 }

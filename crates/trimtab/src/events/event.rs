@@ -8,7 +8,6 @@ use trimtab_plan::ObjectRef;
 
 use super::series::{Key, Series};
 
-const MOST_NOTE_BYTES: usize = 1024;
 const MOST_CODE_BYTES: usize = 128;
 const MOST_NAME_BYTES: usize = 253;
 
@@ -43,7 +42,7 @@ pub(super) fn event(key: &Key, name: &str, instance: &str, first: Timestamp, ser
         type_: Some(if key.warning { "Warning" } else { "Normal" }.to_owned()),
         reason: Some(truncated(key.reason, MOST_CODE_BYTES).to_owned()),
         action: Some(truncated(action, MOST_CODE_BYTES).to_owned()),
-        note: Some(shortened(&key.note)),
+        note: Some(key.note.clone()),
         regarding: Some(ObjectReference {
             api_version: Some(key.about.kind.api_version()),
             kind: Some(key.about.kind.kind.to_owned()),
@@ -62,14 +61,6 @@ pub(super) fn event(key: &Key, name: &str, instance: &str, first: Timestamp, ser
 /// At most so many bytes, without cutting a character.
 fn truncated(text: &str, most: usize) -> &str {
     text.get(..text.floor_char_boundary(most)).unwrap_or_default()
-}
-
-/// A note that says that something is missing.
-fn shortened(note: &str) -> String {
-    if note.len() <= MOST_NOTE_BYTES {
-        return note.to_owned();
-    }
-    format!("{}…", truncated(note, MOST_NOTE_BYTES - '…'.len_utf8()))
 }
 
 #[cfg(test)]

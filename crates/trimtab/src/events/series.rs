@@ -24,6 +24,9 @@ pub(super) const MOST_WAITING: usize = 2_048;
 /// So many series are remembered; a notice that finds no room is an event of its own.
 const MOST_SERIES: usize = 8_192;
 
+/// The most bytes of a note, as the API server takes them; nothing longer is remembered.
+const NOTE: usize = 1 << 10;
+
 /// What makes two notices the same.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Key {
@@ -45,9 +48,19 @@ impl Key {
             warning: notice.severity == Severity::Warning,
             reason: notice.reason,
             action: notice.action,
-            note: notice.note,
+            note: shortened(notice.note),
         }
     }
+}
+
+/// A note that says that something is missing, if it is too long.
+fn shortened(mut note: String) -> String {
+    if note.len() > NOTE {
+        note.truncate(note.floor_char_boundary(NOTE - '…'.len_utf8()));
+        note.push('…');
+        note.shrink_to_fit();
+    }
+    note
 }
 
 /// A notice that was said at least once.
@@ -235,6 +248,16 @@ mod tests {
             action: "Promote",
             note: note.to_owned(),
         }
+    }
+
+    #[test]
+    fn of_a_long_note_no_more_is_remembered_than_is_written() {
+        let (about, uid) = (key("").about, String::new());
+        let severity = Severity::Warning;
+        let notice = |note| Notice { about: about.clone(), uid: uid.clone(), severity, reason: "R", action: "A", note };
+        let kept = Key::of("rollout", notice("ä".repeat(1 << 20))).note;
+        assert!(kept.len() <= NOTE && kept.capacity() < 2 * NOTE && kept.ends_with("ä…"), "{} bytes", kept.len());
+        assert_eq!(Key::of("rollout", notice("short".to_owned())).note, "short");
     }
 
     /// What becomes of a notice; an event is created at once.
