@@ -133,13 +133,12 @@ impl<T: Clone> Shared<T> {
             return known;
         }
         // Before the measuring, which several wait for: nobody waits for a turn of another namespace.
-        let _turn = self.turns.turn(namespace).await;
+        let _turns = (self.turns.turn(namespace).await, self.of_server(server).turn(namespace).await);
+        if let Some(known) = self.known(&key, since) {
+            return known;
+        }
         let cell = self.cell(key, since, namespace);
-        let answer = async {
-            let _turn = self.of_server(server).turn(namespace).await;
-            measure().await
-        };
-        let answer = cell.get_or_init(|| answer).await.clone();
+        let answer = cell.get_or_init(measure).await.clone();
         self.answers().weigh(&key, &cell, (self.samples)(&answer), trimtab::clock::now());
         answer
     }
@@ -214,6 +213,23 @@ mod tests {
         assert_eq!(other, Ok(2), "another server");
         let own = shared.get("late", since, ("s", "hostile"), || async { 3 });
         assert!(tokio::time::timeout(Duration::from_millis(50), own).await.is_err(), "it waits for its own");
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_behind_another_namespace_for_what_both_ask() {
+        let (shared, since) = (Arc::new(Shared::<usize>::in_turns(Shares::of_work(1_000), |_| 0)), Timestamp::now());
+        let ask = |question: String| {
+            let shared = shared.clone();
+            async move { shared.get(&question, since, ("s", "hostile"), std::future::pending).await }
+        };
+        let mut crowd = tokio::task::JoinSet::new();
+        (0..AT_ONCE).for_each(|number| _ = crowd.spawn(ask(format!("slow{number}"))));
+        tokio::task::yield_now().await;
+        // It has no turn left.
+        crowd.spawn(ask("both".to_owned()));
+        tokio::task::yield_now().await;
+        let calm = shared.get("both", since, ("s", "calm"), || async { 1 });
+        assert_eq!(tokio::time::timeout(Duration::from_secs(20), calm).await, Ok(1));
     }
 
     #[tokio::test]
