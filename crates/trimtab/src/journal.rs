@@ -228,9 +228,13 @@ impl WhySource for Journal {
     }
 
     fn keys(&self) -> Vec<String> {
+        // Every decision waits for the lock: the list is made beside it.
+        let places: Vec<Place> = {
+            let entries = self.lock();
+            entries.stories.keys().chain(entries.also.objects()).cloned().collect()
+        };
         let line = |place: &Place| format!("{}/{}/{}", place.kind, place.namespace, place.name);
-        let entries = self.lock();
-        let lines: BTreeSet<_> = entries.stories.keys().chain(entries.also.objects()).map(line).collect();
+        let lines: BTreeSet<_> = places.iter().map(line).collect();
         lines.into_iter().collect()
     }
 }

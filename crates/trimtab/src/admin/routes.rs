@@ -28,13 +28,15 @@ pub(super) fn router(admin: Admin, serve: Serve) -> Router {
     let mut router = Router::new();
     if serve.admin {
         paths.extend(ADMIN_PATHS);
+        let lists = Scrapes::default();
+        let list = move |State(admin): State<Admin>| async move { keys(&admin, &lists) };
         router = router
             .route("/livez", get(livez))
             .route("/healthz", get(livez))
             .route("/readyz", get(readyz))
             .route("/version", get(version))
-            .route("/debug/why", get(keys))
-            .route("/debug/why/", get(keys))
+            .route("/debug/why", get(list.clone()))
+            .route("/debug/why/", get(list))
             .route("/debug/why/{kind}/{name}", get(why_cluster))
             .route("/debug/why/{kind}/{namespace}/{name}", get(why));
     }
@@ -42,7 +44,7 @@ pub(super) fn router(admin: Admin, serve: Serve) -> Router {
         paths.push("/metrics");
         let scrapes = Scrapes::default();
         let text = move |State(admin): State<Admin>| async move {
-            ([(header::CONTENT_TYPE, Metrics::CONTENT_TYPE)], scrapes.text(&admin.metrics)).into_response()
+            ([(header::CONTENT_TYPE, Metrics::CONTENT_TYPE)], scrapes.text(|| admin.metrics.render())).into_response()
         };
         router = router.route("/metrics", get(text));
     }
@@ -77,13 +79,13 @@ async fn version(State(admin): State<Admin>) -> Response {
     }
 }
 
-async fn keys(State(admin): State<Admin>) -> Response {
+fn keys(admin: &Admin, lists: &Scrapes) -> Response {
     let Some(source) = &admin.why else { return no_source() };
-    let keys = source.keys();
-    if keys.is_empty() {
-        return "nothing has been decided yet\n".into_response();
-    }
-    format!("{}\n", keys.join("\n")).into_response()
+    let list = lists.text(|| match source.keys() {
+        keys if keys.is_empty() => "nothing has been decided yet\n".to_owned(),
+        keys => keys.join("\n") + "\n",
+    });
+    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], list).into_response()
 }
 
 async fn why_cluster(state: State<Admin>, Path((kind, name)): Path<(String, String)>, headers: HeaderMap) -> Response {

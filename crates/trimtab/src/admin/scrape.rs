@@ -1,17 +1,15 @@
-//! The text of the metrics, as many want it at once: made once in a moment, and kept by few readers that are slow. Not what is
-//! in it.
+//! Texts that many want at once, the metrics and the list of what was decided: made once in a moment, and kept by few readers that are
+//! slow. Not what is in them.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::metrics::Metrics;
-
 /// A text that is younger is given again.
-pub(super) const YOUNG: Duration = Duration::from_millis(250);
-/// Texts that are being read at a time; while there are so many, the newest is given again, whatever its age.
-pub(super) const TEXTS: usize = 4;
+const YOUNG: Duration = Duration::from_millis(250);
+/// Texts of a kind that are being read at a time; while there are so many, the newest is given again, whatever its age.
+const TEXTS: usize = 4;
 
 struct Text(String);
 
@@ -29,13 +27,13 @@ struct Made {
     read: Vec<Weak<Text>>,
 }
 
-/// The texts of one server.
+/// The texts of one kind that a server gives.
 #[derive(Clone, Default)]
 pub(super) struct Scrapes(Arc<Mutex<Made>>);
 
 impl Scrapes {
-    /// The metrics as they are, or were a moment ago.
-    pub(super) fn text(&self, metrics: &Metrics) -> Bytes {
+    /// What `make` makes, or made a moment ago.
+    pub(super) fn text(&self, make: impl FnOnce() -> String) -> Bytes {
         let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         made.read.retain(|text| text.strong_count() > 0);
         let many = made.read.len() >= TEXTS;
@@ -44,7 +42,7 @@ impl Scrapes {
         {
             return Bytes::from_owner(Shared(text.clone()));
         }
-        let text = Arc::new(Text(metrics.render()));
+        let text = Arc::new(Text(make()));
         made.newest = Some((Instant::now(), text.clone()));
         made.read.push(Arc::downgrade(&text));
         Bytes::from_owner(Shared(text))
@@ -57,12 +55,12 @@ mod tests {
 
     #[test]
     fn few_texts_are_kept_however_many_read() {
-        let (scrapes, metrics) = (Scrapes::default(), Metrics::new());
-        let first = scrapes.text(&metrics);
-        assert_eq!(first.as_ptr(), scrapes.text(&metrics).as_ptr(), "made once in a moment");
+        let (scrapes, make) = (Scrapes::default(), || "text".to_owned());
+        let first = scrapes.text(make);
+        assert_eq!(first.as_ptr(), scrapes.text(make).as_ptr(), "made once in a moment");
         let mut slow = vec![];
         for _ in 0..TEXTS * 2 {
-            slow.push(scrapes.text(&metrics));
+            slow.push(scrapes.text(make));
             if let Some((at, _)) = &mut scrapes.0.lock().unwrap().newest {
                 *at -= YOUNG;
             }

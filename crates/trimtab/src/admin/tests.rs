@@ -52,6 +52,35 @@ async fn get(address: SocketAddr, path: &str, accept: &str) -> (u16, String, Str
     (status, head.to_ascii_lowercase(), body.to_owned())
 }
 
+/// Counts how often the list of what was decided is made.
+#[derive(Default)]
+struct Counting(std::sync::atomic::AtomicUsize);
+
+impl WhySource for Counting {
+    fn why(&self, _kind: &str, _ns: &str, _name: &str) -> Option<String> {
+        None
+    }
+
+    fn keys(&self) -> Vec<String> {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        vec!["Rollout/shop/web".to_owned()]
+    }
+}
+
+/// Whoever reaches the port may ask as often as they like.
+#[tokio::test]
+async fn the_list_of_what_was_decided_is_made_once_in_a_moment() {
+    let counting = Arc::new(Counting::default());
+    let (_servers, address) = all_in_one(Admin { why: Some(counting.clone()), ..admin() }).await;
+    let began = std::time::Instant::now();
+    for _ in 0..40 {
+        assert_eq!(get(address, "/debug/why", "*/*").await.2, "Rollout/shop/web\n");
+    }
+    let moments = began.elapsed().as_millis() / 250 + 1;
+    let made = counting.0.load(std::sync::atomic::Ordering::Relaxed);
+    assert!(made < 40 && (made as u128) <= moments, "{made} in {:?}", began.elapsed());
+}
+
 #[tokio::test]
 async fn readiness_names_what_fails() {
     let admin = admin();
