@@ -58,8 +58,8 @@ struct Job<'a> {
     until: Instant,
 }
 
-/// The answerer of `hot-reload`, and of `job-made`. Ask with a deadline that is 15 s longer than the question's own, and in a pool of its own:
-/// an answer takes as long as the kubelet does to renew files, a minute and more.
+/// The answerer of `hot-reload`, and of `job-made`. Ask with a deadline that is much longer than the question's own, which counts from
+/// when the sources are read, and in a pool of its own: an answer takes as long as the kubelet does to renew files, a minute and more.
 pub fn answerer() -> Answerer {
     let turns = Shares::of_work(AT_ONCE);
     Answerer::new(move |reader, name, input| {
@@ -91,12 +91,13 @@ async fn answer(reader: &Reader, asked: &HotReload, turns: &Shares) -> Answer {
 
 /// The seconds that it took.
 async fn reload(reader: &Reader, asked: &HotReload, turns: &Shares) -> Result<u64, End> {
-    let started = Instant::now();
-    let timeout = Duration::from_secs(u64::from(asked.timeout_seconds.clamp(1, LONGEST)));
-    let (until, wait_until) = (started + timeout, started + timeout.saturating_sub(AFTERWARDS.min(timeout / 3)));
     exec::check(&asked.action)?;
     let before = pod::before(reader, asked).await?;
     let sources = sources::read(reader, asked, turns).await?;
+    // Behind the turns that this waited for: they say nothing of the pod.
+    let started = Instant::now();
+    let timeout = Duration::from_secs(u64::from(asked.timeout_seconds.clamp(1, LONGEST)));
+    let (until, wait_until) = (started + timeout, started + timeout.saturating_sub(AFTERWARDS.min(timeout / 3)));
     let job = Job { reader, asked, sources, turns, started, wait_until, until };
     match &asked.verify {
         Some(verify) => until_shown(&job, verify).await?,

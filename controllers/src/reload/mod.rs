@@ -62,18 +62,6 @@ pub struct Reloading {
     options: Arc<Options>,
 }
 
-/// How a workload is.
-#[derive(Default)]
-struct Seen {
-    /// The workload, if there is anything to decide about it.
-    view: Option<Arc<View>>,
-    /// What is noted of it on the board, if it is reloaded.
-    member: Option<Member>,
-    survey: Survey,
-    /// The versions of the sources that changed.
-    versions: BTreeMap<Source, String>,
-}
-
 /// A namespace.
 #[derive(Debug, serde::Deserialize)]
 struct NamespaceView {
@@ -176,15 +164,29 @@ impl Reloading {
         (found, versions)
     }
 
-    /// How a workload is.
-    fn see(&self, key: &Workload) -> Seen {
+    /// How a workload is, beside others and its Jobs; without one if there is nothing to decide about it.
+    fn see(&self, key: &Workload, answers: Option<&Answers>) -> Snapshot {
         let view = self.workloads.get(key).filter(|view| self.options.concerns(view));
-        let view = view.filter(|_| self.is_selected(&key.namespace));
-        let own = view.as_ref().filter(|view| self.options.opted_in(view));
-        let found = own.map(|view| self.survey(view));
-        let member = own.zip(found.as_ref()).map(|(view, (survey, _))| Member::new(view, survey));
-        let (survey, versions) = found.unwrap_or_default();
-        Seen { view, member, survey, versions }
+        let workload = view.filter(|_| self.is_selected(&key.namespace));
+        let own = workload.as_ref().filter(|view| self.options.opted_in(view));
+        let (survey, versions) = own.map(|view| self.survey(view)).unwrap_or_default();
+        let pods = if survey.changes.is_empty() { vec![] } else { self.pods.by_index("workload", &key.to_string()) };
+        let since: Option<Vec<u64>> = survey.changes.iter().map(|change| change.version).collect();
+        let since = since.into_iter().flatten().max();
+        let made = |uid: &str| Some((uid.to_owned(), self.births.made_after(&key.namespace, uid, since)?));
+        Snapshot {
+            workload,
+            survey,
+            turn: None,
+            made: pods.iter().filter_map(|pod| made(&pod.metadata.uid)).collect(),
+            pods,
+            versions,
+            jobs: vec![],
+            kept: None,
+            made_anew: None,
+            answers: answers.cloned().unwrap_or_default(),
+            options: self.options.clone(),
+        }
     }
 }
 
@@ -256,39 +258,26 @@ impl Controller for Reloading {
     }
 
     fn gather(&self, key: &Workload, answers: &Answers) -> Option<Snapshot> {
-        let mut seen = Seen::default();
-        let own = || {
-            seen = self.see(key);
-            seen.member.clone()
-        };
-        let (others, by_id) =
-            (|other: &Workload| self.see(other).member, |id: &str| self.workloads.key(&key.namespace, id));
-        let Looked { turn, woken } = self.turns.look((clock::now(), &self.options), key, own, others, by_id);
+        let (now, mut seen) = (clock::now(), None);
+        let own = || Member::seen(now, seen.insert(self.see(key, Some(answers))), true);
+        let others = |other: &Workload| Member::seen(now, &self.see(other, None), false);
+        let by_id = |id: &str| self.workloads.key(&key.namespace, id);
+        let Looked { turn, woken } = self.turns.look((now, &self.options), key, own, others, by_id);
         woken.iter().filter_map(|id| self.workloads.key(&key.namespace, id)).for_each(|key| self.waker.wake(key));
-        let Seen { view, survey, versions, .. } = seen;
+        let seen = seen?;
         let kept =
             if key.kind == names::JOB { self.kept.get(&key.namespace, &KeptJob::name_of(&key.name)) } else { None };
-        if view.is_none() && kept.is_none() {
+        if seen.workload.is_none() && kept.is_none() {
             return None;
         }
-        let pods = if survey.changes.is_empty() { vec![] } else { self.pods.by_index("workload", &key.to_string()) };
-        let since: Option<Vec<u64>> = survey.changes.iter().map(|change| change.version).collect();
-        let since = since.into_iter().flatten().max();
-        let made = |uid: &str| Some((uid.to_owned(), self.births.made_after(&key.namespace, uid, since)?));
-        let owned = view.as_ref().filter(|_| key.kind == names::CRON_JOB && !survey.changes.is_empty());
-        let jobs = owned.map(|view| self.jobs.by_index("owner", &view.metadata.uid)).unwrap_or_default();
+        let runs = seen.workload.as_ref().filter(|_| key.kind == names::CRON_JOB && !seen.survey.changes.is_empty());
+        let jobs = runs.map(|view| self.jobs.by_index("owner", &view.metadata.uid)).unwrap_or_default();
         Some(Snapshot {
-            workload: view,
-            survey,
             turn,
-            made: pods.iter().filter_map(|pod| made(&pod.metadata.uid)).collect(),
-            pods,
-            versions,
             jobs: jobs.iter().map(|job| Run::of(&job.0)).collect(),
             made_anew: kept.as_ref().and_then(|kept| self.births.is_made_of(&key.namespace, &kept.metadata.uid)),
             kept,
-            answers: answers.clone(),
-            options: self.options.clone(),
+            ..seen
         })
     }
 

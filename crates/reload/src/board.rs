@@ -105,11 +105,14 @@ impl Board {
 
     /// Notes how a member is now.
     pub fn put(&mut self, now: Timestamp, options: &Options, mut member: Member) {
-        // What it wanted when that was last known it may want still.
-        if member.comparing
-            && let Some(known) = self.members.get(&member.id)
-        {
-            member.changes.clone_from(&known.member.changes);
+        if let Some(Entry { member: known, .. }) = self.members.get(&member.id) {
+            // What it wanted when that was last known it may want still.
+            if member.comparing {
+                member.changes.clone_from(&known.changes);
+            }
+            if member.unheard && known.revisions().eq(member.revisions()) {
+                member.rolls_for_changes |= known.rolls_for_changes;
+            }
         }
         self.place(now, options, Arc::new(member));
         self.settle(now, options);
@@ -137,7 +140,7 @@ impl Board {
         if let Some(cycle) = cycle(|id| self.members.get(id).map(|entry| &*entry.member), me) {
             return Turn::Cycle(cycle);
         }
-        if let Some(before) = self.comes_after(now, my) {
+        if let Some(before) = self.comes_after(now, options, my) {
             return Turn::After(format!("waits for {before}, which it comes after"), self.next_deadline(now));
         }
         if let Some(failure) = self.halts(my) {
@@ -197,7 +200,7 @@ impl Board {
         }
         let holds = match &stands {
             Stands::Called(_) => Some(member.sources().cloned().collect()),
-            _ if member.rolls(now) => {
+            _ if member.rolls(now, options) => {
                 Some(member.last.iter().flat_map(|last| last.to.0.keys()).cloned().collect::<Vec<_>>())
             }
             _ => None,
@@ -211,7 +214,7 @@ impl Board {
             self.wanted.entry((source.clone(), pin.clone())).or_default().insert(id.clone());
         }
         let called_until = if let Stands::Called(at) = stands { at.checked_add(options.deadline).ok() } else { None };
-        let times = [ready, member.rolls_until(now), member.deadline(options), called_until];
+        let times = [ready, called_until, member.rolls_until(now, options), member.deadline(options)];
         let due = times.into_iter().flatten().filter(|time| now < *time).min();
         self.later.extend(due.map(|due| (due, id.clone())));
         if let Some(holds) = &holds {
@@ -221,7 +224,7 @@ impl Board {
         let had = old.as_ref().and_then(|old| old.holds.as_deref());
         self.give_back(had, holds.as_deref());
         let failure = member.failure(now, options);
-        let rolls = member.rolls(now);
+        let rolls = member.rolls(now, options);
         let entry = Entry { member: member.clone(), stands, since, holds, failure, due, rolls };
         self.fails(&id, &old.as_ref().map(failures).unwrap_or_default(), &failures(&entry));
         self.members.insert(id.clone(), entry);
@@ -241,7 +244,7 @@ impl Board {
         {
             self.looks += 1;
         }
-        if member.rolls(now) {
+        if member.rolls(now, options) {
             return (Stands::Aside, None);
         }
         if let Err(ready) = member.is_ready(now, options) {
@@ -250,7 +253,7 @@ impl Board {
         if self.halts(member).is_some() {
             return (Stands::Halted, None);
         }
-        if let Some(before) = self.comes_after(now, member) {
+        if let Some(before) = self.comes_after(now, options, member) {
             return (Stands::Behind(before), None);
         }
         let first = || member.sources().next().cloned();
@@ -261,8 +264,8 @@ impl Board {
         (full.map_or(Stands::Aside, Stands::InLine), None)
     }
 
-    fn comes_after(&self, now: Timestamp, member: &Member) -> Option<Id> {
-        waits_for(now, member, |id| self.members.get(id).map(|entry| &*entry.member))
+    fn comes_after(&self, now: Timestamp, options: &Options, member: &Member) -> Option<Id> {
+        waits_for(now, options, member, |id| self.members.get(id).map(|entry| &*entry.member))
     }
 
     /// The failure of another workload that was restarted for one of the changes that this one waits for.

@@ -91,6 +91,7 @@ mod tests {
             is: Is::Changed,
             to: Applied { pin: Pin::parse(to).unwrap(), written: Some(at(written)) },
             by: Some("two".into()),
+            begun: false,
             dated: true,
             version: None,
             trigger: None,

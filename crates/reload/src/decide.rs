@@ -18,9 +18,9 @@ use crate::breaker::{Tripped, tripped};
 use crate::hot::Hot;
 use crate::member::quiet_until;
 use crate::opt_in::MOST_SOURCES;
-use crate::pods::{Fresh, behind_until, freshness};
 use crate::record::Record;
-use crate::{Change, KeptJob, Options, PodView, Progress, Survey, Workload, blocked, cron, hot, job, trigger};
+use crate::standing::{Have, have};
+use crate::{Change, KeptJob, Options, PodView, Survey, Workload, blocked, cron, hot, job, trigger};
 
 /// Everything that a decision about one workload sees.
 #[derive(Debug, Clone, Serialize)]
@@ -179,38 +179,10 @@ fn changed(now: Timestamp, seen: &Snapshot, workload: &Workload, plan: &mut Plan
         plan.because("QuietPeriod", "a change was seen; it is acted on once nothing has followed it for a moment");
         return None;
     }
-    let behind = behind_until(now, &seen.pods, &survey.changes, &seen.made);
-    if let Some(until) = behind.filter(|_| workload.rolls() && !workload.idle) {
-        plan.wake_by(until);
-        plan.because(
-            "Rolling",
-            "its pods may have the change: they are waited for until the watches must have shown them",
-        );
+    let have = have(now, workload, &survey.changes, &seen.pods, &seen.made);
+    if have != Have::Lack {
+        wait(now, seen, workload, have, plan);
         return None;
-    }
-    match freshness(&seen.pods, &survey.changes, &seen.made) {
-        Fresh::NoPods if matches!(workload.progress, Progress::Rolling | Progress::Scaling) => {
-            plan.because("Rolling", "its pods are not there yet: they tell by their age whether they have the change");
-            return None;
-        }
-        // Pods that it will have start with the change.
-        Fresh::NoPods if workload.idle => {
-            plan.because("AlreadyFresh", "it has no pods: those that it will have start with the change");
-            let record = trigger::record(now, workload, survey, false);
-            plan.writes.push(trigger::note(workload, &record, "note that its pods will have the change"));
-            return None;
-        }
-        Fresh::All => {
-            plan.because("AlreadyFresh", "its pods started after the change: they have it");
-            let record = trigger::record(now, workload, survey, false);
-            plan.writes.push(trigger::note(workload, &record, "note that its pods have the change already"));
-            return None;
-        }
-        Fresh::Newest if workload.progress == Progress::Rolling => {
-            plan.because("Rolling", "the rollout that is under way starts its pods with the change");
-            return None;
-        }
-        Fresh::Newest | Fresh::No | Fresh::NoPods => {}
     }
     if let Some(tripped) = trips.iter().flatten().next().filter(|_| trips.iter().all(Option::is_some)) {
         plan.wake_by(tripped.until);
@@ -239,10 +211,41 @@ fn changed(now: Timestamp, seen: &Snapshot, workload: &Workload, plan: &mut Plan
     in_turn(now, seen, workload, plan)
 }
 
+/// Says what is waited for, or notes that pods have what changed.
+fn wait(now: Timestamp, seen: &Snapshot, workload: &Workload, have: Have, plan: &mut Plan<()>) {
+    let mut note = |message: &str, why: &str| {
+        plan.because("AlreadyFresh", message);
+        plan.writes.push(trigger::note(workload, &trigger::record(now, workload, &seen.survey, false), why));
+    };
+    match have {
+        Have::Open(until) => {
+            plan.wake_by(until);
+            let message = "its pods may have the change: they are waited for until the watches must have shown them";
+            plan.because("Rolling", message);
+        }
+        Have::NotThere => {
+            plan.because("Rolling", "its pods are not there yet: they tell by their age whether they have the change");
+        }
+        // Pods that it will have start with the change.
+        Have::Idle => {
+            note(
+                "it has no pods: those that it will have start with the change",
+                "note that its pods will have the change",
+            );
+        }
+        Have::All => {
+            note("its pods started after the change: they have it", "note that its pods have the change already")
+        }
+        Have::Rolling => plan.because("Rolling", "the rollout that is under way starts its pods with the change"),
+        Have::Lack => {}
+    }
+}
+
 /// Restarts a workload if it is its turn.
 fn in_turn(now: Timestamp, seen: &Snapshot, workload: &Workload, plan: &mut Plan<()>) -> Option<Blocked> {
     let turn = seen.turn.clone().unwrap_or(Turn::Go);
-    // One that was to read its files anew has no place in the line: nobody wakes it when others are done.
+    // Of one that was to read its files anew, others do not know whether it still is: it may have no place in the line, where nobody
+    // wakes it when others are done.
     let soon = now.checked_add(AGAIN).ok().filter(|_| workload.is_hot() && turn != Turn::Go);
     soon.into_iter().for_each(|time| plan.wake_by(time));
     let (reason, message) = match turn {
@@ -251,6 +254,8 @@ fn in_turn(now: Timestamp, seen: &Snapshot, workload: &Workload, plan: &mut Plan
             plan.writes.push(trigger::restart(now, &seen.options, workload, &seen.survey));
             let note = format!("restarting for {}", sources(&seen.survey));
             tell(workload, Severity::Normal, "Reloaded", "Restart", note, plan);
+            // What a pod has answered counts no more.
+            plan.asks.clear();
             return None;
         }
         Turn::Wait(message, again) => {

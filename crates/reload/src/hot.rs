@@ -2,6 +2,7 @@
 //! that is the answerer's.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -17,8 +18,17 @@ use crate::{Change, Is, PodView, Workload};
 pub const HOT_RELOAD: &str = "hot-reload";
 /// How long a pod may take: the kubelet brings changed files within a minute, and sooner where it is told to.
 const TIMEOUT_SECONDS: u32 = 75;
-/// What an answer may take beside that, to be given at all.
-const BESIDE: u32 = 15;
+/// What an answer may take beside that, to be given at all: some seconds, and the wait behind all others that are asked, which says nothing
+/// of the pod.
+const BESIDE: u32 = 525;
+/// The most bytes of a question that say which files changed: whoever writes a template may mount a source very often.
+const QUESTION: usize = 64 << 10;
+/// What a text takes beside its letters.
+const BESIDE_TEXT: usize = 32;
+/// The most pods of a workload that are asked at a time.
+const AT_ONCE: usize = 32;
+/// How soon a pod is asked anew about what is live by then.
+const ANEW: Duration = Duration::from_secs(1);
 
 /// The question: let one pod read its files anew.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,15 +134,21 @@ pub(crate) fn reload(now: Timestamp, seen: &Snapshot, workload: &Workload, plan:
         plan.because("NeedsRestart", format!("{} is read in a way that only a restart renews", change.source));
         return Hot::Restart;
     }
-    let pins = Pins(seen.survey.changes.iter().map(|c| (c.source.clone(), c.to.pin.clone())).collect());
-    let stale = |pod: &&PodView| {
-        pod.stays()
-            && !seen.survey.changes.iter().all(|change| pod.is_after(change, seen.made.get(&pod.metadata.uid).copied()))
+    let Some(files) = files(seen, workload) else {
+        return Hot::Failed(format!(
+            "what changed is mounted in too many places, or as too many files by name: no more than {} KiB of them are asked about; it is \
+             restarted",
+            QUESTION >> 10
+        ));
     };
-    let pods: Vec<&PodView> = seen.pods.iter().map(AsRef::as_ref).filter(stale).collect();
     if !seen.pods.iter().any(|pod| pod.stays() && pod.hears()) {
         plan.because("NeedsRestart", "none of its pods is ready, so none can be told to read its files anew");
         return Hot::Restart;
+    }
+    let pods: Vec<&PodView> = seen.pods.iter().map(AsRef::as_ref).filter(|pod| is_stale(seen, pod)).collect();
+    if let Some(pod) = pods.iter().find(|pod| pod.stuck.is_some()) {
+        let stuck = pod.stuck.as_deref().unwrap_or_default();
+        return Hot::Failed(format!("pod {} is in {stuck} and reads nothing; it is restarted", pod.metadata.name));
     }
     if let Some(unready) = pods.iter().find(|pod| !pod.hears()) {
         let written = seen.survey.changes.iter().filter_map(Change::written).max();
@@ -144,44 +160,89 @@ pub(crate) fn reload(now: Timestamp, seen: &Snapshot, workload: &Workload, plan:
         }
         plan.wake_by(until);
     }
-    let mut done = 0;
-    for pod in &pods {
-        if let Some(stuck) = &pod.stuck {
-            return Hot::Failed(format!("pod {} is in {stuck} and reads nothing; it is restarted", pod.metadata.name));
-        }
-        if !pod.hears() {
-            continue;
-        }
-        let id = format!("hot/{}/{pins}", pod.metadata.uid);
-        let answer = seen.answers.get(&id);
-        nudge(pod, &pins, plan);
-        plan.asks.push(ask(id, seen, workload, &wish, pod));
-        match answer {
-            Some(Answer::Object(value)) if value["reloaded"] == true => done += 1,
-            // The change that this was about is not live any more; the next one wakes this workload.
-            Some(Answer::Object(_)) | None if done == 0 => break,
-            Some(Answer::Object(_)) | None => {}
-            Some(Answer::NotFound) => {}
-            Some(Answer::Failed(why)) => {
-                plan.asks.clear();
-                return Hot::Failed(format!(
-                    "pod {} did not read {pins} anew, it is restarted: {why}",
-                    pod.metadata.name
-                ));
-            }
-        }
-    }
-    if done == pods.len() && done > 0 {
-        plan.asks.clear();
-        plan.because("HotReloaded", format!("{done} pods have read the change"));
-        return Hot::Done;
-    }
-    plan.because("HotReloading", format!("{done} of {} pods have read the change", pods.len()));
-    Hot::Waits
+    let question = Asked { seen, workload, wish: &wish, files: &files };
+    question.ask(now, &pods, plan)
 }
 
-/// Lets the kubelet look at a pod at once: it does when an annotation changes.
-fn nudge(pod: &PodView, pins: &Pins, plan: &mut Plan<()>) {
+/// Whether a pod may have been made before one of the changes.
+fn is_stale(seen: &Snapshot, pod: &PodView) -> bool {
+    let made = seen.made.get(&pod.metadata.uid).copied();
+    pod.stays() && !seen.survey.changes.iter().all(|change| pod.is_after(change, made))
+}
+
+/// What all pods of a workload are asked.
+struct Asked<'a> {
+    seen: &'a Snapshot,
+    workload: &'a Workload,
+    wish: &'a Wish,
+    files: &'a [Files],
+}
+
+impl Asked<'_> {
+    /// Asks one pod, and some at a time once one has read the change.
+    fn ask(&self, now: Timestamp, pods: &[&PodView], plan: &mut Plan<()>) -> Hot {
+        let pins = Pins(self.seen.survey.changes.iter().map(|c| (c.source.clone(), c.to.pin.clone())).collect());
+        let answer = |pod: &PodView| self.seen.answers.get(&id(pod, &pins));
+        let has_read =
+            |pod: &&&PodView| matches!(answer(pod), Some(Answer::Object(value)) if value["reloaded"] == true);
+        let done = pods.iter().filter(has_read).count();
+        let mut free = if done == 0 { 1 } else { AT_ONCE };
+        for pod in pods.iter().filter(|pod| pod.hears()) {
+            match answer(pod) {
+                Some(Answer::Failed(why)) => {
+                    // The answer is kept for as long as the workload waits for its turn to restart.
+                    plan.asks = vec![self.about(pod, &pins)];
+                    plan.housekeeping.clear();
+                    let name = &pod.metadata.name;
+                    return Hot::Failed(format!("pod {name} did not read {pins} anew, it is restarted: {why}"));
+                }
+                Some(_) if has_read(&pod) => plan.asks.push(self.about(pod, &pins)),
+                _ if free == 0 => {}
+                // What this was about is not live any more, though its contents may be. It is asked anew, once its answer is forgotten.
+                Some(_) => {
+                    free -= 1;
+                    plan.wake_by(now.checked_add(ANEW).unwrap_or(now));
+                }
+                None => {
+                    free -= 1;
+                    nudge(pod, self.workload, &pins, plan);
+                    plan.asks.push(self.about(pod, &pins));
+                }
+            }
+        }
+        if done == pods.len() && done > 0 {
+            plan.asks.clear();
+            plan.because("HotReloaded", format!("{done} pods have read the change"));
+            return Hot::Done;
+        }
+        plan.because("HotReloading", format!("{done} of {} pods have read the change", pods.len()));
+        Hot::Waits
+    }
+
+    fn about(&self, pod: &PodView, pins: &Pins) -> Ask {
+        let changed = |verify: &&Verify| self.seen.survey.changes.iter().any(|change| change.source == verify.source);
+        let question = HotReload {
+            namespace: pod.metadata.namespace.clone(),
+            pod: pod.metadata.name.clone(),
+            uid: pod.metadata.uid.clone(),
+            ip: pod.ip.to_string(),
+            action: self.wish.action.clone(),
+            verify: self.wish.verify.as_ref().filter(changed).cloned(),
+            mounts: self.files.to_vec(),
+            timeout_seconds: TIMEOUT_SECONDS,
+        };
+        let input = serde_json::to_value(&question).unwrap_or_default();
+        let question = Question::Custom { name: HOT_RELOAD, input };
+        Ask { id: id(pod, pins), question, timeout_seconds: TIMEOUT_SECONDS + BESIDE }
+    }
+}
+
+fn id(pod: &PodView, pins: &Pins) -> String {
+    format!("hot/{}/{pins}", pod.metadata.uid)
+}
+
+/// Lets the kubelet look at a pod at once: it does when an annotation changes. It does so by itself too, so nothing waits for this.
+fn nudge(pod: &PodView, workload: &Workload, pins: &Pins, plan: &mut Plan<()>) {
     let text = pins.to_string();
     if pod.metadata.annotation(names::RELOADED) == Some(text.as_str()) {
         return;
@@ -189,36 +250,34 @@ fn nudge(pod: &PodView, pins: &Pins, plan: &mut Plan<()>) {
     let body = json!({"metadata": {"uid": pod.metadata.uid, "annotations": {names::RELOADED: text}}});
     let verb = Verb::Merge { body, subresource: None };
     let why = "let its kubelet bring the changed files".to_owned();
-    plan.writes.push(Write { target: pod.metadata.object(names::POD), verb, why });
+    let write = Write { target: pod.metadata.object(names::POD), verb, why };
+    plan.tidy(write, workload.object(), &workload.metadata.uid);
 }
 
-fn ask(id: String, seen: &Snapshot, workload: &Workload, wish: &Wish, pod: &PodView) -> Ask {
-    let mut mounts = vec![];
+/// The files of what changed, if they are no more than are asked about.
+fn files(seen: &Snapshot, workload: &Workload) -> Option<Vec<Files>> {
+    let (mut files, mut bytes) = (vec![], 0);
     for change in &seen.survey.changes {
         let version = seen.versions.get(&change.source).cloned().unwrap_or_default();
         for mount in workload.template.uses.get(&change.source).into_iter().flat_map(|used| &used.mounts) {
-            mounts.push(Files {
-                source: change.source.clone(),
-                resource_version: version.clone(),
-                container: mount.container.to_string(),
-                path: mount.path.to_string(),
-                items: mount.items.clone(),
-            });
+            let items: usize =
+                mount.items.iter().flatten().map(|(key, path)| key.len() + path.len() + BESIDE_TEXT).sum();
+            for place in mount.places.iter() {
+                bytes += change.source.name.len() + place.container.len() + place.path.len() + items + BESIDE_TEXT;
+                if bytes > QUESTION {
+                    return None;
+                }
+                files.push(Files {
+                    source: change.source.clone(),
+                    resource_version: version.clone(),
+                    container: place.container.to_string(),
+                    path: place.path.to_string(),
+                    items: mount.items.clone(),
+                });
+            }
         }
     }
-    let changed = |verify: &&Verify| seen.survey.changes.iter().any(|change| change.source == verify.source);
-    let question = HotReload {
-        namespace: pod.metadata.namespace.clone(),
-        pod: pod.metadata.name.clone(),
-        uid: pod.metadata.uid.clone(),
-        ip: pod.ip.to_string(),
-        action: wish.action.clone(),
-        verify: wish.verify.as_ref().filter(changed).cloned(),
-        mounts,
-        timeout_seconds: TIMEOUT_SECONDS,
-    };
-    let input = serde_json::to_value(&question).unwrap_or_default();
-    Ask { id, question: Question::Custom { name: HOT_RELOAD, input }, timeout_seconds: TIMEOUT_SECONDS + BESIDE }
+    Some(files)
 }
 
 /// Whether pods can read a source anew: from files that follow it.

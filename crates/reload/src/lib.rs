@@ -23,7 +23,9 @@ mod options;
 mod pods;
 mod progress;
 mod record;
+mod standing;
 mod survey;
+mod template;
 mod trigger;
 mod workload;
 
@@ -41,10 +43,8 @@ pub use named::{Patterns, PatternsId};
 pub use opt_in::How;
 pub use options::{Options, ReloaderNames, Strategy};
 pub use pods::PodView;
-pub use progress::Progress;
+pub use progress::{Progress, Turnover};
 pub use record::{Applied, Record, Reload};
 pub use survey::{Change, Is, Survey, survey};
-pub use workload::{
-    Container, CronJobView, DaemonSetView, DeploymentView, JobView, Mount, RolloutView, StatefulSetView, Template, Use,
-    Workload, trigger_variable,
-};
+pub use template::{Container, Mount, Place, Template, Use, trigger_variable};
+pub use workload::{CronJobView, DaemonSetView, DeploymentView, JobView, RolloutView, StatefulSetView, Workload};

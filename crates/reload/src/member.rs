@@ -30,6 +30,10 @@ pub struct Member {
     pub(crate) comparing: bool,
     /// Whether it is of a kind that rolls, and is not reloaded without a restart.
     pub(crate) rolls_for_changes: bool,
+    /// Whether nobody knows that of the answers of its pods.
+    pub(crate) unheard: bool,
+    /// Whether nothing is done for its changes yet: its pods may have them, or get them.
+    pub(crate) waits: bool,
     pub(crate) record: Record,
 }
 
@@ -67,6 +71,8 @@ impl Member {
             after: after(workload).map(Arc::from).take(MOST_BEFORE).collect(),
             comparing: survey.comparing,
             rolls_for_changes: workload.rolls() && !workload.is_hot(),
+            unheard: false,
+            waits: false,
             record,
         }
     }
@@ -76,14 +82,20 @@ impl Member {
         self.comparing || self.wants_any() || self.last.as_ref().is_some_and(|last| last.progress != Progress::Settled)
     }
 
-    /// Until when it counts as restarting for a change, if it is. What it does long afterwards has other reasons.
-    pub(crate) fn rolls_until(&self, now: Timestamp) -> Option<Timestamp> {
-        let last = self.last.as_ref().filter(|last| last.progress != Progress::Settled)?;
-        last.at.checked_add(MEMORY).ok().filter(|end| now < *end)
+    /// Until when it counts as restarting for a change, if it is. What it does long afterwards has other reasons. Nothing is in motion
+    /// where its controller has given up, and one that was unsettled before never counts as failed: nobody waits for that.
+    pub(crate) fn rolls_until(&self, now: Timestamp, options: &Options) -> Option<Timestamp> {
+        let last = self.last.as_ref()?;
+        let length = match &last.progress {
+            Progress::Settled | Progress::Scaling | Progress::Failed(_) => return None,
+            Progress::Rolling if last.unsettled => options.deadline.min(MEMORY),
+            Progress::Rolling => MEMORY,
+        };
+        last.at.checked_add(length).ok().filter(|end| now < *end)
     }
 
-    pub(crate) fn rolls(&self, now: Timestamp) -> bool {
-        self.rolls_until(now).is_some()
+    pub(crate) fn rolls(&self, now: Timestamp, options: &Options) -> bool {
+        self.rolls_until(now, options).is_some()
     }
 
     /// Whether it wants to restart for a change that is known.
@@ -104,14 +116,18 @@ impl Member {
         self.changes.iter().map(|change| (&change.source, &change.to.pin))
     }
 
-    /// Since when what it wants is there to be had.
+    /// Since when what it wants is there to be had. What a reload has broken is mended first.
     pub(crate) fn age(&self) -> Option<Timestamp> {
+        let broken = |last: &Last| !last.unsettled && matches!(last.progress, Progress::Failed(_));
+        if self.last.as_ref().is_some_and(broken) {
+            return None;
+        }
         self.changes.iter().filter_map(Change::written).max()
     }
 
     /// Whether it would restart if it may; if not, when that may be otherwise without anything having changed.
     pub(crate) fn is_ready(&self, now: Timestamp, options: &Options) -> Result<(), Option<Timestamp>> {
-        if !self.rolls_for_changes || self.changes.is_empty() {
+        if !self.rolls_for_changes || self.waits || self.changes.is_empty() {
             return Err(None);
         }
         let trips: Vec<_> = self.changes.iter().map(|change| tripped(now, &self.record, change)).collect();

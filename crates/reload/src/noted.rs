@@ -7,7 +7,7 @@ use serde_json::Value;
 use trimtab_config::{Source, SourceKind};
 
 use crate::options::LAST_RELOADED_FROM;
-use crate::workload::{Template, trigger_variable};
+use crate::template::{Template, trigger_variable};
 
 /// The longest annotation that is read: Reloader's is of some hundred letters.
 const LONGEST: usize = 4 << 10;

@@ -75,7 +75,8 @@ impl PodView {
         change.dated && born.as_second() > written.as_second()
     }
 
-    fn revision(&self) -> Option<&str> {
+    /// Which template it was made of, as its controller tells.
+    pub(crate) fn revision(&self) -> Option<&str> {
         REVISIONS.iter().find_map(|label| self.metadata.labels.get(label))
     }
 }
@@ -282,6 +283,7 @@ mod tests {
             is: Is::Changed,
             to: Applied { pin: Pin::Absent, written: written.parse().ok() },
             by: None,
+            begun: false,
             dated: true,
             version: None,
             trigger: None,

@@ -6,6 +6,9 @@ use serde_json::Value;
 use trimtab_crds::names;
 use trimtab_plan::{Kind, Meta};
 
+/// The most letters that are kept of why a rollout has failed: whoever may write a status may write much.
+const SENTENCE: usize = 300;
+
 /// How far a rollout is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub enum Progress {
@@ -18,6 +21,36 @@ pub enum Progress {
     Scaling,
     /// Its controller has given up waiting, and says why.
     Failed(String),
+}
+
+/// Which pods there are of a rollout that is under way, as its controller has shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Turnover {
+    /// None of the present template.
+    NotBegun,
+    /// Some of the present template, and of others.
+    Mixed,
+    /// Of the present template only.
+    Whole,
+}
+
+/// How far the pods of the present template have taken the place of others.
+pub(crate) fn turnover(meta: &Meta, status: &Value) -> Turnover {
+    let or = |one: &str, other: &str| number(&status[one]).max(number(&status[other]));
+    let updated = or("updatedReplicas", "updatedNumberScheduled");
+    if observed(status).is_some_and(|observed| observed < meta.generation) || updated == 0 {
+        return Turnover::NotBegun;
+    }
+    let all = or("replicas", "currentNumberScheduled");
+    if all > updated { Turnover::Mixed } else { Turnover::Whole }
+}
+
+/// The generation that its controller has seen. Argo Rollouts writes it as text; versions before 1.0 wrote a digest there.
+fn observed(status: &Value) -> Option<i64> {
+    match &status["observedGeneration"] {
+        Value::String(text) => text.parse().ok(),
+        other => Some(number(other)),
+    }
 }
 
 pub(crate) fn progress(kind: Kind, meta: &Meta, spec: &Value, status: &Value) -> Progress {
@@ -44,8 +77,7 @@ pub(crate) fn progress(kind: Kind, meta: &Meta, spec: &Value, status: &Value) ->
 
 /// A Rollout of Argo Rollouts. Its phase is that of what its controller has seen, which may be the time before a change.
 fn rollout(meta: &Meta, spec: &Value, status: &Value) -> Progress {
-    // Argo Rollouts writes the generation as text; versions before 1.0 wrote a digest there.
-    let observed = status["observedGeneration"].as_str().and_then(|text| text.parse::<i64>().ok());
+    let observed = observed(status).filter(|_| status["observedGeneration"].is_string());
     let seconds = |value: &Value| value.as_str()?.parse::<Timestamp>().ok().map(Timestamp::as_second);
     let restarts = seconds(&spec["restartAt"]).is_some_and(|at| seconds(&status["restartedAt"]) != Some(at));
     if observed.is_some_and(|observed| observed < meta.generation) || restarts {
@@ -81,8 +113,11 @@ fn given_up(status: &Value) -> Option<String> {
     Some(text(&failed["message"]))
 }
 
+/// What a controller says, of which everybody that waits for the same is told.
 fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
+    let text = value.as_str().unwrap_or_default();
+    let end = text.char_indices().nth(SENTENCE).map(|(end, _)| end);
+    end.map_or_else(|| text.to_owned(), |end| format!("{}…", text.get(..end).unwrap_or_default()))
 }
 
 fn number(value: &Value) -> i64 {
@@ -187,6 +222,34 @@ mod tests {
         of(asked.clone(), seen("2026-01-01T00:00:05Z"), Progress::Settled);
         of(asked.clone(), seen("2025-01-01T00:00:05Z"), Progress::Rolling);
         of(asked, json!({"phase": "Healthy", "observedGeneration": "2"}), Progress::Rolling);
+    }
+
+    #[test]
+    fn what_a_controller_says_of_a_failure_is_shortened() {
+        let status = |message: &str| json!({"phase": "Degraded", "message": message});
+        let said = |letters: usize, end: &str| Progress::Failed("ä".repeat(letters) + end);
+        check(names::ROLLOUT, json!({}), status(&"ä".repeat(300)), &said(300, ""));
+        check(names::ROLLOUT, json!({}), status(&"ä".repeat(1 << 20)), &said(300, "…"));
+        let condition = |message: &str| {
+            let reason = "ProgressDeadlineExceeded";
+            json!({"conditions": [{"type": "Progressing", "status": "False", "reason": reason, "message": message}]})
+        };
+        check(names::DEPLOYMENT, json!({}), condition(&"ä".repeat(301)), &said(300, "…"));
+    }
+
+    #[test]
+    fn which_pods_there_are_of_a_rollout_is_told_by_its_controller() {
+        let of = |status: Value, expected| {
+            let meta = Meta { generation: 2, ..Meta::default() };
+            assert_eq!(turnover(&meta, &status), expected, "{status}");
+        };
+        of(json!({}), Turnover::NotBegun);
+        of(json!({"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1}), Turnover::NotBegun);
+        of(json!({"observedGeneration": 2, "replicas": 1}), Turnover::NotBegun);
+        of(json!({"observedGeneration": "2", "replicas": 2, "updatedReplicas": 1}), Turnover::Mixed);
+        of(json!({"observedGeneration": 2, "replicas": 1, "updatedReplicas": 1}), Turnover::Whole);
+        let set = json!({"observedGeneration": 2, "currentNumberScheduled": 3, "updatedNumberScheduled": 1});
+        of(set, Turnover::Mixed);
     }
 
     #[test]

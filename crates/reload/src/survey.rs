@@ -59,6 +59,10 @@ pub struct Change {
     pub to: Applied,
     /// Who wrote it last, as the API server recorded it.
     pub by: Option<Box<str>>,
+    /// Whether its template may have begun to read it with the rollout that is under way: then nothing is known of what pods have of it,
+    /// save that those of an earlier template have nothing.
+    #[serde(skip)]
+    pub begun: bool,
     /// Whether its time is that of this change: some writes leave the time of the one before.
     pub dated: bool,
     /// At which version its data was written, where somebody watched.
@@ -115,6 +119,8 @@ pub fn survey<'o>(
                 source: source.clone(),
                 how,
                 is,
+                // A template that was never changed has begun nothing since its workload was made.
+                begun: known.is_none() && noted.digest(source).is_none() && workload.metadata.generation > 1,
                 by: object.and_then(|o| Some(o.author.as_ref()?.manager.clone())),
                 dated: known.is_none_or(|known| known.pin == Pin::Absent || is_dated(known, &to)),
                 version: born.and_then(|born| born.data),

@@ -11,7 +11,7 @@ use trimtab_plan::{Verb, Write};
 use crate::noted::Variables;
 use crate::options::{LAST_RELOADED_FROM, ROLLOUT_STRATEGY};
 use crate::record::{Record, Reload};
-use crate::workload::{Template, trigger_variable};
+use crate::template::{Template, trigger_variable};
 use crate::{Change, How, Is, Options, Progress, Strategy, Survey, Workload};
 
 /// SHA-1 of nothing: what Reloader notes of a source that is gone.
@@ -60,16 +60,23 @@ pub(crate) fn restart(now: Timestamp, options: &Options, workload: &Workload, su
     let record = record(now, workload, survey, true);
     let mut metadata = annotations(&record);
     let mut spec = Map::new();
-    if workload.kind == names::ROLLOUT && workload.annotation(ROLLOUT_STRATEGY) == Some("restart") {
+    let timed = if workload.kind == names::ROLLOUT && workload.annotation(ROLLOUT_STRATEGY) == Some("restart") {
         spec.insert("restartAt".to_owned(), now.to_string().into());
+        true
     } else {
-        spec.insert("template".to_owned(), template(now, options, workload, survey, &record));
-    }
+        let (template, timed) = template(now, options, workload, survey, &record);
+        spec.insert("template".to_owned(), template);
+        timed
+    };
     if workload.kind == names::DEPLOYMENT && !workload.paused && pause_period(options, workload).is_some() {
         spec.insert("paused".to_owned(), true.into());
         metadata.insert(options.names.paused_at.clone(), seconds(now).into());
     }
-    let body = json!({"metadata": {"uid": workload.metadata.uid, "annotations": metadata}, "spec": spec});
+    let mut body = json!({"metadata": {"uid": workload.metadata.uid, "annotations": metadata}, "spec": spec});
+    // Made again where the first has not been seen, it would roll once more: it holds for what was seen alone.
+    if timed {
+        body["metadata"]["resourceVersion"] = workload.metadata.resource_version.as_str().into();
+    }
     let sources: Vec<String> = survey.changes.iter().map(|change| change.source.to_string()).collect();
     let why = format!("restart it for {}", sources.join(", "));
     // Strategic patches are not for custom resources.
@@ -93,20 +100,23 @@ fn seconds(now: Timestamp) -> String {
     Timestamp::from_second(now.as_second()).unwrap_or(now).to_string()
 }
 
-/// What changes in the template.
-fn template(now: Timestamp, options: &Options, workload: &Workload, survey: &Survey, record: &Record) -> Value {
+/// What changes in the template, and whether that says what time it is, so that it is another each time.
+fn template(now: Timestamp, options: &Options, workload: &Workload, survey: &Survey, record: &Record) -> (Value, bool) {
     let mut variables: BTreeMap<usize, Vec<Value>> = BTreeMap::new();
-    let mut annotations = Map::new();
+    let (mut annotations, mut timed) = (Map::new(), false);
     let shared = Variables::of(&workload.template);
     for change in &survey.changes {
         match style(options, workload, change, &shared) {
             Style::Variable(container) => variables.entry(container).or_default().push(variable(change)),
             Style::Reloader => {
+                timed = true;
                 annotations
                     .insert(LAST_RELOADED_FROM.to_owned(), reloaded_from(now, workload, change).to_string().into());
             }
             Style::Native => {
-                annotations.insert(names::RELOADED.to_owned(), reloaded(now, &workload.template, record).into());
+                let (text, same) = reloaded(now, &workload.template, record);
+                timed |= same;
+                annotations.insert(names::RELOADED.to_owned(), text.into());
             }
         }
     }
@@ -120,14 +130,14 @@ fn template(now: Timestamp, options: &Options, workload: &Workload, survey: &Sur
     if !containers.is_empty() {
         template["spec"]["containers"] = containers.into();
     }
-    template
+    (template, timed)
 }
 
-/// What our annotation of the template says: another text than before, also where an undo brought an old one back.
-fn reloaded(now: Timestamp, template: &Template, record: &Record) -> String {
+/// What our annotation of the template says: another text than before, also where an undo brought an old one back; and whether it did.
+fn reloaded(now: Timestamp, template: &Template, record: &Record) -> (String, bool) {
     let text = record.pins().to_string();
     let same = template.annotations.get(names::RELOADED) == Some(text.as_str());
-    if same { format!("{text}@{now}") } else { text }
+    (if same { format!("{text}@{now}") } else { text }, same)
 }
 
 /// How one change shows in a template.

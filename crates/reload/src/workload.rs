@@ -1,17 +1,16 @@
-//! Workloads as reloads see them: what their templates read and where, what restarted them last, and how far their
-//! rollout is. Not whether they are to be reloaded.
+//! Workloads as reloads see them: their kind, what restarted them last, and how far their rollout is. Not what their templates
+//! read, nor whether they are to be reloaded.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
-use trimtab_config::{Source, SourceKind};
 use trimtab_crds::names;
-use trimtab_plan::{Kind, Meta, ObjectRef, TextMap, Watched};
+use trimtab_plan::{Kind, Meta, ObjectRef, Watched};
 
 use crate::named::Named;
-use crate::progress::{Progress, progress};
+use crate::progress::{Progress, Turnover, progress, turnover};
+use crate::template::{Template, items};
 
 /// A workload of any kind that can be reloaded.
 #[derive(Debug, Clone, Serialize)]
@@ -25,6 +24,8 @@ pub struct Workload {
     pub template: Template,
     /// How far its rollout is.
     pub progress: Progress,
+    /// Which pods there are of that rollout.
+    pub turnover: Turnover,
     /// Whether it is paused (a Deployment) or suspended (a CronJob).
     pub paused: bool,
     /// Of a CronJob, whether it wants no second run beside one that is under way.
@@ -41,76 +42,6 @@ pub struct Workload {
     /// What its annotations name, once somebody has asked.
     #[serde(skip)]
     pub(crate) named: OnceLock<Box<Named>>,
-}
-
-/// What a pod template says of configuration.
-#[derive(Debug, Clone, Default)]
-pub struct Template {
-    /// Annotations.
-    pub annotations: TextMap,
-    /// Containers, without init containers.
-    pub containers: Vec<Container>,
-    /// What it reads.
-    pub uses: BTreeMap<Source, Use>,
-}
-
-/// A container of a template.
-#[derive(Debug, Clone, Default)]
-pub struct Container {
-    /// Name.
-    pub name: Box<str>,
-    /// Its variables with values that Reloader may have written.
-    pub triggers: BTreeMap<Box<str>, Box<str>>,
-    /// Whether its list of variables names one twice. A patch that merges by names then changes the order of the list, and
-    /// so what `$(NAME)` stands for.
-    pub repeats: bool,
-}
-
-/// How a template reads a source.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Use {
-    /// The container that reads it, by position; `None` where only init containers do.
-    pub container: Option<usize>,
-    /// Whether it is read in a way that only a restart renews: a variable, a `subPath`, or an init container.
-    pub fixed: bool,
-    /// Whether its pods do not start while it is missing.
-    pub required: bool,
-    /// Where its files are.
-    pub mounts: Vec<Mount>,
-}
-
-/// Files of a source in a container.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Mount {
-    /// The container.
-    pub container: Box<str>,
-    /// The folder.
-    pub path: Box<str>,
-    /// The keys that are files there and their paths, where not all are.
-    pub items: Option<BTreeMap<String, String>>,
-}
-
-/// What Reloader's variables are called by: all of them begin so.
-const TRIGGER: &str = "STAKATER_";
-
-/// The variable in which Reloader, and we in its place, note the digest of a source.
-pub fn trigger_variable(source: &Source) -> String {
-    let mut name = String::from(TRIGGER);
-    let mut letter = false;
-    for c in source.name.chars() {
-        let fits = c.is_ascii_alphanumeric();
-        if fits {
-            name.push(c.to_ascii_uppercase());
-        } else if letter {
-            name.push('_');
-        }
-        letter = fits;
-    }
-    name + match source.kind {
-        SourceKind::ConfigMap => "_CONFIGMAP",
-        SourceKind::Secret => "_SECRET",
-    }
 }
 
 impl Workload {
@@ -140,7 +71,7 @@ impl Workload {
             && (&own.labels, &own.annotations, &own.owner_references)
                 == (&other.labels, &other.annotations, &other.owner_references)
             && spoken(self) == spoken(before)
-            && self.progress == before.progress
+            && (&self.progress, self.turnover) == (&before.progress, before.turnover)
             && self.blocked == before.blocked
     }
 
@@ -169,6 +100,7 @@ impl Workload {
             kind,
             template: Template::of(template),
             progress: progress(kind, &metadata, spec, status),
+            turnover: turnover(&metadata, status),
             paused: spec["paused"].as_bool().unwrap_or(false) || spec["suspend"].as_bool().unwrap_or(false),
             exclusive,
             active: is_cron_job && items(&status["active"]).next().is_some(),
@@ -179,128 +111,6 @@ impl Workload {
             metadata,
         }
     }
-}
-
-impl Template {
-    /// Whether pods do not start while a source is missing.
-    pub(crate) fn requires(&self, source: &Source) -> bool {
-        self.uses.get(source).is_some_and(|used| used.required)
-    }
-
-    fn of(template: &Value) -> Self {
-        let spec = &template["spec"];
-        let annotations = &template["metadata"]["annotations"];
-        let annotations = annotations.as_object().into_iter().flatten();
-        let annotations = annotations.filter_map(|(name, value)| Some((name, value.as_str()?)));
-        let volumes = volumes(spec);
-        let mut found = Self { annotations: annotations.collect(), ..Self::default() };
-        for (index, container) in items(&spec["containers"]).enumerate() {
-            found.read(&volumes, container, Some(index));
-            let variables = items(&container["env"]).filter_map(|e| Some((e["name"].as_str()?, e["value"].as_str()?)));
-            let mut names = BTreeSet::new();
-            let repeats = items(&container["env"]).any(|e| !names.insert(e["name"].as_str()));
-            found.containers.push(Container {
-                name: container["name"].as_str().unwrap_or_default().into(),
-                triggers: variables
-                    .filter(|(n, _)| n.starts_with(TRIGGER))
-                    .map(|(n, v)| (n.into(), v.into()))
-                    .collect(),
-                repeats,
-            });
-        }
-        for container in items(&spec["initContainers"]) {
-            found.read(&volumes, container, None);
-        }
-        // What no container mounts is read by nobody, but pods do not start without it.
-        for Volume { source, required, .. } in volumes.values().flatten() {
-            let unmounted = || Use { fixed: true, required: *required, ..Use::default() };
-            found.uses.entry(source.clone()).or_insert_with(unmounted);
-        }
-        found
-    }
-
-    fn read(&mut self, volumes: &Volumes, container: &Value, index: Option<usize>) {
-        let mut note = |source: &Source, fixed: bool, required: bool, mount: Option<Mount>| {
-            let known = self.uses.entry(source.clone()).or_default();
-            known.container = known.container.or(index);
-            known.fixed |= fixed || index.is_none();
-            known.required |= required;
-            known.mounts.extend(mount);
-        };
-        for (source, required) in variables(container) {
-            note(&source, true, required, None);
-        }
-        for mount in items(&container["volumeMounts"]) {
-            let (name, path) = (mount["name"].as_str().unwrap_or_default(), &mount["mountPath"]);
-            let sub_path = !mount["subPath"].is_null() || !mount["subPathExpr"].is_null();
-            for Volume { source, items, required } in volumes.get(name).into_iter().flatten() {
-                let mount = Mount {
-                    container: container["name"].as_str().unwrap_or_default().into(),
-                    path: path.as_str().unwrap_or_default().into(),
-                    items: items.clone(),
-                };
-                note(source, sub_path, *required, (!sub_path).then_some(mount));
-            }
-        }
-    }
-}
-
-type Items = Option<BTreeMap<String, String>>;
-type Volumes<'v> = BTreeMap<&'v str, Vec<Volume>>;
-
-/// A source in a volume.
-struct Volume {
-    source: Source,
-    items: Items,
-    required: bool,
-}
-
-fn volumes(spec: &Value) -> Volumes<'_> {
-    let read = |place: &Value, source| Volume { source, items: paths(place), required: is_required(place) };
-    let one = |map: &Value, secret: &Value| -> Vec<Volume> {
-        let found = name(&map["name"]).map(|name| read(map, Source::config_map(name)));
-        let secret_name = name(&secret["secretName"]).or_else(|| name(&secret["name"]));
-        found.into_iter().chain(secret_name.map(|name| read(secret, Source::secret(name)))).collect()
-    };
-    let of = |volume: &Value| {
-        let mut sources = one(&volume["configMap"], &volume["secret"]);
-        for part in items(&volume["projected"]["sources"]) {
-            sources.extend(one(&part["configMap"], &part["secret"]));
-        }
-        sources
-    };
-    items(&spec["volumes"]).filter_map(|volume| Some((volume["name"].as_str()?, of(volume)))).collect()
-}
-
-fn is_required(reference: &Value) -> bool {
-    reference["optional"] != true
-}
-
-fn paths(place: &Value) -> Items {
-    let path = |item: &Value| Some((item["key"].as_str()?.to_owned(), item["path"].as_str()?.to_owned()));
-    place["items"].as_array().map(|items| items.iter().filter_map(path).collect())
-}
-
-/// What a container reads into variables, and whether it does not start while that is missing.
-fn variables(container: &Value) -> BTreeSet<(Source, bool)> {
-    let from = items(&container["envFrom"]).map(|from| (&from["configMapRef"], &from["secretRef"]));
-    let variables =
-        items(&container["env"]).map(|e| (&e["valueFrom"]["configMapKeyRef"], &e["valueFrom"]["secretKeyRef"]));
-    let both = from.chain(variables);
-    both.flat_map(|(map, secret)| {
-        let found = name(&map["name"]).map(|name| (Source::config_map(name), is_required(map)));
-        found.into_iter().chain(name(&secret["name"]).map(|name| (Source::secret(name), is_required(secret))))
-    })
-    .collect()
-}
-
-fn items(list: &Value) -> impl Iterator<Item = &Value> {
-    list.as_array().into_iter().flatten()
-}
-
-/// The name of a source; what none can be called is looked for nowhere, and the pods do not start.
-fn name(name: &Value) -> Option<&str> {
-    name.as_str().filter(|name| Source::is_name(name))
 }
 
 macro_rules! workloads {
@@ -364,55 +174,6 @@ mod tests {
 
     use super::*;
 
-    fn template(spec: Value) -> Template {
-        Template::of(&json!({ "spec": spec }))
-    }
-
-    #[test]
-    fn variables_are_called_as_reloader_calls_them() {
-        for (source, variable) in [
-            (Source::config_map("app-config"), "STAKATER_APP_CONFIG_CONFIGMAP"),
-            (Source::config_map("app.config"), "STAKATER_APP_CONFIG_CONFIGMAP"),
-            (Source::secret("a--b.1"), "STAKATER_A_B_1_SECRET"),
-        ] {
-            assert_eq!(trigger_variable(&source), variable);
-        }
-    }
-
-    #[test]
-    fn the_container_that_reads_a_source_is_found_and_how_it_does() {
-        let found = template(json!({
-            "volumes": [
-                {"name": "v", "configMap": {"name": "files", "items": [{"key": "k", "path": "p"}]}},
-                {"name": "p", "projected": {"sources": [{"secret": {"name": "both"}}, {"configMap": {"name": "files"}}]}},
-                {"name": "s", "secret": {"secretName": "single"}},
-                {"name": "n", "configMap": {"name": "unmounted"}}
-            ],
-            "initContainers": [{"name": "i", "envFrom": [{"configMapRef": {"name": "early"}}]}],
-            "containers": [
-                {"name": "a", "env": [{"name": "STAKATER_X_CONFIGMAP", "value": "1"}, {"name": "Y", "value": "2"}]},
-                {"name": "b", "env": [{"name": "K", "valueFrom": {"secretKeyRef": {"name": "key", "key": "k"}}}],
-                    "volumeMounts": [{"name": "v", "mountPath": "/v"}, {"name": "p", "mountPath": "/p"},
-                        {"name": "s", "mountPath": "/s/x", "subPath": "x"}]}
-            ]
-        }));
-        let shown: Vec<_> =
-            found.uses.iter().map(|(s, u)| (s.to_string(), u.container, u.fixed, u.mounts.len())).collect();
-        let row = |s: &str, c, f, m| (s.to_owned(), c, f, m);
-        assert_eq!(
-            shown,
-            [
-                row("cm/early", None, true, 0),
-                row("cm/files", Some(1), false, 2),
-                row("cm/unmounted", None, true, 0),
-                row("secret/both", Some(1), false, 1),
-                row("secret/key", Some(1), true, 0),
-                row("secret/single", Some(1), true, 0),
-            ]
-        );
-        assert_eq!(found.containers[0].triggers.len(), 1);
-    }
-
     #[test]
     fn a_status_is_news_where_it_says_something_else() {
         let of = |change: &dyn Fn(&mut Value)| {
@@ -431,6 +192,7 @@ mod tests {
         check(false, &|all| all["metadata"]["resourceVersion"] = "2".into());
         check(false, &|all| all["status"]["readyReplicas"] = 2.into());
         check(true, &|all| all["status"]["replicas"] = 1.into());
+        check(true, &|all| all["status"]["updatedReplicas"] = 2.into());
         check(true, &|all| all["metadata"]["generation"] = 3.into());
         check(true, &|all| all["metadata"]["annotations"]["a"] = "b".into());
         check(true, &|all| all["metadata"]["labels"]["a"] = "b".into());
@@ -438,12 +200,5 @@ mod tests {
         check(true, &|all| all["spec"]["paused"] = true.into());
         let blocked = json!([{"type": crate::BLOCKED, "status": "True", "reason": "R", "message": "m"}]);
         check(true, &|all| all["status"]["conditions"] = blocked.clone());
-    }
-
-    #[test]
-    fn nonsense_reads_nothing() {
-        for spec in [json!(null), json!({"volumes": {}, "containers": "x"}), json!({"containers": [1, null]})] {
-            assert!(template(spec).uses.is_empty());
-        }
     }
 }

@@ -38,7 +38,7 @@ pub(super) async fn until_new(job: &Job<'_>) -> Result<(), End> {
     let mut files: VecDeque<File<'_>> = sources::files(job)?.into();
     let mut pauses = Pauses::new();
     while let Some(file) = files.front() {
-        let File { source, container, path, wanted } = file;
+        let (File { source, container, wanted, .. }, path) = (file, file.path());
         let command = vec!["cat".to_owned(), path.clone()];
         let turn = job.turns.turn(&job.asked.namespace).await;
         let read = run(job, container, command, wanted.length).await;

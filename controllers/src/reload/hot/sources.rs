@@ -13,12 +13,22 @@ use trimtab_plan::Answer;
 use super::{End, Files, HotReload, Job, ONE_REQUEST, Verify};
 use crate::validation;
 
+/// The most files of a pod that are looked at: mounts times keys.
+const FILES: usize = 10_000;
+
 /// A file of a container, and what it is to hold.
 pub(super) struct File<'a> {
     pub(super) source: &'a Source,
     pub(super) container: &'a str,
-    pub(super) path: String,
+    folder: &'a str,
+    name: &'a str,
     pub(super) wanted: &'a Wanted,
+}
+
+impl File<'_> {
+    pub(super) fn path(&self) -> String {
+        format!("{}/{}", self.folder, self.name)
+    }
 }
 
 /// What a file is to hold.
@@ -89,8 +99,13 @@ pub(super) fn files<'a>(job: &'a Job<'_>) -> Result<Vec<File<'a>>, End> {
         if !folder.starts_with('/') {
             return Err(End::Failed(format!("{path:?} is no path of a mount: it begins with a slash")));
         }
-        let mut add = |file: &str, wanted: &'a Wanted| {
-            files.push(File { source, container, path: format!("{folder}/{file}"), wanted });
+        if files.len() + items.as_ref().map_or(held.values.len(), BTreeMap::len) > FILES {
+            return Err(End::Failed(format!(
+                "what changed is more than {FILES} files of the pod: mount fewer keys, or less often"
+            )));
+        }
+        let mut add = |name: &'a str, wanted: &'a Wanted| {
+            files.push(File { source, container, folder, name, wanted });
         };
         match items {
             None => held.values.iter().for_each(|(key, wanted)| add(key, wanted)),

@@ -231,6 +231,11 @@ async fn odd_questions_are_refused_with_what_to_do() {
     .await;
     refused("no question", |input| input["action"] = json!({"restart": {}})).await;
     refused("the manager may not create pods/exec in shop: grant it", |input| input["verify"] = Value::Null).await;
+    refused("is more than 10000 files of the pod", |input| {
+        input["verify"] = Value::Null;
+        input["mounts"] = vec![input["mounts"][0].clone(); 6_000].into();
+    })
+    .await;
     refused("is no path of a mount", |input| {
         input["verify"] = Value::Null;
         input["mounts"][0]["path"] = json!("etc");

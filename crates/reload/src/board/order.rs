@@ -5,16 +5,21 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::Id;
-use crate::Member;
+use crate::{Member, Options};
 
 /// How many workloads are looked at on the way back: whoever writes annotations must not make a look as long as they like.
 pub(super) const LONGEST: usize = 256;
 
 /// A workload that this one comes after and that is not done with the same changes, or of which that is not known yet.
-pub(super) fn waits_for<'m>(now: Timestamp, my: &Member, find: impl Fn(&Id) -> Option<&'m Member>) -> Option<Id> {
+pub(super) fn waits_for<'m>(
+    now: Timestamp,
+    options: &Options,
+    my: &Member,
+    find: impl Fn(&Id) -> Option<&'m Member>,
+) -> Option<Id> {
     let before = my.after.iter().filter(|id| **id != my.id).filter_map(find);
     let wants = |other: &Member| other.comparing || my.changes.iter().any(|change| other.wants(&change.source));
-    let busy = |other: &&Member| other.rolls(now) || wants(other);
+    let busy = |other: &&Member| other.rolls(now, options) || wants(other);
     before.filter(busy).map(|other| other.id.clone()).next()
 }
 

@@ -33,6 +33,7 @@ fn change(source: &str) -> Change {
         is: Is::Changed,
         to: Applied { pin: Pin::parse("bb").unwrap(), written: Timestamp::from_second(9_000).ok() },
         by: None,
+        begun: false,
         dated: true,
         version: None,
         trigger: None,
@@ -48,6 +49,8 @@ fn waiting(name: &str, sources: &str) -> Member {
         after: BTreeSet::new(),
         comparing: false,
         rolls_for_changes: true,
+        unheard: false,
+        waits: false,
         record: Record::default(),
     }
 }
@@ -258,4 +261,32 @@ fn a_place_that_is_not_used_goes_to_the_next() {
     assert!(matches!(seen.turn(later, &options, "deployment/a"), Turn::Wait(..)));
     assert_eq!(seen.turn(later, &options, "deployment/b"), Turn::Go);
     assert!(seen.woken("").contains("deployment/b"));
+}
+
+/// Nothing is in motion where a rollout has failed, and one that was broken before its restart never counts as failed.
+#[test]
+fn those_that_were_broken_before_do_not_keep_their_places() {
+    let late = || Progress::Failed("late".to_owned());
+    let of = |seconds: i64, progress: Progress, unsettled: bool| {
+        let mut all: Vec<Member> =
+            (0..10).map(|n| restarted(&format!("b{n}"), "a", seconds, progress.clone())).collect();
+        all.iter_mut().for_each(|member| member.last.as_mut().unwrap().unsettled = unsettled);
+        all.push(waiting("z", "a"));
+        all
+    };
+    check(&options(10, 20), &of(10, Progress::Rolling, true), &[]);
+    check(&options(10, 20), &of(700, Progress::Rolling, true), &["z"]);
+    check(&options(10, 20), &of(10, late(), true), &["z"]);
+    check(&options(10, 20), &of(700, late(), true), &["z"]);
+    // What has its deadline yet to come is waited for, and looked at then.
+    let options = options(10, 20);
+    let mut seen = board(&options, &of(10, Progress::Rolling, true));
+    let Turn::Wait(_, Some(again)) = seen.turn(now(), &options, "deployment/z") else { panic!("it does not wait") };
+    assert_eq!(again, now() + options.deadline - Duration::from_secs(10));
+    assert_eq!(seen.turn(again, &options, "deployment/z"), Turn::Go);
+    assert!(seen.woken("").contains("deployment/z"));
+    // Those of other sources have the places of the namespace that a failure left.
+    let mut all: Vec<Member> = (0..20).map(|n| restarted(&format!("b{n}"), "a", 10, late())).collect();
+    all.push(waiting("z", "b"));
+    check(&options, &all, &["z"]);
 }

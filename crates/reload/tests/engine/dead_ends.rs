@@ -31,6 +31,8 @@ enum Event {
     Refuse(usize, bool, Option<u8>),
     /// Its controller gives up.
     GiveUp(usize),
+    /// Somebody changes its template, and a rollout begins that has no pods yet.
+    Edit(usize),
     Order(usize, usize),
     NoOrder(usize),
     Wait(u16),
@@ -46,6 +48,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         2 => (one(), any::<bool>()).prop_map(|(which, works)| Event::Works(which, works)),
         2 => (one(), any::<bool>(), prop::option::of(1..4u8)).prop_map(|(which, lost, times)| Event::Refuse(which, lost, times)),
         1 => one().prop_map(Event::GiveUp),
+        1 => one().prop_map(Event::Edit),
         2 => (one(), one()).prop_map(|(which, after)| Event::Order(which, after)),
         1 => one().prop_map(Event::NoOrder),
         3 => (1..900u16).prop_map(Event::Wait),
@@ -89,8 +92,8 @@ impl Wave {
         let one = self.0[which].as_ref()?;
         let (now, options, mut board) = (one.world.now, &one.world.options, self.1.borrow_mut());
         for (number, other) in self.0.iter().enumerate() {
-            let survey = other.as_ref().map(|other| (other.world.workload(), other.world.snapshot().survey));
-            match survey.map(|(workload, survey)| Member::new(&workload, &survey)).filter(Member::counts) {
+            let member = other.as_ref().and_then(|other| Member::seen(now, &other.world.snapshot(), number == which));
+            match member.filter(Member::counts) {
                 Some(member) => board.put(now, options, member),
                 None => board.remove(now, options, &format!("deployment/w{number}")),
             }
@@ -145,6 +148,7 @@ impl Wave {
             Event::Refuse(which, lost, times) => {
                 _ = self.0[which].as_mut().map(|one| one.refused = Some((lost, times)));
             }
+            Event::Edit(which) => _ = self.0[which].as_mut().map(One::begin_rollout),
             Event::GiveUp(which) => _ = self.0[which].as_mut().map(One::give_up),
             Event::Order(which, after) => self.order(which, Some(after)),
             Event::NoOrder(which) => self.order(which, None),
@@ -234,7 +238,7 @@ fn check_wave(events: &[Event]) -> Result<(), String> {
         (one.works, one.refused) = (true, None);
         one.rolls = true;
     }
-    wave.happen(Event::Wait(4_000));
+    wave.happen(Event::Wait(700));
     (0..MANY).for_each(|number| wave.happen(Event::Roll(number)));
     wave.happen(Event::Change(9));
     for _ in 0..MANY * 4 {

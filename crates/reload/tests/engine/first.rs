@@ -171,3 +171,77 @@ fn what_nothing_starts_without_is_not_waited_for_in_the_record() {
     world.apply();
     check(&world, "UpToDate");
 }
+
+/// Noted long since, with one pod; its template is changed to read ConfigMap `other`, which was written after that pod was made.
+fn begins_to_read(strategy: &str) -> World {
+    let mut world = World::new(json!({OURS_ALL: "auto"}));
+    world.workload["metadata"]["creationTimestamp"] = at((10, None)).0.into();
+    world.pods = vec![pod(11, "a")];
+    world.apply();
+    check(&world, "UpToDate");
+    world.sources.insert("cm/other".parse().unwrap(), config_map(json!({"a": "1"}), 20));
+    let reads = &mut world.workload["spec"]["template"]["spec"]["containers"][0]["envFrom"];
+    reads.as_array_mut().unwrap().push(json!({"configMapRef": {"name": "other"}}));
+    world.workload["spec"]["strategy"] = json!({"type": strategy});
+    world.workload["metadata"]["generation"] = 2.into();
+    world
+}
+
+#[test]
+fn a_template_that_begins_to_read_a_source_is_not_restarted_on_top_of_its_own_rollout() {
+    let mut world = begins_to_read("RollingUpdate");
+    check(&world, "Rolling");
+    // The status of the rollout may be seen before its pods.
+    world.workload["status"]["observedGeneration"] = 2.into();
+    world.workload["status"]["updatedReplicas"] = 0.into();
+    check(&world, "Rolling");
+    (world.workload["status"]["replicas"], world.workload["status"]["updatedReplicas"]) = (2.into(), 1.into());
+    check(&world, "Rolling");
+    world.pods.push(pod(30, "b"));
+    check(&world, "Rolling");
+    let mut over = world.clone();
+    over.pods.remove(0);
+    over.workload["status"]["replicas"] = 1.into();
+    check(&over, "AlreadyFresh");
+    over.apply();
+    check(&over, "UpToDate");
+    // Written once more since the new pods were made: they have it no more than the old ones.
+    world.sources.insert("cm/other".parse().unwrap(), config_map(json!({"a": "2"}), 40));
+    check(&world, OURS);
+    world.pods.remove(0);
+    (world.workload["status"]["replicas"], world.workload["status"]["availableReplicas"]) = (1.into(), 0.into());
+    check(&world, OURS);
+}
+
+#[test]
+fn a_template_that_begins_to_read_a_source_is_restarted_where_nothing_rolls() {
+    let mut world = begins_to_read("RollingUpdate");
+    world.workload["status"]["observedGeneration"] = 2.into();
+    check(&world, OURS);
+    let gave_up = json!([{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}]);
+    (world.workload["status"]["updatedReplicas"], world.workload["status"]["conditions"]) = (0.into(), gave_up);
+    check(&world, OURS);
+}
+
+/// It would keep a place that it does not take.
+#[test]
+fn one_that_waits_for_its_pods_has_no_place() {
+    let mut waits = World::noted(json!({OURS_ALL: "auto"}));
+    waits.set("cm/web", json!({"a": "2"}));
+    waits.options.max_per_source = 1;
+    let mut goes = waits.clone();
+    goes.workload["metadata"]["name"] = json!("z");
+    waits.workload["status"] = json!({});
+    check(&waits, "Rolling");
+    let mut board = Board::default();
+    for world in [&waits, &goes] {
+        board.put(world.now, &world.options, Member::seen(world.now, &world.snapshot(), true).unwrap());
+    }
+    assert_eq!(board.turn(goes.now, &goes.options, "deployment/z"), Turn::Go);
+    // Its pods lack the change: it is in line from now on.
+    waits.pods = vec![pod(1, "a")];
+    board.put(waits.now, &waits.options, Member::seen(waits.now, &waits.snapshot(), true).unwrap());
+    assert!(matches!(board.turn(waits.now, &waits.options, "deployment/shop"), Turn::Wait(..)));
+    board.remove(goes.now, &goes.options, "deployment/z");
+    assert!(board.woken("").contains("deployment/shop"));
+}

@@ -9,6 +9,7 @@ mod hot;
 mod jobs;
 mod left;
 mod named;
+mod twice;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,8 +19,8 @@ use serde_json::{Value, json};
 use trimtab_config::{ConfigMapView, DigestKey, SecretView, Source, SourceKind, SourceView};
 use trimtab_plan::{Answer, Answers, Plan, Question, Verb, Wake};
 use trimtab_reload::{
-    Birth, Board, CronJobView, DeploymentView, Fits, JobView, KeptJob, Member, Options, PodView, Run, Snapshot,
-    Strategy, Survey, Turn, Workload, decide, survey,
+    Birth, Board, CronJobView, DeploymentView, Fits, JobView, KeptJob, Member, Options, PodView, RolloutView, Run,
+    Snapshot, Strategy, Survey, Turn, Workload, decide, survey,
 };
 
 const AUTO: &str = "reloader.stakater.com/auto";
@@ -109,6 +110,7 @@ impl World {
     fn workload(&self) -> Arc<Workload> {
         match self.kind {
             "Job" => serde_json::from_value::<JobView>(self.workload.clone()).unwrap().0,
+            "Rollout" => serde_json::from_value::<RolloutView>(self.workload.clone()).unwrap().0,
             "CronJob" => serde_json::from_value::<CronJobView>(self.workload.clone()).unwrap().0,
             _ => serde_json::from_value::<DeploymentView>(self.workload.clone()).unwrap().0,
         }
@@ -153,8 +155,8 @@ impl World {
             |object| self.births.get(&object.uid).copied(),
         );
         let pods = self.pods.iter().map(|pod| Arc::new(serde_json::from_value::<PodView>(pod.clone()).unwrap()));
-        Snapshot {
-            turn: self.turn(&workload, &survey),
+        let mut seen = Snapshot {
+            turn: None,
             versions: survey.changes.iter().map(|change| (change.source.clone(), "1".to_owned())).collect(),
             pods: pods.collect(),
             made: self.births.iter().filter_map(|(uid, birth)| Some((uid.clone(), birth.made?))).collect(),
@@ -165,12 +167,14 @@ impl World {
             options: Arc::new(self.options.clone()),
             workload: Some(workload).filter(|_| !self.workload.is_null()),
             survey,
-        }
+        };
+        seen.turn = self.turn(&seen);
+        seen
     }
 
     /// Alone in its namespace.
-    fn turn(&self, workload: &Workload, survey: &Survey) -> Option<Turn> {
-        let (mut board, member) = (Board::default(), Member::new(workload, survey));
+    fn turn(&self, seen: &Snapshot) -> Option<Turn> {
+        let (mut board, member) = (Board::default(), Member::seen(self.now, seen, true)?);
         let id = member.id.clone();
         board.put(self.now, &self.options, member);
         Some(board.turn(self.now, &self.options, &id))
