@@ -60,19 +60,28 @@ impl Workload {
         self.metadata.annotation(name)
     }
 
-    /// Whether it says what it said before, whatever else of its status has changed. A template is the same while the generation
-    /// is.
+    /// Whether it says what it said before, whatever else of its status has changed.
     pub fn is_as(&self, before: &Self) -> bool {
-        let spoken = |of: &Self| (of.paused, of.exclusive, of.active, of.ended, of.idle);
-        let (own, other) = (&self.metadata, &before.metadata);
-        own.generation != 0
-            && (&own.uid, own.generation, own.deletion_timestamp)
-                == (&other.uid, other.generation, other.deletion_timestamp)
-            && (&own.labels, &own.annotations, &own.owner_references)
-                == (&other.labels, &other.annotations, &other.owner_references)
-            && spoken(self) == spoken(before)
-            && (&self.progress, self.turnover) == (&before.progress, before.turnover)
-            && self.blocked == before.blocked
+        // All are named, so that none is forgotten. A template is the same while the generation is, and what annotations name while
+        // they are.
+        let Self {
+            kind: _,
+            metadata,
+            template: _,
+            progress,
+            turnover,
+            paused,
+            exclusive,
+            active,
+            ended,
+            idle,
+            blocked,
+            named: _,
+        } = before;
+        let flags = (self.paused, self.exclusive, self.active, self.ended, self.idle);
+        is_as(&self.metadata, metadata)
+            && flags == (*paused, *exclusive, *active, *ended, *idle)
+            && (&self.progress, &self.turnover, &self.blocked) == (progress, turnover, blocked)
     }
 
     /// Whether a change of its template makes pods anew.
@@ -111,6 +120,20 @@ impl Workload {
             metadata,
         }
     }
+}
+
+/// Whether metadata say what they said before, but for the annotation in which the controller of Deployments counts what it made.
+fn is_as(own: &Meta, before: &Meta) -> bool {
+    let told = |meta: &Meta| (meta.generation, meta.creation_timestamp, meta.deletion_timestamp);
+    // Of a kind without a generation nobody knows whether its template is the same.
+    own.generation != 0
+        && told(own) == told(before)
+        && (&own.uid, &own.labels, &own.owner_references) == (&before.uid, &before.labels, &before.owner_references)
+        && texts(own).eq(texts(before))
+}
+
+fn texts(meta: &Meta) -> impl Iterator<Item = (&str, &str)> {
+    meta.annotations.iter().filter(|(name, _)| *name != names::REVISION)
 }
 
 macro_rules! workloads {
@@ -191,6 +214,7 @@ mod tests {
         check(false, &|_| {});
         check(false, &|all| all["metadata"]["resourceVersion"] = "2".into());
         check(false, &|all| all["status"]["readyReplicas"] = 2.into());
+        check(false, &|all| all["metadata"]["annotations"][names::REVISION] = "2".into());
         check(true, &|all| all["status"]["replicas"] = 1.into());
         check(true, &|all| all["status"]["updatedReplicas"] = 2.into());
         check(true, &|all| all["metadata"]["generation"] = 3.into());
