@@ -386,6 +386,9 @@ fn an_undo_between_releases_waits_for_no_write_of_the_configuration() {
 #[test]
 fn an_undo_that_comes_with_the_end_of_the_quiet_period_is_carried_out() {
     let mut cluster = configured();
+    // No policy is to be asked first.
+    cluster.policies.clear();
+    cluster.settle().unwrap();
     let before = cluster.list(RELEASES).count();
     cluster.set_image("app:3");
     cluster.set_config("b");
