@@ -248,6 +248,16 @@ async fn nobody_is_named_who_did_not_make_the_change() {
         app.kubectl(&["patch", "deployment/web", "--subresource=status", "--type=merge", "-p", forged]).await?;
         app.set_image("v2").await?;
         ensure!(mark(&app).await? == "by trimtab-admin", "{}", mark(&app).await?);
+        // Whoever keeps releases holds in their author's name what a person has paused while it rolled, and nothing else is that pause.
+        release_by_hand(&app).await?;
+        let annotate = ["annotate", "deployment/web", "trimtab.dev/held=paused, by ann", "--overwrite"];
+        app.kubectl(&annotate).await?;
+        ensure!(mark(&app).await?.starts_with("released at "), "{}", mark(&app).await?);
+        app.kubectl(&["rollout", "pause", "deployment/web"]).await?;
+        app.kubectl(&annotate).await?;
+        ensure!(mark(&app).await? == "paused, by ann", "{}", mark(&app).await?);
+        app.kubectl(&["rollout", "resume", "deployment/web"]).await?;
+        ensure!(mark(&app).await? == "by ann" && app.is_held().await?, "{}", mark(&app).await?);
         Ok(())
     })
     .await;
