@@ -4,9 +4,13 @@ use std::{path::Path, process::Stdio, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::{apps::v1::Deployment, apps::v1::ReplicaSet, core::v1::Pod};
-use kube::{Api, ResourceExt, api::ListParams};
+use kube::{
+    Api, ResourceExt,
+    api::{ListParams, Patch},
+};
+use serde_json::json;
 use tokio::{io::AsyncWriteExt, process::Command};
-use trimtab_crds::{Phase, Release, ReleasePlan};
+use trimtab_crds::{Phase, Release, ReleasePlan, names};
 use trimtab_testkit::{Cluster, TestNamespace, eventually};
 
 use crate::told::condition;
@@ -69,6 +73,11 @@ impl App {
         self.namespace.name()
     }
 
+    /// The client of its namespace, with the administrator's rights.
+    pub(crate) fn client(&self) -> kube::Client {
+        self.namespace.client()
+    }
+
     /// The objects of a kind in its namespace.
     pub fn api<K>(&self) -> Api<K>
     where
@@ -78,9 +87,9 @@ impl App {
     }
 
     pub(crate) async fn deploy(&self) -> Result<()> {
-        self.apply(&self.deployment_yaml("v1")).await?;
+        self.write(&self.deployment_yaml("v1")).await?;
         if self.shape.with_plan {
-            self.apply(&self.plan_yaml()).await?;
+            self.write(&self.plan_yaml()).await?;
         }
         Ok(())
     }
@@ -216,25 +225,27 @@ impl App {
         self.kubectl_with(&["apply", "-f", "-"], yaml).await
     }
 
-    /// `kubectl set image`, to the sample image of this tag.
+    /// Changes the image as `kubectl set image` does, to the sample image of this tag.
     ///
     /// # Errors
     ///
-    /// If kubectl fails.
-    pub async fn set_image(&self, tag: &str) -> Result<String> {
-        self.kubectl(&["set", "image", "deployment/web", &format!("web=trimtab.local/sample:{tag}")]).await
+    /// If the API server refuses it.
+    pub async fn set_image(&self, tag: &str) -> Result<()> {
+        let containers = json!([{"name": "web", "image": format!("trimtab.local/sample:{tag}")}]);
+        let patch = json!({"spec": {"template": {"spec": {"containers": containers}}}});
+        self.change("deployment/web", "kubectl-set", Patch::Strategic(patch)).await
     }
 
     /// Asks something of the plan; the request as it was written.
     ///
     /// # Errors
     ///
-    /// If kubectl fails.
+    /// If the API server refuses it.
     pub async fn request(&self, verb: &str) -> Result<String> {
         let id = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_nanos();
         let request = format!("{verb}:{id}");
-        self.kubectl(&["annotate", "--overwrite", "releaseplan/web", &format!("trimtab.dev/request={request}")])
-            .await?;
+        let patch = json!({"metadata": {"annotations": {"trimtab.dev/request": request}}});
+        self.change("releaseplan/web", "kubectl-annotate", Patch::Merge(patch)).await?;
         Ok(request)
     }
 
@@ -371,8 +382,7 @@ impl App {
     /// If it does not.
     pub async fn wait_noted(&self, object: &str) -> Result<()> {
         eventually(&format!("{object} to be noted"), LONG, async || {
-            let record = "-o=jsonpath={.metadata.annotations.trimtab\\.dev/reload-applied}";
-            Ok((!self.kubectl(&["get", object, record]).await?.is_empty()).then_some(()))
+            Ok(self.get(object).await?["metadata"]["annotations"][names::RELOAD_APPLIED].is_string().then_some(()))
         })
         .await
     }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
-use kube::ResourceExt;
+use kube::{ResourceExt, api::Patch};
+use serde_json::json;
 use trimtab_testkit::eventually;
 
 use crate::App;
@@ -29,7 +30,7 @@ impl Configured {
     pub async fn new(app: &App, value: &str) -> Result<Self> {
         let configured = Self { app: app.clone() };
         configured.set(value).await?;
-        app.kubectl(&["create", "secret", "generic", "db", "--from-literal=password=one"]).await?;
+        app.make_secret().await?;
         let patch = format!(
             r#"{{"spec": {{"template": {{"spec": {{
                 "volumes": [
@@ -44,7 +45,7 @@ impl Configured {
                     "envFrom": [{{"configMapRef": {{"name": "web"}}}}],
                     "volumeMounts": [{{"name": "web", "mountPath": "/etc/web"}}]}}]}}}}}}}}"#
         );
-        app.kubectl(&["patch", "deployment/web", "-p", &patch]).await?;
+        app.change("deployment/web", "kubectl-patch", Patch::Strategic(serde_json::from_str(&patch)?)).await?;
         app.kubectl(&["rollout", "status", "deployment/web", "--timeout=90s"]).await?;
         Ok(configured)
     }
@@ -53,24 +54,24 @@ impl Configured {
     ///
     /// # Errors
     ///
-    /// If kubectl fails.
+    /// If the API server refuses it.
     pub async fn set(&self, value: &str) -> Result<()> {
         let yaml = format!(
             "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: web, labels: {{team: shop}}}}\ndata: {{app.conf: \"{value}\"}}\n\
              binaryData: {{blob: {}}}\n",
             blob(value)
         );
-        self.app.apply(&yaml).await.map(drop)
+        self.app.write(&yaml).await
     }
 
     /// Changes the live Secret.
     ///
     /// # Errors
     ///
-    /// If kubectl fails.
+    /// If the API server refuses it.
     pub async fn set_password(&self, password: &str) -> Result<()> {
-        let patch = format!(r#"{{"stringData": {{"password": "{password}"}}}}"#);
-        self.app.kubectl(&["patch", "secret/db", "-p", &patch]).await.map(drop)
+        let patch = json!({"stringData": {"password": password}});
+        self.app.change("secret/db", "kubectl-patch", Patch::Merge(patch)).await
     }
 
     /// What each pod that is not ending reads, by the name of the pod: the ConfigMap of its volume, to the byte, and, on

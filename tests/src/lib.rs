@@ -10,6 +10,7 @@ mod adapter;
 mod app;
 mod autoscaled;
 mod configured;
+mod directly;
 mod fleet;
 mod kills;
 mod manager;

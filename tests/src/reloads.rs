@@ -7,7 +7,8 @@ use std::time::Duration;
 use anyhow::Result;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use kube::ResourceExt;
-use serde_json::Value;
+use kube::api::Patch;
+use serde_json::{Value, json};
 use trimtab_testkit::eventually;
 
 use crate::{App, ManagerProcess, PodWatch};
@@ -109,7 +110,7 @@ impl Reloads {
         app.kubectl(&["delete", "deployment/web", "--wait=true", "--cascade=foreground"]).await?;
         let reloads = Self { app: app.clone() };
         reloads.set("web", "a").await?;
-        app.kubectl(&["create", "secret", "generic", "db", "--from-literal=password=one"]).await?;
+        app.make_secret().await?;
         Ok(reloads)
     }
 
@@ -143,7 +144,7 @@ impl Reloads {
     /// If they do not become available.
     pub async fn make(&self, workloads: &[Reading]) -> Result<()> {
         let yaml: Vec<String> = workloads.iter().map(Reading::yaml).collect();
-        self.app.apply(&yaml.join("---\n")).await?;
+        self.app.write(&yaml.join("---\n")).await?;
         for workload in workloads {
             if matches!(workload.kind, "Deployment" | "StatefulSet" | "DaemonSet") {
                 self.settled(workload.kind, &workload.name).await?;
@@ -166,21 +167,21 @@ impl Reloads {
     ///
     /// # Errors
     ///
-    /// If kubectl fails.
+    /// If the API server refuses it.
     pub async fn set(&self, name: &str, value: &str) -> Result<()> {
         let yaml =
             format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{VALUE: \"{value}\"}}\n");
-        self.app.apply(&yaml).await.map(drop)
+        self.app.write(&yaml).await
     }
 
     /// Changes the Secret.
     ///
     /// # Errors
     ///
-    /// If kubectl fails.
+    /// If the API server refuses it.
     pub async fn set_password(&self, password: &str) -> Result<()> {
-        let patch = format!(r#"{{"stringData": {{"password": "{password}"}}}}"#);
-        self.app.kubectl(&["patch", "secret/db", "-p", &patch]).await.map(drop)
+        let patch = json!({"stringData": {"password": password}});
+        self.app.change("secret/db", "kubectl-patch", Patch::Merge(patch)).await
     }
 
     /// An object, as JSON.
@@ -189,7 +190,7 @@ impl Reloads {
     ///
     /// If there is none.
     pub async fn get(&self, object: &str) -> Result<Value> {
-        Ok(serde_json::from_str(&self.app.kubectl(&["get", object, "-o", "json"]).await?)?)
+        self.app.get(object).await
     }
 
     /// An annotation of a workload.

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use k8s_openapi::api::core::v1::Event;
+use kube::api::ListParams;
 use trimtab_crds::ReleasePlan;
 use trimtab_testkit::eventually;
 
@@ -37,8 +39,8 @@ impl App {
     /// If it does not come.
     pub async fn wait_event(&self, reason: &str) -> Result<()> {
         eventually(&format!("an event {reason}"), Duration::from_secs(30), async || {
-            let printed = self.kubectl(&["get", "events", "-o", "jsonpath={.items[*].reason}"]).await?;
-            Ok(printed.split_whitespace().any(|found| found == reason).then_some(()))
+            let all = self.api::<Event>().list(&ListParams::default()).await?;
+            Ok(all.items.iter().any(|event| event.reason.as_deref() == Some(reason)).then_some(()))
         })
         .await
     }

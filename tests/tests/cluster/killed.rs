@@ -118,9 +118,8 @@ async fn play(app: App, story: Story, fault: Option<String>) -> Result<(bool, En
         Story::Configuration => {
             let configured = configured.as_ref().context("nothing is configured")?;
             configured.set("b").await?;
-            String::new()
         }
-    };
+    }
     if story == Story::AbortedInPromotion {
         // Bring it to promotion undisturbed, then ask, then let it be killed while it takes back.
         let manager = app.manager()?;
