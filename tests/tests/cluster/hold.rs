@@ -40,7 +40,7 @@ async fn the_first_creation_and_a_change_beside_the_template_are_not_held() {
 #[tokio::test]
 async fn a_change_of_the_template_is_held_with_the_name_of_who_made_it() {
     with_guarded("hold-who", |app| async move {
-        let printed = app.set_image("v2").await?;
+        let printed = app.kubectl(&["set", "image", "deployment/web", "web=trimtab.local/sample:v2"]).await?;
         ensure!(printed.contains("waits for a release under ReleasePlan web"), "{printed}");
         ensure!(mark(&app).await? == "by trimtab-admin", "{}", mark(&app).await?);
         let printed = app.kubectl(&["rollout", "resume", "deployment/web"]).await?;

@@ -20,7 +20,7 @@ async fn a_change_is_tried_and_promoted_and_its_canary_pods_stay() {
         let _manager = app.manager()?;
         app.wait_stable("v1").await?;
         let watch = app.watch_pods().await?;
-        let printed = app.set_image("v2").await?;
+        let printed = app.kubectl(&["set", "image", "deployment/web", "web=trimtab.local/sample:v2"]).await?;
         ensure!(printed.contains("waits for a release under ReleasePlan web"), "no warning: {printed}");
         app.wait_plan("the canary at 20%", |plan| {
             plan.status
