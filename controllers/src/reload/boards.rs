@@ -58,13 +58,13 @@ struct Mark {
     number: u64,
     /// Whether it has been looked at since.
     seen: bool,
-    /// Whether something had changed for it when it was last looked at.
+    /// Whether something may have changed for it: until a look has said otherwise.
     wants: bool,
 }
 
 impl Marks {
     fn note(&mut self, key: &Workload) -> &mut Few {
-        let mark = Mark { number: self.next, seen: false, wants: false };
+        let mark = Mark { number: self.next, seen: false, wants: true };
         self.next += 1;
         let few = self.namespaces.entry(key.namespace.clone()).or_default();
         few.all.insert(key.clone(), mark);
@@ -185,13 +185,16 @@ mod tests {
         check(&busy, false);
         busy.add(&[key("a")]);
         check(&busy, true);
+        // The pods of a look were read before what it finds is noted.
         assert!(busy.take_changed(&key("a")));
-        check(&busy, false);
+        check(&busy, true);
         busy.note_wants(&key("a"), true);
         check(&busy, true);
         busy.note_wants(&key("a"), false);
         check(&busy, false);
+        // What has changed since a look, that look says nothing of.
         busy.add(&[key("a")]);
+        busy.note_wants(&key("a"), false);
         check(&busy, true);
     }
 

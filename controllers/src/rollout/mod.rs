@@ -147,12 +147,14 @@ fn stable_set_while_released(plan: &PlanView) -> Option<&str> {
     status.stable.as_ref().map(|stable| stable.replica_set.as_str())
 }
 
-/// A pod matters where it is a canary's, or in trouble: availability is read from the ReplicaSets.
+/// A pod matters where it is a canary's, or in trouble: availability is read from the ReplicaSets. One that has stopped serving says why
+/// there are fewer available, which its ReplicaSet may have told before it.
 fn workloads_of_pod(sets: &Store<ReplicaSetView>, pod: &PodView) -> Vec<Workload> {
     let Some(owner) = pod.metadata.controller().filter(|owner| owner.is(&names::REPLICA_SET)) else { return vec![] };
     let Some(rs) = sets.get(&pod.metadata.namespace, &owner.name) else { return vec![] };
     let canary = rs.metadata.annotations.contains_key(names::CANARY_OF);
-    if canary || pod_failure(pod).is_some() { workloads(&rs) } else { vec![] }
+    let in_trouble = pod_failure(pod).is_some() || pod.status.has_stopped_serving();
+    if canary || in_trouble { workloads(&rs) } else { vec![] }
 }
 
 impl Rollout {

@@ -360,3 +360,36 @@ proptest! {
         runtime.block_on(run(steps));
     }
 }
+
+/// A worker that waits for a key; which it takes, and after how many seconds.
+fn waiting(queue: &Arc<Queue<ObjectRef>>) -> tokio::task::JoinHandle<(ObjectRef, u64)> {
+    let (queue, began) = (queue.clone(), Instant::now());
+    tokio::spawn(async move { (queue.take().await.unwrap().key, began.elapsed().as_secs()) })
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_time_is_waited_for_though_the_worker_that_did_goes_and_an_earlier_one_comes() {
+    let queue = Arc::new(queue());
+    let [late, soon] = ["late", "soon"].map(|name| key("ns", name));
+    for key in [&late, &soon] {
+        normal(&queue, key);
+        assert_eq!(taken(&queue).await.as_ref(), Some(key));
+    }
+    let due = |seconds| Finished { wake: Some(Instant::now() + Duration::from_secs(seconds)), ..Finished::default() };
+    queue.finish(&late, due(10));
+    let mut workers = vec![];
+    for _ in 0..3 {
+        workers.push(waiting(&queue));
+        tokio::task::yield_now().await;
+    }
+    // The first of them is the one that waits for a time.
+    workers.remove(0).abort();
+    tokio::task::yield_now().await;
+    queue.finish(&soon, due(5));
+    let mut served = vec![];
+    for worker in workers {
+        served.push(timeout(Duration::from_secs(60), worker).await.expect("nobody waits for a time").unwrap());
+    }
+    served.sort_by_key(|(_, seconds)| *seconds);
+    assert_eq!(served, [(soon, 5), (late, 10)]);
+}
