@@ -382,10 +382,11 @@ async fn each_time_is_waited_for_though_the_worker_that_did_goes_and_an_earlier_
         workers.push(waiting(&queue));
         tokio::task::yield_now().await;
     }
-    // The first of them is the one that waits for a time.
+    queue.finish(&soon, due(5));
+    tokio::task::yield_now().await;
+    // Who has waited longest hears of it, and is the one that waits for it.
     workers.remove(0).abort();
     tokio::task::yield_now().await;
-    queue.finish(&soon, due(5));
     let mut served = vec![];
     for worker in workers {
         served.push(timeout(Duration::from_secs(60), worker).await.expect("nobody waits for a time").unwrap());
