@@ -13,6 +13,7 @@ use tokio::{io::AsyncWriteExt, process::Command};
 use trimtab_crds::{Phase, Release, ReleasePlan, names};
 use trimtab_testkit::{Cluster, TestNamespace, eventually};
 
+use crate::directly;
 use crate::told::condition;
 use crate::{ManagerProcess, PodWatch, rights};
 
@@ -231,9 +232,7 @@ impl App {
     ///
     /// If the API server refuses it.
     pub async fn set_image(&self, tag: &str) -> Result<()> {
-        let containers = json!([{"name": "web", "image": format!("trimtab.local/sample:{tag}")}]);
-        let patch = json!({"spec": {"template": {"spec": {"containers": containers}}}});
-        self.change("deployment/web", "kubectl-set", Patch::Strategic(patch)).await
+        self.change("deployment/web", "kubectl-set", directly::image(&format!("trimtab.local/sample:{tag}"))).await
     }
 
     /// Asks something of the plan; the request as it was written.

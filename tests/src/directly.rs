@@ -28,6 +28,23 @@ const KINDS: [Kind; 13] = [
     Kind::namespaced("", "v1", "ResourceQuota", "resourcequotas"),
 ];
 
+/// A patch by a command of kubectl, which names itself so: `kubectl-set`.
+pub(crate) fn by(command: &str) -> PatchParams {
+    PatchParams { field_manager: Some(command.to_owned()), ..PatchParams::default() }
+}
+
+/// What `kubectl set image` writes for the container `web`.
+pub(crate) fn image(image: &str) -> Patch<Value> {
+    let containers = json!([{"name": "web", "image": image}]);
+    Patch::Strategic(json!({"spec": {"template": {"spec": {"containers": containers}}}}))
+}
+
+/// Where the objects of a manifest's kind are.
+pub(crate) fn resource(api_version: &str, kind: &str) -> ApiResource {
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind))
+}
+
 impl App {
     /// Writes the objects of a manifest as `kubectl apply` does. What is there is not taken out where the manifest no longer has it.
     ///
@@ -50,14 +67,11 @@ impl App {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let (api_version, kind) = (text(&object["apiVersion"]), text(&object["kind"]));
         let name = text(&object["metadata"]["name"]);
-        let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
-        let api = self.objects(&ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, &kind)));
-        let by = Some("kubectl-client-side-apply".to_owned());
+        let (api, command) = (self.objects(&resource(&api_version, &kind)), "kubectl-client-side-apply");
         let written = if api.get_opt(&name).await?.is_some() {
-            let params = PatchParams { field_manager: by, ..PatchParams::default() };
-            api.patch(&name, &params, &Patch::Merge(&object)).await
+            api.patch(&name, &by(command), &Patch::Merge(&object)).await
         } else {
-            let params = PostParams { field_manager: by, ..PostParams::default() };
+            let params = PostParams { field_manager: Some(command.to_owned()), ..PostParams::default() };
             api.create(&params, &serde_json::from_value(object)?).await
         };
         written.map(drop).with_context(|| format!("{kind} {name}"))
@@ -80,10 +94,9 @@ impl App {
     /// # Errors
     ///
     /// If the API server refuses it.
-    pub(crate) async fn change(&self, object: &str, by: &str, patch: Patch<Value>) -> Result<()> {
+    pub(crate) async fn change(&self, object: &str, command: &str, patch: Patch<Value>) -> Result<()> {
         let (kind, name) = object.split_once('/').with_context(|| format!("{object} is no object"))?;
-        let params = PatchParams { field_manager: Some(by.to_owned()), ..PatchParams::default() };
-        let written = self.of_kind(kind)?.patch(name, &params, &patch).await;
+        let written = self.of_kind(kind)?.patch(name, &by(command), &patch).await;
         written.map(drop).with_context(|| format!("cannot change {object}"))
     }
 

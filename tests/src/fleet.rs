@@ -8,11 +8,13 @@ use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::{
     Api, Client,
-    api::{ListParams, Patch, PatchParams, PostParams},
+    api::{ListParams, PostParams},
 };
 use serde_json::json;
 use trimtab_crds::{Phase, ReleasePlan};
 use trimtab_testkit::eventually;
+
+use crate::directly;
 
 /// Requests that are sent at a time to set a fleet up.
 const AT_ONCE: usize = 32;
@@ -79,10 +81,8 @@ impl Fleet {
     ///
     /// If the API server refuses.
     pub async fn change(&self, name: &str, tag: &str) -> Result<()> {
-        let containers = json!([{ "name": "web", "image": Self::image(tag) }]);
-        let patch = json!({ "spec": { "template": { "spec": { "containers": containers } } } });
-        let params = PatchParams { field_manager: Some("kubectl-set".to_owned()), ..PatchParams::default() };
-        let written = self.api::<Deployment>().patch_metadata(name, &params, &Patch::Strategic(patch)).await;
+        let (by, patch) = (directly::by("kubectl-set"), directly::image(&Self::image(tag)));
+        let written = self.api::<Deployment>().patch_metadata(name, &by, &patch).await;
         written.map(drop).with_context(|| format!("cannot change {name}"))
     }
 

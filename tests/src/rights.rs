@@ -11,13 +11,15 @@ use clap::Parser;
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
-use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
+use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use kube::config::Kubeconfig;
 use kube::{Client, Config};
 use serde_json::{Value, json};
 use trimtab_controllers::args::Args;
 use trimtab_controllers::permissions::{EXEC_OPTION, Place, ROLLOUTS, Wanted, manifests};
 use trimtab_testkit::eventually;
+
+use crate::directly;
 
 /// Longer than any test.
 const TOKEN_SECONDS: u64 = 8 * 3600;
@@ -110,8 +112,7 @@ pub async fn apply(client: &Client, namespace: &str, objects: &[Value]) -> Resul
     for object in objects {
         let mut object: DynamicObject = serde_json::from_value(object.clone())?;
         let types = object.types.clone().context("an object without a kind")?;
-        let (group, version) = types.api_version.split_once('/').unwrap_or(("", &types.api_version));
-        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, &types.kind));
+        let resource = directly::resource(&types.api_version, &types.kind);
         let name = object.metadata.name.clone().context("an object without a name")?;
         let api: Api<DynamicObject> = match &object.metadata.namespace {
             Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),

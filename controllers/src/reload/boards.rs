@@ -63,6 +63,10 @@ struct Mark {
 }
 
 impl Marks {
+    fn of(&mut self, key: &Workload) -> Option<&mut Mark> {
+        self.namespaces.get_mut(&key.namespace)?.all.get_mut(key)
+    }
+
     fn note(&mut self, key: &Workload) -> &mut Few {
         let mark = Mark { number: self.next, seen: false, wants: true };
         self.next += 1;
@@ -94,13 +98,13 @@ impl Busy {
 
     /// The number of a workload's last change, if it has changed.
     pub(super) fn last_change(&self, key: &Workload) -> Option<u64> {
-        Some(lock(&self.0).namespaces.get(&key.namespace)?.all.get(key)?.number)
+        Some(lock(&self.0).of(key)?.number)
     }
 
     /// Notes that a workload is looked at as it is since a change, if that is still its last one.
     pub(super) fn take_since(&self, key: &Workload, change: Option<u64>) -> bool {
         let mut all = lock(&self.0);
-        match all.namespaces.get_mut(&key.namespace).and_then(|few| few.all.get_mut(key)) {
+        match all.of(key) {
             Some(mark) if Some(mark.number) == change => mark.seen = true,
             Some(_) => return false,
             // Nothing is forgotten that has changed and was not looked at.
@@ -112,7 +116,7 @@ impl Busy {
     /// Says whether a workload has changed since this was last asked, before it is looked at.
     pub(super) fn take_changed(&self, key: &Workload) -> bool {
         let mut all = lock(&self.0);
-        let mark = all.namespaces.get_mut(&key.namespace).and_then(|few| few.all.get_mut(key));
+        let mark = all.of(key);
         mark.is_some_and(|mark| !std::mem::replace(&mut mark.seen, true))
     }
 
@@ -136,10 +140,9 @@ impl Busy {
         }
     }
 
-    /// Notes whether something has changed for a workload that was looked at.
+    /// Notes whether something has changed for a workload that was looked at. Of what has changed since, that says nothing.
     pub(super) fn note_wants(&self, key: &Workload, wants: bool) {
-        let mut all = lock(&self.0);
-        if let Some(mark) = all.namespaces.get_mut(&key.namespace).and_then(|few| few.all.get_mut(key)) {
+        if let Some(mark) = lock(&self.0).of(key).filter(|mark| mark.seen) {
             mark.wants = wants;
         }
     }
@@ -147,9 +150,7 @@ impl Busy {
     /// Whether something may have changed for a workload, so that its pods matter. While it only rolls, its own status says how
     /// far it is.
     pub(super) fn may_want(&self, key: &Workload) -> bool {
-        let all = lock(&self.0);
-        let mark = all.namespaces.get(&key.namespace).and_then(|few| few.all.get(key));
-        mark.is_some_and(|mark| !mark.seen || mark.wants)
+        lock(&self.0).of(key).is_some_and(|mark| mark.wants)
     }
 }
 
@@ -192,9 +193,9 @@ mod tests {
         check(&busy, true);
         busy.note_wants(&key("a"), false);
         check(&busy, false);
-        // What has changed since a look, that look says nothing of.
         busy.add(&[key("a")]);
         busy.note_wants(&key("a"), false);
+        assert!(busy.take_changed(&key("a")));
         check(&busy, true);
     }
 

@@ -218,7 +218,7 @@ fn half_known(draft: &mut Draft<'_>) {
 fn unsupported(draft: &mut Draft<'_>) {
     let name = draft.world.deployment.metadata.name.clone();
     let guarded = draft.world.is_guarded();
-    if guarded && draft.world.held() != Held::Released && matches!(draft.world.held(), Held::By { .. }) {
+    if guarded && matches!(draft.world.held(), Held::By { .. }) {
         draft.say(
             Phase::Blocked,
             "UnsupportedStrategy",

@@ -53,7 +53,7 @@ pub(crate) fn decide(draft: &mut Draft<'_>) {
 /// Whether a person paused the rolling Deployment: only they resume it, and the deadline waits for them.
 fn paused_by_person(draft: &mut Draft<'_>) -> bool {
     let deployment = draft.world.deployment;
-    if !deployment.spec.paused || matches!(draft.world.held(), Held::By { person_paused: false, .. }) {
+    if !deployment.spec.paused || draft.world.holds_a_change() {
         return false;
     }
     if let Some(progress) = &mut draft.status.release {

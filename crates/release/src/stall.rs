@@ -15,7 +15,7 @@ use crate::{
     stepping::forgive,
     taking_back::surely_available,
     views::ReplicaSetView,
-    world::{Held, World, failure, words},
+    world::{World, failure, words},
 };
 
 /// Whether no further pod of what is to stay has become available for the plan's `progressDeadline`. Notes how it goes on,
@@ -97,7 +97,7 @@ fn missing(world: &World<'_>, stable: &ReplicaSetView) -> Option<String> {
 /// Whether another change is held by now, which cannot be tried before the take-back is over.
 fn holds_another(draft: &Draft<'_>) -> bool {
     let world = draft.world;
-    let held = matches!(world.held(), Held::By { person_paused: false, .. }) && world.deployment.spec.paused;
+    let held = world.holds_a_change() && world.deployment.spec.paused;
     let another = draft.progress().is_some_and(|progress| progress.digest != world.digest);
     held && another && world.stable_digest(&draft.status) != Some(world.digest)
 }

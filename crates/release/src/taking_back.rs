@@ -5,13 +5,7 @@ use trimtab_crds::{Phase, Progress, Rejected, ReleaseResult, Undo, Verdict};
 use trimtab_plan::Severity;
 
 use crate::{
-    canary,
-    draft::Draft,
-    idle::millis,
-    record, request, stall,
-    undo::template_of,
-    views::ReplicaSetView,
-    world::{Held, World},
+    canary, draft::Draft, idle::millis, record, request, stall, undo::template_of, views::ReplicaSetView, world::Held,
 };
 
 pub(crate) fn decide(draft: &mut Draft<'_>) {
@@ -200,7 +194,7 @@ fn revive_stable(draft: &mut Draft<'_>) -> bool {
         return false;
     }
     let gone = world.stable_set(&draft.status).is_none() && world.owned_with(world.digest).is_none();
-    if gone && world.stable_digest(&draft.status) == Some(world.digest) && is_held(&world) {
+    if gone && world.stable_digest(&draft.status) == Some(world.digest) && world.holds_a_change() {
         draft.write(canary::release(&world, "let the Deployment make its stable ReplicaSet again"));
         draft.say(Phase::TakingBack, "TakingBack", "letting the Deployment make its stable ReplicaSet again");
         return true;
@@ -212,11 +206,6 @@ fn revive_stable(draft: &mut Draft<'_>) -> bool {
     draft.write(canary::scale(stable, 1, "bring the first stable pod back"));
     draft.say(Phase::TakingBack, "TakingBack", "bringing the first stable pod back");
     true
-}
-
-/// Whether a change is held, and no person's pause is the reason.
-fn is_held(world: &World<'_>) -> bool {
-    matches!(world.held(), Held::By { person_paused: false, .. })
 }
 
 /// Pods of a ReplicaSet that are available and stay: the Deployment may have taken some away a moment ago, and brought

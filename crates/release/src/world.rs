@@ -60,6 +60,11 @@ impl<'a> World<'a> {
         held(self.deployment)
     }
 
+    /// Whether a change is held, and no person's pause is the reason.
+    pub(crate) fn holds_a_change(&self) -> bool {
+        matches!(self.held(), Held::By { person_paused: false, .. })
+    }
+
     /// Whether changes of the Deployment are held: it names a plan, and has not opted out.
     pub(crate) fn is_guarded(&self) -> bool {
         self.deployment.metadata.annotation(names::PLAN).is_some_and(|plan| !plan.is_empty())

@@ -125,35 +125,43 @@ mod tests {
 
     use super::*;
 
+    fn address(last: u8) -> IpAddr {
+        IpAddr::V4(Ipv4Addr::new(10, 0, 0, last))
+    }
+
+    /// Connections that never end.
+    #[derive(Default)]
+    struct Crowd(Open, JoinSet<()>);
+
+    impl Crowd {
+        fn admit(&mut self, last: u8) {
+            self.0.admit(address(last), self.1.spawn(std::future::pending()));
+        }
+
+        fn of(&self, last: u8) -> usize {
+            self.0.0.iter().filter(|(peer, _)| *peer == address(last)).count()
+        }
+    }
+
     #[tokio::test]
     async fn the_oldest_goes_for_the_newest_and_a_crowd_for_itself() {
-        let mut open = Open::default();
-        let mut tasks = JoinSet::new();
-        let mut admit = |open: &mut Open, last: u8| {
-            open.admit(IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)), tasks.spawn(std::future::pending::<()>()));
-        };
-        admit(&mut open, 1);
-        (0..100).for_each(|_| admit(&mut open, 2));
-        assert_eq!(open.0.len(), OF_ONE_ADDRESS + 1, "one address has its share");
-        (3..100).for_each(|last| admit(&mut open, last));
-        assert_eq!(open.0.len(), CONNECTIONS);
-        assert!(open.0.back().is_some_and(|(peer, _)| *peer == IpAddr::V4(Ipv4Addr::new(10, 0, 0, 99))));
+        let mut crowd = Crowd::default();
+        crowd.admit(1);
+        (0..100).for_each(|_| crowd.admit(2));
+        assert_eq!(crowd.0.0.len(), OF_ONE_ADDRESS + 1, "one address has its share");
+        (3..100).for_each(|last| crowd.admit(last));
+        assert_eq!(crowd.0.0.len(), CONNECTIONS);
+        assert!(crowd.0.0.back().is_some_and(|(peer, _)| *peer == address(99)));
     }
 
     #[tokio::test]
     async fn a_crowd_of_some_addresses_closes_its_own_and_no_probe() {
-        let mut open = Open::default();
-        let mut tasks = JoinSet::new();
-        let mut admit = |open: &mut Open, last: u8| {
-            let task = tasks.spawn(std::future::pending::<()>());
-            open.admit(IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)), task);
-        };
-        (0..60).for_each(|number| admit(&mut open, number % 5));
-        admit(&mut open, 99);
-        (0..=u8::MAX).for_each(|number| admit(&mut open, number % 5));
-        let probe = |(peer, _): &&(IpAddr, AbortHandle)| *peer == IpAddr::V4(Ipv4Addr::new(10, 0, 0, 99));
-        assert_eq!(open.0.iter().filter(probe).count(), 1, "the probe's connection is still open");
-        assert_eq!(open.0.len(), CONNECTIONS);
+        let mut crowd = Crowd::default();
+        (0..60).for_each(|number| crowd.admit(number % 5));
+        crowd.admit(99);
+        (0..=u8::MAX).for_each(|number| crowd.admit(number % 5));
+        assert_eq!(crowd.of(99), 1, "the probe's connection is still open");
+        assert_eq!(crowd.0.0.len(), CONNECTIONS);
     }
 
     /// More than a listener has room for by default: a connection that finds none takes a second.

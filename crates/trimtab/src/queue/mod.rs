@@ -250,17 +250,21 @@ impl<K: Key> Drop for Waiting<'_, K> {
 impl<K: Key> State<K> {
     /// Whether a time will come for which nobody waits.
     fn is_unawaited(&self) -> bool {
-        let first = self.timers.first_key_value().map(|((at, _), _)| *at);
-        first.is_some_and(|first| self.awaited.is_none_or(|awaited| first < awaited))
+        self.first_time().is_some_and(|first| self.awaited.is_none_or(|awaited| first < awaited))
+    }
+
+    /// When the first of the keys comes that have a time.
+    fn first_time(&self) -> Option<Instant> {
+        self.timers.first_key_value().map(|((at, _), _)| *at)
     }
 
     /// The time for which whoever asks is to wait, unless another waits for it.
     fn await_first(&mut self) -> Option<Instant> {
-        if self.is_unawaited() {
-            self.awaited = self.timers.first_key_value().map(|((at, _), _)| *at);
-            return self.awaited;
+        if !self.is_unawaited() {
+            return None;
         }
-        None
+        self.awaited = self.first_time();
+        self.awaited
     }
 
     /// Whoever waited for a time looks for itself, or is gone.
