@@ -349,7 +349,7 @@ fn tell(seen: &TrackedSnapshot, reason: &'static str, action: &'static str, note
 /// What people are told where a write was refused: nothing else would say so.
 pub fn refused(seen: &TrackedSnapshot, write: &Write, failure: &Failure) -> Vec<Notice> {
     let mut plan = Plan::new(());
-    let note = format!("refused: {}: {}: {}", write.why, failure.reason, failure.message);
+    let note = format!("{}: {}: {}: {}", failure.how(), write.why, failure.reason, failure.message);
     warn(seen, "WriteRefused", note, &mut plan);
     plan.notices
 }

@@ -31,6 +31,20 @@ pub struct Failure {
     pub reason: String,
     /// A sentence for a person that says what to do. Never holds data of a Secret.
     pub message: String,
+    /// Whether one that should pass by itself has come back for more than a minute: the same write has failed in the same way.
+    pub lasting: bool,
+}
+
+impl Failure {
+    /// Whether people are told, for it does not pass by itself or has not for long.
+    pub fn is_told(&self) -> bool {
+        self.class == Class::Blocked || self.lasting
+    }
+
+    /// How the write goes, for a message that begins with it.
+    pub fn how(&self) -> &'static str {
+        if self.class == Class::Blocked { "refused" } else { "fails again and again" }
+    }
 }
 
 /// What a failure means for trying again.

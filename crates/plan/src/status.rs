@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Class, Failure, Notice, ObjectRef, Severity};
+use crate::{Failure, Notice, ObjectRef, Severity};
 
 /// The one status write of a reconcile.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -28,7 +28,7 @@ impl StatusWrite {
             "the status of {} cannot be written, and nothing goes on without it: {}; whoever refuses it has to allow it",
             self.target, failure.message
         );
-        (failure.class == Class::Blocked).then(|| Notice {
+        failure.is_told().then(|| Notice {
             about: self.target.clone(),
             uid: self.uid.clone(),
             severity: Severity::Warning,

@@ -5,7 +5,15 @@ use serde_json::json;
 use trimtab_crds::{Phase, Rejected, Undo, names};
 use trimtab_plan::{PatchOp, Write};
 
-use crate::{configuration::Gate, draft::Draft, idle::is_new, record, request::Verb, world::Held};
+use crate::{
+    configuration::Gate,
+    draft::Draft,
+    idle::is_new,
+    record,
+    report::{NAME_TAKEN, WRITE_REFUSED},
+    request::Verb,
+    world::Held,
+};
 
 /// Before anything else: a person who wants to see the rejected revision tried again makes it a new change. What is to be put back
 /// where this decision begins no release of it.
@@ -150,7 +158,20 @@ pub(crate) fn answer_what_waits(draft: &mut Draft<'_>) {
         return draft.refuse(&text, &message);
     }
     let begun = draft.status.release.is_some() || draft.status.undo.is_some() || draft.reason == "Restarting";
+    if let Some(refused) = refused_before(draft).filter(|_| verb == Some(Verb::Abort) && !begun) {
+        // The answer is written by itself, or it would go with the write that is refused again.
+        draft.write_nothing();
+        return draft.refuse(&text, &format!("its release has not begun, so there is nothing to take back: {refused}"));
+    }
     if let Some(verb) = verb.filter(|_| !begun) {
         draft.status.message = format!("{message}; asked meanwhile: {}", verb.name());
     }
+}
+
+/// What was said when a write was last refused, if that is what the plan waits for: no release may ever begin.
+fn refused_before(draft: &Draft<'_>) -> Option<String> {
+    let status = draft.world.plan.status.as_ref()?;
+    let why = [WRITE_REFUSED, NAME_TAKEN];
+    let refused = status.conditions.iter().any(|condition| why.contains(&&*condition.reason));
+    (refused && status.phase == Phase::Blocked).then(|| status.message.clone())
 }

@@ -84,7 +84,7 @@ fn other_conditions(old: &[Condition], decided: &[Condition]) -> Vec<Condition> 
 }
 
 /// Progress rests on writes that succeeded: after a failure the old progress stays, and people read what failed. A
-/// conflict with somebody else's write is no news: the next decision sees it.
+/// conflict with somebody else's write is no news while it does not last: the next decision sees it.
 fn after_failure(
     now: Timestamp,
     plan: &PlanView,
@@ -93,7 +93,7 @@ fn after_failure(
     write: Option<&Write>,
 ) -> Option<ReleasePlanStatus> {
     let passing = ["Conflict", "Precondition", "Fenced"].contains(&failure.reason.as_str());
-    if passing || failure.class == Class::Fatal {
+    if (passing && !failure.lasting) || failure.class == Class::Fatal {
         return None;
     }
     let mut status = plan.status.clone().unwrap_or_default();
@@ -102,6 +102,9 @@ fn after_failure(
     // From now on the plan counts as looked at.
     status.handled_request = request::made_with(plan, &status).or(status.handled_request);
     status.message = failure.message.clone();
+    if let Some(Write { target, why, .. }) = write.filter(|_| failure.lasting) {
+        status.message = format!("{}: {why} ({target}): {}", failure.how(), failure.message);
+    }
     // What we make bears names of our own: something else is there, or it was made a moment ago and is not seen yet.
     let taken = failure.reason == "AlreadyExists";
     if taken && let Some(write) = write {
@@ -117,9 +120,14 @@ fn after_failure(
                 format!("refused: {why} ({target}): {}; whoever refuses it has to allow it", failure.message);
         }
     }
+    let asked = request::unanswered(plan, &status).and_then(|(_, verb)| verb).filter(|_| status.release.is_none());
+    // An abort is answered by the next decision.
+    if let Some(verb) = asked.filter(|verb| *verb != request::Verb::Abort) {
+        status.message = format!("{}; asked meanwhile: {}", status.message, verb.name());
+    }
     let reason = match failure.class {
-        _ if taken => "NameTaken",
-        Class::Blocked => "WriteRefused",
+        _ if taken => report::NAME_TAKEN,
+        Class::Blocked => report::WRITE_REFUSED,
         _ => "WriteFailed",
     };
     report::summarise(now, plan, &mut status, reason);

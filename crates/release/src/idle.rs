@@ -12,7 +12,9 @@ use crate::{
     configuration::{self, Gate},
     deadline,
     draft::Draft,
-    record, steps,
+    record,
+    report::NAME_TAKEN,
+    steps,
     undo::carry_out_undo,
     views::ReplicaSetView,
     world::Held,
@@ -327,10 +329,10 @@ fn start(draft: &mut Draft<'_>, who: &str) {
         (true, _) => return mid_rollout(draft),
         (false, Some(_)) => {
             let message = format!("ReplicaSet {name} is in the way of the canary and is not ours: delete or rename it");
-            draft.say(Phase::Blocked, "NameTaken", message.clone());
+            draft.say(Phase::Blocked, NAME_TAKEN, message.clone());
             // Nothing tells when what is not ours goes.
             draft.plan.wake_by(world.now.checked_add(LOOK_AGAIN).unwrap_or(world.now));
-            return draft.tell(Severity::Warning, "NameTaken", "Wait", message);
+            return draft.tell(Severity::Warning, NAME_TAKEN, "Wait", message);
         }
         // It comes alone: whoever changed the Deployment waits for it, and the record follows once it is seen. Its name
         // follows from the template, so that a process that dies in between makes no second one.

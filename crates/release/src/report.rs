@@ -80,6 +80,11 @@ fn waits_for_a_person(phase: Phase, reason: &str) -> bool {
     phase == Phase::Paused && ["WaitingForPromotion", "PausedByRequest", "ScaledToZero"].contains(&reason)
 }
 
+/// Why a plan is blocked whose write is refused.
+pub(crate) const WRITE_REFUSED: &str = "WriteRefused";
+/// Why a plan is blocked whose object's name is another's.
+pub(crate) const NAME_TAKEN: &str = "NameTaken";
+
 /// The conditions that say how it goes as a whole.
 pub(crate) const SUMMARY: [&str; 3] = ["Ready", "Reconciling", "Stalled"];
 

@@ -291,7 +291,7 @@ pub fn refused(seen: &Snapshot, write: &Write, failure: &Failure) -> Vec<Notice>
         seen.kept.as_ref().map(|kept| (kept.metadata.object(names::CONTROLLER_REVISION), kept.metadata.uid.clone()));
     let workload = seen.workload.as_ref().map(|workload| (workload.object(), workload.metadata.uid.clone()));
     let told = |(about, uid)| {
-        let note = format!("refused: {}: {}: {}", write.why, failure.reason, failure.message);
+        let note = format!("{}: {}: {}: {}", failure.how(), write.why, failure.reason, failure.message);
         Notice { about, uid, severity: Severity::Warning, reason: "WriteRefused", action: "Wait", note }
     };
     workload.or(kept).map(told).into_iter().collect()

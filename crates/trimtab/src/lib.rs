@@ -25,6 +25,7 @@ mod hot;
 mod housekeeping;
 mod informer;
 pub mod journal;
+mod lasting;
 mod lazy;
 pub mod lease;
 mod liveness;

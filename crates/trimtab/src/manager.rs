@@ -22,6 +22,7 @@ use crate::gate::Watching;
 use crate::hot::Hot;
 use crate::informer::Source;
 use crate::journal::Journal;
+use crate::lasting::Lasting;
 use crate::lazy::Lazy;
 use crate::lease::{self, CannotElect, Election, Fence, State};
 use crate::liveness::Loops;
@@ -357,6 +358,8 @@ impl<C: Controller> Runner for Registered<C> {
             recorder: shared.recorder.clone(),
             timeout: options.timeout,
             hot: Hot::new(),
+            lasting: Lasting::default(),
+            unsaid: Lasting::default(),
             lazy: Lazy::default(),
             apart: Apart::new(APART),
         });

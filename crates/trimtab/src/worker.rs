@@ -22,6 +22,7 @@ use crate::gate::{Effect, Gate, Written};
 use crate::hot::{self, Heat, Hot};
 use crate::housekeeping;
 use crate::journal::{Decision, Journal, Reason, WriteRecord, short};
+use crate::lasting::Lasting;
 use crate::lazy::Lazy;
 use crate::metrics::{Metrics, ReconcileResult};
 use crate::queue::{Finished, Queue, Taken, Trigger};
@@ -43,6 +44,10 @@ pub(crate) struct Worker<C: Controller> {
     pub(crate) metrics: Metrics,
     pub(crate) timeout: Duration,
     pub(crate) hot: Hot<C::Key>,
+    /// Of the writes.
+    pub(crate) lasting: Lasting<C::Key>,
+    /// Of the status.
+    pub(crate) unsaid: Lasting<C::Key>,
     pub(crate) lazy: Lazy<C::Key>,
     pub(crate) apart: Apart,
 }
@@ -170,16 +175,17 @@ impl<C: Controller> Worker<C> {
         report.concerns = guard("concerns", || C::concerns(&seen))?;
         let (seen, plan) = self.decided(key, now, seen).await?;
         note_plan(&plan, report);
-        let outcome = self.applier.apply(&plan.writes, deadline, &mut report.trail).await;
+        let mut outcome = self.applier.apply(&plan.writes, deadline, &mut report.trail).await;
+        self.note_lasting(key, &plan.writes, &mut outcome);
         note_outcome(&plan.writes, &outcome, report);
         let status = guard("conclude", || C::conclude(now, &seen, &plan, &outcome))?;
         let status = self.unless_it_can_wait(key, now, status, report);
-        self.say(&status, deadline + STATUS_GRACE, report).await;
+        self.say(key, &status, deadline + STATUS_GRACE, report).await;
         self.asks.submit(key, &plan.asks);
         if report.failed.is_none() {
             plan.notices.into_iter().for_each(|notice| self.recorder.notice(C::NAME, notice));
         }
-        if let Some(failure) = outcome.failed.as_ref().filter(|failure| failure.class == Class::Blocked) {
+        if let Some(failure) = outcome.failed.as_ref().filter(|failure| failure.is_told()) {
             let write = plan.writes.get(failure.index);
             let told = guard("refused", || write.map(|write| C::refused(&seen, write, failure)).unwrap_or_default())?;
             told.into_iter().for_each(|notice| self.recorder.notice(C::NAME, notice));
@@ -250,9 +256,24 @@ impl<C: Controller> Worker<C> {
         None
     }
 
-    async fn say(&self, status: &Option<StatusWrite>, deadline: Instant, report: &mut Report) {
+    /// Marks what failed if it has failed like this for long.
+    fn note_lasting(&self, key: &C::Key, writes: &[Write], outcome: &mut Outcome) {
+        let failed = outcome.failed.as_mut().and_then(|failure| {
+            let write = writes.get(failure.index)?;
+            let print = hot::print(&(&write.target, verb(&write.verb), &failure.reason));
+            Some((failure, print))
+        });
+        self.lasting.note(key, failed, Instant::now());
+    }
+
+    async fn say(&self, key: &C::Key, status: &Option<StatusWrite>, deadline: Instant, report: &mut Report) {
         let Some(status) = status.as_ref().filter(|_| report.failed != Some(Class::Fatal)) else { return };
-        let said = self.applier.status(status, deadline, &mut report.trail).await;
+        let mut said = self.applier.status(status, deadline, &mut report.trail).await;
+        let failed = said.as_mut().err().map(|failure| {
+            let print = hot::print(&failure.reason);
+            (failure, print)
+        });
+        self.unsaid.note(key, failed, Instant::now());
         let result = match &said {
             Ok((_, Some(dropped))) => short(&format!("done, but {dropped}")),
             Ok((applied, None)) => short(if applied.changed { "done" } else { "no change" }),
@@ -328,6 +349,8 @@ impl<C: Controller> Worker<C> {
     fn forget(&self, key: &C::Key, started: Instant) -> Finished {
         self.asks.forget(key);
         self.hot.forget(key);
+        self.lasting.forget(key);
+        self.unsaid.forget(key);
         self.lazy.forget(key);
         self.journal.forget(C::NAME, &key.object());
         self.metrics.reconcile_done(C::NAME, ReconcileResult::Success, started.elapsed());

@@ -8,7 +8,7 @@ use trimtab_crds::{Phase, ReleasePlanStatus, Stage, mark, names};
 use trimtab_plan::Wake;
 
 use crate::histories::{Event, anything, config, happen};
-use crate::model::{Cluster, Cut, Fate, RELEASES, REPLICA_SETS, Reconciled};
+use crate::model::{Cluster, Cut, DEPLOYMENTS, Fate, RELEASES, REPLICA_SETS, Reconciled};
 use crate::obstacles::{AUXILIARY, Obstacle, WRITES, arise, obstacle, set_strategy};
 use crate::world::{Setup, brief, check_end, check_ends, check_faults, four_with, half, setups};
 
@@ -225,6 +225,30 @@ fn a_write_that_is_refused_for_ever_is_named_and_an_abort_is_heard() {
             check_leads_on(&cluster, true).unwrap_or_else(|why| panic!("{case}: {why}"));
             check_abort_is_heard(&cluster).unwrap_or_else(|why| panic!("{case}: {why}"));
         }
+    }
+}
+
+/// Somebody else writes the same object over and over, or a precondition that an admission makes void: that passes by itself, or
+/// it is told.
+#[test]
+fn a_write_that_conflicts_without_end_is_named_and_an_abort_is_heard() {
+    // A canary whose size meets conflicts for ever is late in the end, and is taken back.
+    let kinds = [(DEPLOYMENTS, "patch", "Deployment"), (REPLICA_SETS, "create", "ReplicaSet")];
+    for (kind, verb, shown) in kinds {
+        let mut cluster = four_with(json!([{"setWeight": 50}, {"setWeight": 100}])).stable();
+        cluster.refuse_writes(kind, verb, Fate::Conflicts, None);
+        cluster.set_image("app:2");
+        cluster.round();
+        let at_once = message(&mut cluster);
+        assert!(!at_once.contains("fails again"), "a conflict is no news yet: {at_once}");
+        cluster.settle().unwrap();
+        let told = message(&mut cluster);
+        assert!(told.contains("fails again and again") && told.contains(shown), "{kind} {verb}: {told}");
+        check_leads_on(&cluster, true).unwrap_or_else(|why| panic!("{kind} {verb}: {why}"));
+        check_abort_is_heard(&cluster).unwrap_or_else(|why| panic!("{kind} {verb}: {why}"));
+        cluster.allow_all();
+        cluster.advance(300);
+        check_ends(&mut cluster, Phase::Stable, &[("app:2", 4)]);
     }
 }
 

@@ -52,11 +52,8 @@ pub const AUXILIARY: [(&str, &str); 4] =
 
 fn refusal() -> impl Strategy<Value = Obstacle> {
     let fate = prop::sample::select(vec![Fate::Denied, Fate::Denied, Fate::Fails, Fate::Lost, Fate::Conflicts]);
-    (0..WRITES.len(), fate, prop::option::of(1..6u32)).prop_map(|(which, fate, times)| {
-        // A conflict is with somebody: nobody writes for ever.
-        let times = if fate == Fate::Conflicts { times.or(Some(6)) } else { times };
-        Obstacle::Refuse(which, fate, times)
-    })
+    (0..WRITES.len(), fate, prop::option::of(1..6u32))
+        .prop_map(|(which, fate, times)| Obstacle::Refuse(which, fate, times))
 }
 
 pub fn obstacle() -> impl Strategy<Value = Obstacle> {

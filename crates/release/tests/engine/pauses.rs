@@ -93,6 +93,21 @@ fn what_is_taken_back_while_a_person_has_paused_the_deployment_is_held() {
     }
 }
 
+/// Whoever asks for the abort has the Deployment roll back, which a paused one cannot.
+#[test]
+fn where_no_stable_pod_is_left_a_take_back_ends_a_person_s_pause() {
+    let mut cluster = four_with(json!([])).stable();
+    cluster.set_image("app:2");
+    until_says(&mut cluster, "rolling: 4 of 4");
+    cluster.pause(true);
+    assert_eq!(cluster.images().into_iter().collect::<Vec<_>>(), [("app:2".to_owned(), 4)]);
+    cluster.request("abort:1");
+    let status = check_end(&mut cluster).unwrap();
+    assert_eq!((status.phase, cluster.image()), (Phase::Stable, "app:1"), "{}", brief(&status));
+    assert_eq!(cluster.images().into_iter().collect::<Vec<_>>(), [("app:1".to_owned(), 4)]);
+    check_faults(&cluster).unwrap();
+}
+
 #[test]
 fn one_that_falls_asleep_while_a_person_has_paused_it_stays_held() {
     let mut cluster = paused(&json!([]), "letting the Deployment roll");

@@ -4,7 +4,7 @@
 use serde_json::json;
 use trimtab_crds::{Phase, names};
 
-use crate::model::{CONFIG_MAPS, Cluster, Fate, PLANS, RELEASES, WEB};
+use crate::model::{CONFIG_MAPS, Cluster, DEPLOYMENTS, Fate, PLANS, RELEASES, REPLICA_SETS, WEB};
 use crate::world::{brief, check_end, check_faults, four_with};
 
 const HALF: &str = r#"[{"setWeight": 50}, {"pause": {}}]"#;
@@ -406,4 +406,44 @@ fn an_undo_that_comes_with_the_end_of_the_quiet_period_is_carried_out() {
     let of_change =
         cluster.list(RELEASES).skip(before).any(|release| release["spec"]["summary"].to_string().contains("app:3"));
     assert!(!of_change, "nothing of the change was released");
+}
+
+/// Where the writes that come before a release are refused, its release may never begin.
+#[test]
+fn an_abort_of_a_release_that_cannot_begin_is_answered_and_what_else_is_asked_waits() {
+    for (kind, verb, words) in [
+        (CONFIG_MAPS, "create", "ConfigMap"),
+        (DEPLOYMENTS, "patch", "Deployment"),
+        (REPLICA_SETS, "create", "ReplicaSet"),
+    ] {
+        let mut cluster = configured();
+        cluster.policies.clear();
+        cluster.refuse_writes(kind, verb, Fate::Denied, None);
+        cluster.set_image("app:3");
+        cluster.set_config("b");
+        cluster.settle().unwrap();
+        let waits = cluster.status().unwrap();
+        assert!(waits.phase == Phase::Blocked && waits.message.contains(words), "{}", brief(&waits));
+        cluster.request("promote:1");
+        cluster.settle().unwrap();
+        let waits = cluster.status().unwrap();
+        assert!(
+            waits.message.contains(words) && waits.message.contains("asked meanwhile: promote"),
+            "{}",
+            brief(&waits)
+        );
+        cluster.request("abort:2");
+        let notices = cluster.reconcile().plan.notices;
+        let answer = notices.iter().find(|notice| notice.reason == "RequestRefused");
+        assert!(answer.is_some_and(|notice| notice.note.contains("has not begun")), "{kind}: {notices:?}");
+        cluster.settle().unwrap();
+        let after = cluster.status().unwrap();
+        assert_eq!(after.handled_request.as_deref(), Some("abort:2"), "{kind}: {}", brief(&after));
+        assert_eq!(after.phase, Phase::Blocked, "it is still told what stands in the way: {}", brief(&after));
+        // Nothing was forgotten of the change.
+        cluster.allow_all();
+        cluster.advance(600);
+        cluster.settle().unwrap();
+        assert_eq!(cluster.status().unwrap().phase, Phase::Paused, "{kind}: {}", brief(&cluster.status().unwrap()));
+    }
 }

@@ -172,8 +172,13 @@ fn a_name_that_is_taken_unseen_is_told_in_the_status() {
     let (now, seen) = (cluster.now, cluster.snapshot());
     let plan = trimtab_release::decide(now, &seen);
     let index = plan.writes.iter().position(|write| write.target.kind == names::RELEASE).unwrap();
-    let failure =
-        Failure { index, class: Class::Transient, reason: "AlreadyExists".to_owned(), message: "it exists".to_owned() };
+    let failure = Failure {
+        index,
+        class: Class::Transient,
+        reason: "AlreadyExists".to_owned(),
+        message: "it exists".to_owned(),
+        lasting: false,
+    };
     let outcome = Outcome { failed: Some(failure), ..Outcome::default() };
     let status = conclude(now, &seen, &plan, &outcome).unwrap().status;
     let message = status["message"].as_str().unwrap();

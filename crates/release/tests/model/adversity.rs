@@ -81,7 +81,7 @@ impl Cluster {
             Fate::Conflicts => (Class::Transient, "Conflict"),
         };
         let message = format!("{} cannot be written ({verb}): a policy of this test denies it", write.target);
-        Some((Failure { index, class, reason: reason.to_owned(), message }, fate))
+        Some((Failure { index, class, reason: reason.to_owned(), message, lasting: false }, fate))
     }
 
     /// What becomes of the next write of this kind, if it is not simply carried out.

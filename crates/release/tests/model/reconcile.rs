@@ -149,6 +149,7 @@ impl Cluster {
                     class: trimtab_plan::Class::Transient,
                     reason: "InternalError".to_owned(),
                     message: "the server failed".to_owned(),
+                    lasting: false,
                 });
                 break;
             }
@@ -159,6 +160,9 @@ impl Cluster {
                     break;
                 }
             }
+        }
+        if outcome.failed.is_none() {
+            self.failing = None;
         }
         if cut == Cut::After(total) {
             return done;
@@ -181,10 +185,16 @@ impl Cluster {
     /// Performs one write, and counts what came of it.
     fn perform(&mut self, index: usize, write: &Write, done: &mut Reconciled) -> Result<(), Failure> {
         let before = self.next();
-        let result = self.write(index, write);
+        let mut result = self.write(index, write);
+        if let Err(failure) = &mut result {
+            failure.lasting = failure.class == trimtab_plan::Class::Transient && self.lasts(write, &failure.reason);
+        }
         match &result {
             Ok(()) if self.next() == before + 1 && !matches!(write.verb, Verb::Delete { .. }) => done.idle += 1,
-            Err(failure) if ["Forbidden", "InternalError", "AlreadyExists"].contains(&failure.reason.as_str()) => {
+            Err(failure)
+                if failure.lasting
+                    || ["Forbidden", "InternalError", "AlreadyExists"].contains(&failure.reason.as_str()) =>
+            {
                 done.refused += 1
             }
             _ => done.writes += 1,
@@ -193,6 +203,15 @@ impl Cluster {
             self.watch.trace.push(format!("{} failed: {}", write.why, failure.message));
         }
         result
+    }
+
+    /// Whether this write has failed like this for a minute.
+    fn lasts(&mut self, write: &Write, reason: &str) -> bool {
+        let print = format!("{} {reason}", write.target);
+        let now = self.now;
+        let since = self.failing.take().filter(|(same, _)| *same == print).map_or(now, |(_, since)| since);
+        self.failing = Some((print, since));
+        now.duration_since(since).as_secs() >= 60
     }
 
     /// The pool answers what was asked; answers that nobody asks for any more are dropped.

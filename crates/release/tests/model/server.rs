@@ -33,6 +33,8 @@ pub struct Cluster {
     /// The image whose pods fail their probes.
     pub broken: Option<String>,
     pub answers: Answers,
+    /// Since when a write of ours has failed as it does, and which.
+    pub failing: Option<(String, Timestamp)>,
     /// What configuration must satisfy.
     pub policies: Vec<Arc<trimtab_release::ConfigPolicyView>>,
     /// Whether the hold policy is installed.
@@ -92,6 +94,7 @@ impl Cluster {
             start_seconds: 0,
             broken: None,
             answers: BTreeMap::new(),
+            failing: None,
             policies: vec![],
             policy: true,
             proof: None,
@@ -239,8 +242,9 @@ impl Cluster {
     }
 
     fn carry_out(&mut self, index: usize, write: &Write) -> Result<(), Failure> {
-        let fail =
-            |class, reason: &str, message: String| Err(Failure { index, class, reason: reason.to_owned(), message });
+        let fail = |class, reason: &str, message: String| {
+            Err(Failure { index, class, reason: reason.to_owned(), message, lasting: false })
+        };
         let kind = self.kind(write.target.kind.plural);
         let name = write.target.name.clone();
         assert_eq!(write.target.namespace, NAMESPACE, "writes stay in their namespace");

@@ -78,7 +78,7 @@ fn decided(now: Timestamp, world: &World, status: &Value) -> Value {
     if world.refused && !plan.writes.is_empty() {
         let index = plan.writes.len() - 1;
         let (class, message) = (Class::Blocked, "403".to_owned());
-        outcome.failed = Some(Failure { index, class, reason: "Forbidden".to_owned(), message });
+        outcome.failed = Some(Failure { index, class, reason: "Forbidden".to_owned(), message, lasting: false });
     }
     conclude(now, &seen, &plan, &outcome).map_or_else(|| status.clone(), |write| write.status)
 }

@@ -124,8 +124,13 @@ impl World {
                 Fate::Conflicts => (Class::Transient, "Conflict"),
                 Fate::Fails | Fate::Lost => (Class::Transient, "InternalError"),
             };
-            outcome.failed =
-                Some(Failure { index, class, reason: reason.to_owned(), message: "words of it".to_owned() });
+            outcome.failed = Some(Failure {
+                index,
+                class,
+                reason: reason.to_owned(),
+                message: "words of it".to_owned(),
+                lasting: false,
+            });
             break;
         }
         if let Some(status) = conclude(now, &seen, &plan, &outcome) {

@@ -6,7 +6,7 @@ use trimtab_plan::{Class, Failure, Verb};
 
 /// A failure of the write `index`.
 pub(super) fn new(index: usize, class: Class, reason: &str, message: impl Into<String>) -> Failure {
-    Failure { index, class, reason: reason.to_owned(), message: message.into() }
+    Failure { index, class, reason: reason.to_owned(), message: message.into(), lasting: false }
 }
 
 /// How the API server words a JSON patch that does not fit, of which a failed test is one kind.
