@@ -101,7 +101,7 @@ async fn measure(to: &Connection, name: &str) -> Result<Recorded> {
         let seen = lists.seen(name, &answers, Options::default()).context("the autoscaler is gone")?;
         let mut asked = false;
         for ask in reconcile(now, &seen).asks {
-            if let Question::Custom { name, input } = ask.question
+            if let Question::Custom { name, input, .. } = ask.question
                 && !answers.contains_key(&ask.id)
             {
                 asked = true;

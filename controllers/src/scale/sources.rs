@@ -119,6 +119,7 @@ impl Sources {
             kind: target.kind.clone(),
             plural: served.plural,
             uid: scale.metadata.uid,
+            resource_version: scale.metadata.resource_version,
             replicas: scale.spec.replicas,
             status_replicas: scale.status.replicas,
             selector: scale.status.selector,
@@ -204,10 +205,11 @@ struct OneScale {
     status: ScaleStatus,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 struct ScaleMeta {
-    #[serde(default)]
     uid: String,
+    resource_version: String,
 }
 
 #[derive(Default, Deserialize)]

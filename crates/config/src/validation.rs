@@ -86,7 +86,7 @@ impl Validate {
     pub fn question(&self) -> Question {
         // Maps with names for keys: this cannot fail.
         let input = serde_json::to_value(self).unwrap_or_default();
-        Question::Custom { name: VALIDATE, input }
+        Question::Custom { name: VALIDATE, input, about: None }
     }
 }
 

@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use crate::{ObjectRef, Write};
 
-/// A question. Asking the same id again while it is under way, or once it is answered, does nothing.
+/// A question. Asking the same id again while it is under way, or once it is answered, does nothing, unless the same plan has
+/// written the object whose state it tells.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Ask {
     /// Identity of the question: hash of the object, the step and a counter, so that a new step asks anew.
@@ -39,7 +40,36 @@ pub enum Question {
         name: &'static str,
         /// What it is to be found out about.
         input: Value,
+        /// The object whose state the answer tells, if it tells one's.
+        about: Option<About>,
     },
+}
+
+/// An object whose state an answer tells, by names that somebody else may have written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct About {
+    /// API group; empty for the core group.
+    pub group: String,
+    /// Its kind.
+    pub kind: String,
+    /// Its namespace; empty for kinds without namespaces.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl Question {
+    /// Whether the answer tells the state of an object, and so holds only until that is written. A rehearsal tells what
+    /// admission does, which no write of the object changes.
+    pub fn tells_of(&self, object: &ObjectRef) -> bool {
+        // Whatever the version: those of one kind are the same objects.
+        let (group, kind, namespace, name) = match self {
+            Self::Get(own) => (own.kind.group, own.kind.kind, &own.namespace, &own.name),
+            Self::Custom { about: Some(own), .. } => (&*own.group, &*own.kind, &own.namespace, &own.name),
+            Self::Custom { about: None, .. } | Self::Rehearse { .. } => return false,
+        };
+        (group, kind) == (object.kind.group, object.kind.kind) && (namespace, name) == (&object.namespace, &object.name)
+    }
 }
 
 /// What came back.

@@ -14,7 +14,7 @@ mod text_map;
 mod watched;
 mod write;
 
-pub use ask::{Answer, Answers, Ask, Question};
+pub use ask::{About, Answer, Answers, Ask, Question};
 pub use identity::{Kind, ObjectRef, OwnerRef};
 pub use newer::{Newer, read_with_rest};
 pub use outcome::{Applied, Class, Failure, Outcome};

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::{ObjectRef, Write};
+
 /// What came of a plan's writes.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Outcome {
@@ -9,6 +11,19 @@ pub struct Outcome {
     pub applied: Vec<Applied>,
     /// The write that failed, if one did; those behind it were not tried.
     pub failed: Option<Failure>,
+}
+
+impl Outcome {
+    /// The objects that are not, or perhaps not, as they were known before these writes: what was asked about them is void.
+    pub fn outdated<'w>(&self, writes: &'w [Write]) -> Vec<&'w ObjectRef> {
+        let changed = self.applied.iter().zip(writes).filter(|(applied, _)| applied.changed).map(|(_, write)| write);
+        // Others, such as an overload, leave the object as it was, and are no reason to ask again.
+        let is_doubt = |failure: &&Failure| {
+            matches!(failure.reason.as_str(), "Conflict" | "Precondition" | "NotFound" | "Timeout" | "Unreachable")
+        };
+        let doubted = self.failed.as_ref().filter(is_doubt).and_then(|failure| writes.get(failure.index));
+        changed.chain(doubted).map(|write| &write.target).collect()
+    }
 }
 
 /// A write that the server accepted.
@@ -56,4 +71,38 @@ pub enum Class {
     Transient,
     /// This process must not go on writing: it no longer leads.
     Fatal,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Kind, Verb};
+
+    /// Three writes, of which some are applied and changed something, and the next one failed for this reason.
+    fn check(applied: &[bool], reason: Option<&str>, expected: &[&str]) {
+        let kind = Kind::namespaced("", "v1", "ConfigMap", "configmaps");
+        let write = |name: &str| Write { target: kind.object("n", name), verb: Verb::Evict, why: String::new() };
+        let writes = ["a", "b", "c"].map(write);
+        let one = |changed: &bool| Applied { resource_version: String::new(), changed: *changed };
+        let failed = reason.map(|reason| Failure {
+            index: applied.len(),
+            class: Class::Transient,
+            reason: reason.to_owned(),
+            message: String::new(),
+            lasting: false,
+        });
+        let outcome = Outcome { applied: applied.iter().map(one).collect(), failed };
+        let found: Vec<&str> = outcome.outdated(&writes).iter().map(|object| object.name.as_str()).collect();
+        assert_eq!(found, expected, "{applied:?} {reason:?}");
+    }
+
+    #[test]
+    fn what_a_write_changed_or_may_have_changed_is_not_known_any_more() {
+        check(&[], None, &[]);
+        check(&[true, false, true], None, &["a", "c"]);
+        check(&[true], Some("Conflict"), &["a", "b"]);
+        check(&[false, true], Some("Timeout"), &["b", "c"]);
+        check(&[true], Some("TooManyRequests"), &["a"]);
+        check(&[], Some("Forbidden"), &[]);
+    }
 }

@@ -81,6 +81,8 @@ pub enum Verb {
     Scale {
         /// The new number of replicas.
         replicas: i32,
+        /// Only if the object is still of this version; else the write fails as `Conflict`.
+        resource_version: Option<String>,
     },
     /// Evict a pod through the eviction subresource, which respects PodDisruptionBudgets.
     Evict,

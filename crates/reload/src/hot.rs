@@ -232,7 +232,7 @@ impl Asked<'_> {
             timeout_seconds: TIMEOUT_SECONDS,
         };
         let input = serde_json::to_value(&question).unwrap_or_default();
-        let question = Question::Custom { name: HOT_RELOAD, input };
+        let question = Question::Custom { name: HOT_RELOAD, input, about: None };
         Ask { id: id(pod, pins), question, timeout_seconds: TIMEOUT_SECONDS + BESIDE }
     }
 }

@@ -214,7 +214,7 @@ fn was_made(seen: &Snapshot, kept: &KeptJob, plan: &mut Plan<()>) -> Made {
     let input = serde_json::to_value(&question).unwrap_or_default();
     let answer = seen.answers.get(&id);
     // Asked again where it is answered: an answer is forgotten once nobody asks.
-    plan.asks.push(Ask { id, question: Question::Custom { name: JOB_MADE, input }, timeout_seconds: 15 });
+    plan.asks.push(Ask { id, question: Question::Custom { name: JOB_MADE, input, about: None }, timeout_seconds: 15 });
     match answer {
         Some(Answer::Object(value)) if value["made"] == true => Made::Yes,
         // Nobody can tell any more: a Job twice is better than none.

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use trimtab_crds::{ForecastSpec, MetricSpec, ScaleTargetRef};
-use trimtab_plan::{Answer, Ask, Question};
+use trimtab_plan::{About, Answer, Ask, Question};
 
 use crate::beat::digest;
 use crate::{ForecastView, Missing, Observation, Scaled};
@@ -46,6 +46,8 @@ pub struct FoundScale {
     pub plural: String,
     /// Its uid.
     pub uid: String,
+    /// The version of it that was read.
+    pub resource_version: String,
     /// The size that was asked for.
     pub replicas: i32,
     /// The pods that there are.
@@ -110,24 +112,32 @@ pub fn source(metric: &MetricSpec, namespace: &str, selector: &str) -> String {
     format!("{place}/{}/{value}", if of_pods { selector } else { "" })
 }
 
-fn ask(id: String, name: &'static str, input: &impl Serialize) -> Ask {
+fn ask(id: String, name: &'static str, input: &impl Serialize, about: Option<About>) -> Ask {
     let input = serde_json::to_value(input).unwrap_or_default();
-    Ask { id, question: Question::Custom { name, input }, timeout_seconds: TIMEOUT_SECONDS }
+    Ask { id, question: Question::Custom { name, input, about }, timeout_seconds: TIMEOUT_SECONDS }
 }
 
 pub(crate) fn ask_scale(question: &ScaleQuestion, step: i64) -> Ask {
-    ask(format!("{SCALE}@{step}"), SCALE, question)
+    let ScaleQuestion { target, namespace } = question;
+    let group = target.api_version.split_once('/').map_or("", |(group, _)| group);
+    let about = About {
+        group: group.to_owned(),
+        kind: target.kind.clone(),
+        namespace: namespace.clone(),
+        name: target.name.clone(),
+    };
+    ask(format!("{SCALE}@{step}"), SCALE, question, Some(about))
 }
 
 pub(crate) fn ask_metric(index: usize, question: &MetricQuestion, step: i64) -> Ask {
     let what = digest(&source(&question.metric, &question.namespace, &question.selector));
-    ask(format!("{METRIC}{index}:{what:016x}@{step}"), METRIC, question)
+    ask(format!("{METRIC}{index}:{what:016x}@{step}"), METRIC, question, None)
 }
 
 pub(crate) fn ask_forecast(question: &ForecastQuestion, step: i64) -> Ask {
     let what =
         digest(&format!("{}{}{:?}{}", question.address, question.query, question.spec, question.horizon_seconds));
-    ask(format!("{FORECAST}:{what:016x}@{step}"), FORECAST, question)
+    ask(format!("{FORECAST}:{what:016x}@{step}"), FORECAST, question, None)
 }
 
 /// What an answer says of a metric.
@@ -164,6 +174,7 @@ impl FoundScale {
             name: name.to_owned(),
             namespace: namespace.to_owned(),
             uid: self.uid.clone(),
+            resource_version: self.resource_version.clone(),
             ..trimtab_plan::Meta::default()
         };
         Scaled {

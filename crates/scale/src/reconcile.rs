@@ -107,6 +107,13 @@ impl Seen {
         }
     }
 
+    /// The version of the target that its size is held to. An answer may be as old as a step is long, and somebody may have set
+    /// the size since. What is watched is hardly older than the write itself, and its controller writes its status all the time:
+    /// held to a version, every other size of a workload that rolls would be refused for nothing.
+    fn asked_version(&self, target: &Scaled) -> Option<String> {
+        Some(target.metadata.resource_version.clone()).filter(|version| self.kind.is_none() && !version.is_empty())
+    }
+
     fn interval_ms(&self) -> i64 {
         let own = self.autoscaler.spec.interval.as_ref().and_then(trimtab_crds::DurationText::get);
         let own = own.and_then(|own| i64::try_from(own.as_millis()).ok());
@@ -298,7 +305,7 @@ pub fn reconcile(now: Timestamp, seen: &Seen) -> Plan<Option<AutoscalerStatus>> 
         plan.wake_by(next.at);
     }
     if let Verdict::Set(to) = decision.verdict {
-        scale(seen, &object, &decision, to, &mut plan);
+        scale(seen, &object, &target, &decision, to, &mut plan);
     }
     contested(seen, &decision, &mut plan);
     plan.status = Some(status(now, seen, decision));
@@ -313,7 +320,14 @@ pub fn snapshot(now: Timestamp, seen: &Seen) -> Option<ScaleSnapshot> {
 }
 
 /// The size is written behind a note of it: whoever goes on after a crash knows what was done, and counts it.
-fn scale(seen: &Seen, object: &ObjectRef, decision: &Decision, to: i32, plan: &mut Plan<Option<AutoscalerStatus>>) {
+fn scale(
+    seen: &Seen,
+    object: &ObjectRef,
+    target: &Scaled,
+    decision: &Decision,
+    to: i32,
+    plan: &mut Plan<Option<AutoscalerStatus>>,
+) {
     let meta = &seen.autoscaler.metadata;
     let about = meta.object(names::AUTOSCALER);
     let note = json!({ "status": { "history": decision.history } });
@@ -325,7 +339,7 @@ fn scale(seen: &Seen, object: &ObjectRef, decision: &Decision, to: i32, plan: &m
     let from = decision.decision.from;
     plan.writes.push(Write {
         target: object.clone(),
-        verb: Verb::Scale { replicas: to },
+        verb: Verb::Scale { replicas: to, resource_version: seen.asked_version(target) },
         why: format!("scale from {from} to {to}"),
     });
     plan.notices.push(Notice {
@@ -450,6 +464,11 @@ pub fn conclude(
     let mut new = plan.status.clone()?;
     let old = seen.autoscaler.status.as_ref();
     if let Some(failure) = &outcome.failed {
+        // Somebody wrote the target after it was read: it is read again, and decided anew. What goes on is told the next time.
+        let again = old.is_some_and(|old| old.history.pending.is_some());
+        if failure.reason == "Conflict" && failure.index > 0 && !again {
+            return None;
+        }
         // Behind the note, the next decision finds out from the size whether the change was made.
         let noted = plan.writes.first().filter(|_| failure.index > 0).and_then(|note| match &note.verb {
             Verb::Merge { body, .. } => ScaleHistory::deserialize(&body["status"]["history"]).ok(),

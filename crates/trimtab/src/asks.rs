@@ -1,5 +1,6 @@
 //! Questions that decisions ask of slow parties, and the answers to them. A bounded number is under way at once; an
-//! answer wakes its key and is kept for as long as the key's plans ask for it. Not a cache: a new id asks anew.
+//! answer wakes its key and is kept for as long as the key's plans ask for it, unless they write what it tells of. Not a cache: a
+//! new id asks anew.
 
 mod memory;
 
@@ -11,7 +12,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use kube::Client;
 use tokio::task::AbortHandle;
-use trimtab_plan::{Answer, Answers, Ask, Question};
+use trimtab_plan::{Answer, Answers, Ask, ObjectRef, Question};
 
 use crate::Key;
 use crate::answerer::{Answerer, Reader};
@@ -69,15 +70,17 @@ impl<K: Key> Asks<K> {
         self.lock().get(key).map(|slots| slots.iter().filter_map(answer).collect()).unwrap_or_default()
     }
 
-    /// Asks what a plan asks: new questions are sent, those no longer asked are dropped.
-    pub(crate) fn submit(self: &Arc<Self>, key: &K, asks: &[Ask]) {
+    /// Asks what a plan asks: new questions are sent, those no longer asked are dropped. Those about objects that are not as they
+    /// were known are sent anew, also where they are under way: nobody knows which state the answer would tell.
+    pub(crate) fn submit(self: &Arc<Self>, key: &K, asks: &[Ask], outdated: &[&ObjectRef]) {
+        let holds = |ask: &Ask| !outdated.iter().any(|object| ask.question.tells_of(object));
         let mut state = self.lock();
         if asks.is_empty() {
             state.remove(key);
             return;
         }
         let slots = state.entry(key.clone()).or_default();
-        slots.retain(|id, _| asks.iter().any(|ask| ask.id == *id));
+        slots.retain(|id, _| asks.iter().any(|ask| ask.id == *id && holds(ask)));
         for ask in asks {
             if !slots.contains_key(&ask.id) {
                 let task = tokio::spawn(self.clone().ask(key.clone(), ask.clone()));
@@ -95,7 +98,7 @@ impl<K: Key> Asks<K> {
         match (question, &self.answerer) {
             (Question::Get(object), _) => self.reader.get(object).await,
             (Question::Rehearse { write, keep }, _) => self.reader.rehearse(write, keep).await,
-            (Question::Custom { name, input }, Some(answerer)) => {
+            (Question::Custom { name, input, .. }, Some(answerer)) => {
                 answerer.answer(self.reader.clone(), name, input.clone()).await
             }
             (Question::Custom { name, .. }, None) => Answer::Failed(format!("nothing answers the question {name:?}")),
@@ -122,5 +125,64 @@ impl<K: Key> Asks<K> {
             *slot = Slot::Answered(answer, weight);
         }
         self.queue.wake(key, Trigger::Answered, Lane::Normal);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use serde_json::json;
+    use trimtab_plan::{About, Kind};
+
+    use super::*;
+
+    const WIDGET: Kind = Kind::namespaced("example.com", "v1", "Widget", "widgets");
+
+    /// Waits until a question is answered, and gives the answer.
+    async fn answer(asks: &Asks<ObjectRef>, key: &ObjectRef, id: &str) -> Answer {
+        loop {
+            if let Some(answer) = asks.answers(key).remove(id) {
+                return answer;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn question(id: &str, about: Option<About>) -> Ask {
+        let question = Question::Custom { name: "count", input: json!(null), about };
+        Ask { id: id.to_owned(), question, timeout_seconds: 1 }
+    }
+
+    #[tokio::test]
+    async fn what_is_written_is_asked_about_anew() {
+        let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
+        let client = Client::try_from(config).unwrap();
+        let metrics = Metrics::default();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let answerer = Answerer::new(move |_, _, _| {
+            let asked = asked.clone();
+            async move { Answer::Object(json!(asked.fetch_add(1, Ordering::Relaxed))) }
+        });
+        let queue = Arc::new(Queue::new("test", metrics.clone()));
+        let asks = Arc::new(Asks::new(client, queue, 4, metrics).answered_by(Some(answerer)));
+        let (key, widget) = (WIDGET.object("n", "key"), WIDGET.object("n", "web"));
+        let about = About {
+            group: "example.com".to_owned(),
+            kind: "Widget".to_owned(),
+            namespace: "n".to_owned(),
+            name: "web".to_owned(),
+        };
+        let (scale, metric) = (question("scale", Some(about)), question("metric", None));
+        asks.submit(&key, std::slice::from_ref(&scale), &[]);
+        assert_eq!(answer(&asks, &key, "scale").await, Answer::Object(json!(0)));
+        let both = [scale, metric];
+        asks.submit(&key, &both, &[&WIDGET.object("n", "other"), &WIDGET.object("m", "web")]);
+        assert_eq!(answer(&asks, &key, "metric").await, Answer::Object(json!(1)));
+        assert_eq!(answer(&asks, &key, "scale").await, Answer::Object(json!(0)), "it is kept");
+        asks.submit(&key, &both, &[&widget]);
+        assert!(!asks.answers(&key).contains_key("scale"), "it may be of before the write");
+        assert_eq!(answer(&asks, &key, "scale").await, Answer::Object(json!(2)));
+        assert_eq!(answer(&asks, &key, "metric").await, Answer::Object(json!(1)), "it tells of no object");
     }
 }

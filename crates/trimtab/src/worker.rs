@@ -181,7 +181,7 @@ impl<C: Controller> Worker<C> {
         let status = guard("conclude", || C::conclude(now, &seen, &plan, &outcome))?;
         let status = self.unless_it_can_wait(key, now, status, report);
         self.say(key, &status, deadline + STATUS_GRACE, report).await;
-        self.asks.submit(key, &plan.asks);
+        self.asks.submit(key, &plan.asks, &outcome.outdated(&plan.writes));
         if report.failed.is_none() {
             plan.notices.into_iter().for_each(|notice| self.recorder.notice(C::NAME, notice));
         }

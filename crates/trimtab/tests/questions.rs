@@ -42,7 +42,7 @@ impl Controller for Asker {
     fn decide(_: Timestamp, seen: &Seen) -> Plan<()> {
         let mut plan = Plan::new(());
         let name = ["counts", "panics", "hangs"].into_iter().find(|name| *name == seen.name).unwrap_or("other");
-        let question = Question::Custom { name, input: json!({"name": seen.name}) };
+        let question = Question::Custom { name, input: json!({"name": seen.name}), about: None };
         plan.asks.push(Ask { id: "q".to_owned(), question, timeout_seconds: 1 });
         match seen.answers.get("q") {
             None => plan.because("Asking", "not known yet"),

@@ -33,9 +33,13 @@ pub(super) fn request(write: &Write, manager: &str) -> Result<Request<Vec<u8>>, 
             let uri = path::object(target, subresource_name(*subresource)) + &query;
             (Method::PATCH, uri, "application/strategic-merge-patch+json", body.clone())
         }
-        Verb::Scale { replicas } => {
+        Verb::Scale { replicas, resource_version } => {
             let uri = path::object(target, "scale") + &query;
-            (Method::PATCH, uri, "application/merge-patch+json", json!({ "spec": { "replicas": replicas } }))
+            let mut body = json!({ "spec": { "replicas": replicas } });
+            if let Some(version) = resource_version {
+                body["metadata"] = json!({ "resourceVersion": version });
+            }
+            (Method::PATCH, uri, "application/merge-patch+json", body)
         }
         Verb::Delete { uid, resource_version, propagation } => {
             let body = delete_options(uid.as_deref(), resource_version.as_deref(), *propagation);
@@ -141,6 +145,18 @@ mod tests {
         let uri = "/apis/apps/v1/namespaces/shop/deployments/web?fieldManager=trimtab&dryRun=All";
         assert_eq!((method, asked.uri().to_string().as_str()), ("PATCH", uri));
         assert!(rehearsal(&Write::delete(target, "u", "why"), "trimtab").is_err());
+    }
+
+    #[test]
+    fn a_size_is_held_to_the_version_that_was_read() {
+        let target = Kind::namespaced("apps", "v1", "Deployment", "deployments").object("shop", "web");
+        let body = |version: Option<&str>| {
+            let verb = Verb::Scale { replicas: 3, resource_version: version.map(str::to_owned) };
+            let request = request(&Write { target: target.clone(), verb, why: String::new() }, "m").unwrap();
+            serde_json::from_slice::<Value>(request.body()).unwrap()
+        };
+        assert_eq!(body(None), json!({ "spec": { "replicas": 3 } }));
+        assert_eq!(body(Some("7")), json!({ "metadata": { "resourceVersion": "7" }, "spec": { "replicas": 3 } }));
     }
 
     #[test]
