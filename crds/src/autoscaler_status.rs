@@ -241,7 +241,7 @@ pub struct ScaleHistory {
     /// Since when nothing is active; nothing while something is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inactive_since: Option<Timestamp>,
-    /// Whether the size is 0 because this autoscaler made it so.
+    /// Whether the size is 0 as it was to be, whoever made it so. Another 0 is somebody's, who wants no pods.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub asleep: bool,
     /// Since when each metric is unknown, by its place in the spec.

@@ -391,6 +391,10 @@ impl Course<'_> {
     fn end(mut self, desired: i32) -> Decision {
         let (current, mode) = (self.range.current, self.seen.spec.mode);
         let desired = self.released(desired);
+        // What is agreed on is sleep, whoever wrote it: only a 0 that comes while there are to be pods is somebody's.
+        if current == 0 && desired == 0 && self.range.min <= 0 {
+            self.history.asleep = true;
+        }
         let mut verdict = if desired == current { Verdict::Keep } else { Verdict::Set(desired) };
         let mut held = None;
         if mode != ScaleMode::Auto {

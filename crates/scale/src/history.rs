@@ -3,6 +3,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use trimtab_crds::{AutoscalerSpec, Recommendation, ScaleEvent, ScaleHistory};
+use trimtab_schedule::ScheduleWindow;
 
 use crate::ScaleSnapshot;
 use crate::bounds::Rules;
@@ -48,11 +49,19 @@ pub(crate) fn found(now: Timestamp, seen: &ScaleSnapshot, windows: Windows) -> S
         history.asleep = false;
     }
     if history.recommendations.is_empty() {
+        // Nobody can tell any more who made it 0: of what may sleep it is taken for sleep, which ends by itself.
+        history.asleep |= size == 0 && may_sleep(&seen.spec);
         // What is there counts as recommended: a process that knows nothing yet makes nothing smaller.
         history.recommendations.push(Recommendation { at: now, replicas: size, lasting: false });
     }
     prune(now, &mut history, seen, windows);
     history
+}
+
+/// Whether there are times or loads for which a spec asks for no pods.
+fn may_sleep(spec: &AutoscalerSpec) -> bool {
+    let sleeps = |window: &ScheduleWindow| window.replicas.or(window.min_replicas) == Some(0);
+    spec.min_replicas == 0 || spec.schedules.iter().any(sleeps)
 }
 
 /// The recommendations with the times at which each was made last.

@@ -32,9 +32,10 @@ pub(super) fn is_paused(object: &Value, remarks: &mut Remarks) -> bool {
     let at = annotation(object, PAUSED_AT);
     if let Some(at) = at {
         let at = at.parse::<u32>().map_or_else(|_| "so many".to_owned(), |at| at.to_string());
+        let how = if at == "0" { "set mode to Auto, and its replicas to 1 or more," } else { "set mode to Auto" };
         remarks.note(
             field(PAUSED_AT),
-            format!("mode is Paused, which leaves the size as it is; KEDA has set it to {at} pods: set mode to Auto to go on"),
+            format!("mode is Paused, which leaves the size as it is; KEDA has set it to {at} pods: {how} to go on"),
         );
         return true;
     }
