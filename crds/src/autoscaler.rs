@@ -61,7 +61,8 @@ pub struct AutoscalerSpec {
     /// What the metrics ask for together, as a CEL expression that gives a number of pods; without it the largest number
     /// counts. `metrics.<name>` has what is known of each: `value` (all pods together), `average` (for each pod),
     /// `utilization` (percent of requests), `ratio` (measured by target) and `replicas` (what it asks for by itself);
-    /// `replicas` is the size now. `metrics.queue.value / 20.0 + metrics.cpu.replicas`
+    /// `replicas` is the size now. What is not known is not there, so that `has` tells it; of a workload without pods what is
+    /// measured by pod is 0. `metrics.queue.value / 20.0 + (has(metrics.cpu.replicas) ? metrics.cpu.replicas : 0.0)`
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub formula: Option<String>,

@@ -8,6 +8,7 @@ use trimtab_crds::{
 };
 use trimtab_schedule::Schedules;
 
+use crate::activity::Activity;
 use crate::bounds::{Range, limit};
 use crate::groups::after;
 use crate::metric::{Setting, Unknown, asked_by, canary_ratio, stage};
@@ -142,18 +143,30 @@ impl Course<'_> {
         }
         let combined = match self.combined() {
             Ok(combined) => combined,
-            Err(unknown) => {
-                let reason = self.failed_reason();
-                self.stage(ScaleStageName::Combined, current, unknown.reason, unknown.message.clone());
-                self.find("ScalingActive", false, reason, format!("{}: {}", unknown.reason, unknown.message));
-                history::interrupt(self.now, self.seen, &mut self.history);
-                return if current == 0 { min } else { current };
-            }
+            Err(unknown) => return self.unknown(&unknown),
         };
         self.find("ScalingActive", true, "ValidMetricFound", "the metrics tell how many pods are needed");
         let wanted = self.forecast(combined);
         let wanted = self.activation(wanted);
         self.limited(wanted)
+    }
+
+    /// The size where it is not known what the metrics ask for together: it stays. What sleeps is woken by any metric that is
+    /// active, whatever becomes of a formula.
+    fn unknown(&mut self, unknown: &Unknown) -> i32 {
+        let Range { current, min, max } = self.range;
+        let reason = self.failed_reason(unknown);
+        self.stage(ScaleStageName::Combined, current, unknown.reason, unknown.message.clone());
+        self.find("ScalingActive", false, reason, format!("{}: {}", unknown.reason, unknown.message));
+        history::interrupt(self.now, self.seen, &mut self.history);
+        if current > 0 {
+            return current;
+        }
+        let Activity::Active(index) = self.activity() else { return min };
+        let woken = min.max(1).min(max);
+        let name = self.metrics[index].name.clone();
+        self.stage(ScaleStageName::Activation, woken, "Active", format!("{name} is active"));
+        woken
     }
 
     /// The size is outside of what is allowed: it goes there at once, without any metric.
@@ -244,8 +257,10 @@ impl Course<'_> {
     }
 
     /// HPA's reason for a metric that is not known.
-    fn failed_reason(&self) -> &'static str {
-        let first = self.metrics.iter().find(|stage| stage.replicas.is_none());
+    fn failed_reason(&self, unknown: &Unknown) -> &'static str {
+        // What only pods could tell is missed where nothing else tells anything.
+        let counts = |stage: &MetricStage| stage.reason != "Asleep" || unknown.reason == "NothingWakes";
+        let first = self.metrics.iter().find(|stage| stage.replicas.is_none() && counts(stage));
         match first.map(|stage| stage.type_) {
             Some(MetricType::Resource) => "FailedGetResourceMetric",
             Some(MetricType::ContainerResource) => "FailedGetContainerResourceMetric",
@@ -271,22 +286,25 @@ impl Course<'_> {
         raised
     }
 
+    fn activity(&self) -> Activity {
+        Activity::of(&self.specs(), &self.metrics)
+    }
+
     /// What keeps a workload from sleep, or wakes it.
     fn activation(&mut self, wanted: i32) -> i32 {
         if self.range.min > 0 {
             self.history.inactive_since = None;
             return wanted;
         }
-        let (specs, current) = (self.specs(), self.range.current);
-        let tells: Vec<usize> = (0..specs.len()).filter(|index| specs[*index].can_wake()).collect();
-        if tells.is_empty() {
+        let current = self.range.current;
+        let activity = self.activity();
+        if activity == Activity::Untold {
             let why = "no metric tells when it is needed again: an Object, External or Prometheus metric would";
             self.stage(ScaleStageName::Activation, wanted.max(1), "NothingWakes", why);
             return wanted.max(1);
         }
-        let active = tells.iter().find(|index| is_active(&specs[**index], &self.metrics[**index]));
-        if let Some(index) = active {
-            let name = self.metrics[*index].name.clone();
+        if let Activity::Active(index) | Activity::Unknown(index) = activity {
+            let name = self.metrics[index].name.clone();
             self.history.inactive_since = None;
             self.stage(ScaleStageName::Activation, wanted.max(1), "Active", format!("{name} is active"));
             return wanted.max(1);
@@ -459,13 +477,6 @@ fn not_known(stage: Option<&MetricStage>, why: &str) -> Unknown {
         }
         None => Unknown::new("MetricUnknown", why.to_owned()),
     }
-}
-
-/// Whether a metric says that the workload is needed. One that is not known does not say that it is not.
-fn is_active(spec: &MetricSpec, stage: &MetricStage) -> bool {
-    let Some(value) = stage.value else { return true };
-    let above = spec.activation.as_ref().and_then(trimtab_crds::Quantity::milli).map_or(0, |milli| milli.0);
-    value.0 > above || stage.reason == "Fallback"
 }
 
 fn duration(text: &DurationText) -> Option<SignedDuration> {

@@ -25,6 +25,10 @@ pub(crate) fn evaluate(formula: &str, stages: &[MetricStage], size: i32) -> Resu
 
 /// What is known of a metric. What is not is left out, so that `has` tells it.
 fn known(stage: &MetricStage) -> Value {
+    if stage.reason == "Asleep" {
+        // Of no pods everything is known: none of it.
+        return json!({ "value": 0.0, "average": 0.0, "utilization": 0.0, "ratio": 0.0, "replicas": 0.0 });
+    }
     let mut known = Map::new();
     let mut put = |name: &str, value: Option<f64>| {
         if let Some(number) = value.and_then(serde_json::Number::from_f64) {

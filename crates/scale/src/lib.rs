@@ -5,6 +5,7 @@
 //! the spec says so. Whatever is not known never makes a workload smaller. There is no client, no clock and no random number:
 //! who asks the servers, and who writes the size, is the controller.
 
+mod activity;
 pub mod beat;
 mod bounds;
 mod decide;

@@ -115,7 +115,8 @@ fn larger(text: &str, triggers: &mut Triggers) -> String {
         metric.call(&name);
         taken.push(name.clone());
         let asked = of_metric(&name, "replicas");
-        larger.push_str(&format!(".map(pods, {asked} > pods ? {asked} : pods)"));
+        // KEDA's HPA goes by the others while one is not known, as it is until the first pods have a sample.
+        larger.push_str(&format!(".map(pods, has({asked}) && {asked} > pods ? {asked} : pods)"));
     }
     // The list gives the quotient a name.
     if larger.is_empty() { text.to_owned() } else { format!("[{text}]{larger}[0]") }

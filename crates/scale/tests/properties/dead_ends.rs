@@ -83,8 +83,8 @@ fn check(shape: &Shape, events: &[Event], load: i64) -> Result<(), String> {
     }
     // A whole turn of the windows, and on to when the load alone says what is needed.
     let until = world.second + 3600;
-    while world.second < until || world.minute() != 25 {
-        world.second += 60;
+    while world.second < until || !(22..28).contains(&world.minute()) {
+        world.second += 120;
         settle(&mut world)?;
     }
     let wanted = i32::try_from(load).unwrap().clamp(shape.least, MOST);

@@ -70,7 +70,7 @@ pub(crate) enum Fate {
 }
 
 pub(crate) fn shapes(behavior: impl Strategy<Value = Value>) -> impl Strategy<Value = Shape> {
-    (any::<bool>(), Just(1), Just(false), any::<bool>(), Just(false), behavior).prop_map(
+    (any::<bool>(), 0..2i32, any::<bool>(), any::<bool>(), any::<bool>(), behavior).prop_map(
         |(watched, least, night, of_pods, formula, behavior)| Shape {
             watched,
             least,
