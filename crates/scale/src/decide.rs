@@ -84,10 +84,19 @@ pub fn decide_scale_with(now: Timestamp, seen: &ScaleSnapshot, scheduled: &Sched
         course.find("SchedulesValid", false, "InvalidSchedule", scheduled.problems.clone());
     }
     course.next.push(scheduled.next.clone());
-    let scheduled = effect.is_scheduled().then(|| effect.because.clone());
-    let exact = effect.exact().filter(|_| scheduled.is_some() && seen.spec.metrics.is_empty());
-    let desired = course.size(scheduled, exact);
+    let opens = scheduled.next.as_ref().filter(|_| scheduled.opens).map(|next| next.message.clone());
+    let because = effect.is_scheduled().then(|| effect.because.clone());
+    let choice = Choice { exact: effect.exact().filter(|_| because.is_some()), opens };
+    let desired = course.size(because, &choice);
     course.end(desired)
+}
+
+/// What schedules leave to metrics.
+struct Choice {
+    /// Nothing: it is this size.
+    exact: Option<i32>,
+    /// A window that ends the sleep comes next; what it says.
+    opens: Option<String>,
 }
 
 /// A decision in the making.
@@ -113,9 +122,9 @@ impl Course<'_> {
         self.stages.push(ScaleStage { stage, replicas, reason: reason.to_owned(), message: message.into() });
     }
 
-    /// The size that is wanted, before what a release leaves of it. `exact` is what schedules alone say, where nobody names a
-    /// metric: then none is looked at.
-    fn size(&mut self, scheduled: Option<String>, exact: Option<i32>) -> i32 {
+    /// The size that is wanted, before what a release leaves of it. Where schedules say which, and nobody names a metric, none is
+    /// looked at.
+    fn size(&mut self, scheduled: Option<String>, choice: &Choice) -> i32 {
         let Range { current, min, max } = self.range;
         if let Some(why) = scheduled {
             self.stage(ScaleStageName::Schedule, current, "ScheduleActive", why);
@@ -133,17 +142,12 @@ impl Course<'_> {
         if current < min && current > 0 {
             return self.outside(min, "TooFewReplicas", "there are fewer than the smallest size");
         }
-        if let Some(size) = exact {
-            let why = "a schedule sets the size, and no metric is asked for";
-            self.stage(ScaleStageName::Bounded, size, "DesiredWithinRange", format!("{size} by a schedule"));
-            self.find("ScalingActive", true, "ScheduleActive", why);
-            self.find("ScalingLimited", false, "DesiredWithinRange", "within the allowed range");
-            history::interrupt(self.now, self.seen, &mut self.history);
-            return size;
+        if let Some(size) = choice.exact.filter(|_| self.seen.spec.metrics.is_empty()) {
+            return self.exactly(size, "a schedule sets the size, and no metric is asked for");
         }
         let combined = match self.combined() {
             Ok(combined) => combined,
-            Err(unknown) => return self.unknown(&unknown),
+            Err(unknown) => return self.unknown(&unknown, choice),
         };
         self.find("ScalingActive", true, "ValidMetricFound", "the metrics tell how many pods are needed");
         let wanted = self.forecast(combined);
@@ -151,13 +155,35 @@ impl Course<'_> {
         self.limited(wanted)
     }
 
+    /// The size that schedules set: what is measured, or is not known, has no say.
+    fn exactly(&mut self, size: i32, why: &str) -> i32 {
+        self.stage(ScaleStageName::Bounded, size, "DesiredWithinRange", format!("{size} by a schedule"));
+        self.find("ScalingActive", true, "ScheduleActive", why);
+        self.find("ScalingLimited", false, "DesiredWithinRange", "within the allowed range");
+        history::interrupt(self.now, self.seen, &mut self.history);
+        size
+    }
+
     /// The size where it is not known what the metrics ask for together: it stays. What sleeps is woken by any metric that is
     /// active, whatever becomes of a formula.
-    fn unknown(&mut self, unknown: &Unknown) -> i32 {
+    fn unknown(&mut self, unknown: &Unknown, choice: &Choice) -> i32 {
         let Range { current, min, max } = self.range;
-        let reason = self.failed_reason(unknown);
         self.stage(ScaleStageName::Combined, current, unknown.reason, unknown.message.clone());
-        self.find("ScalingActive", false, reason, format!("{}: {}", unknown.reason, unknown.message));
+        if let Some(size) = choice.exact {
+            return self.exactly(size, "a schedule sets the size, and no metric has a say in it");
+        }
+        match &choice.opens {
+            _ if unknown.reason == "NothingWakes" && min > 0 => {
+                self.find("ScalingActive", true, "WokenUp", format!("there are to be at least {min} pods from now on"));
+            }
+            Some(opens) if unknown.reason == "NothingWakes" => {
+                self.find("ScalingActive", true, "Asleep", format!("it sleeps until it is woken by {opens}"));
+            }
+            _ => {
+                let reason = self.failed_reason(unknown);
+                self.find("ScalingActive", false, reason, format!("{}: {}", unknown.reason, unknown.message));
+            }
+        }
         history::interrupt(self.now, self.seen, &mut self.history);
         if current > 0 {
             return current;

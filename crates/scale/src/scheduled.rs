@@ -9,6 +9,8 @@ use trimtab_schedule::{Effect, Limits, Problem, Schedules};
 pub struct Scheduled {
     pub(crate) effect: Effect,
     pub(crate) next: Option<NextChange>,
+    /// Whether there are to be pods from then on, whatever is measured.
+    pub(crate) opens: bool,
     pub(crate) problems: String,
 }
 
@@ -16,12 +18,14 @@ impl Scheduled {
     /// What schedules that were read say at a moment, and what is wrong with them.
     pub fn read(now: Timestamp, (schedules, problems): &(Schedules, Vec<Problem>), spec: &AutoscalerSpec) -> Self {
         let own = Limits { min: spec.min_replicas, max: spec.max_replicas };
-        let next = schedules.next_change(now, own).map(|change| NextChange {
+        let change = schedules.next_change(now, own);
+        let opens = change.as_ref().is_some_and(|change| change.effect.min.replicas > 0);
+        let next = change.map(|change| NextChange {
             at: change.at,
             reason: "Schedule".to_owned(),
             message: format!("a schedule: {}", change.effect.because),
         });
         let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        Self { effect: schedules.effect(now, own), next, problems: problems.join("; ") }
+        Self { effect: schedules.effect(now, own), next, opens, problems: problems.join("; ") }
     }
 }

@@ -6,6 +6,7 @@ mod conditions;
 mod dead_ends;
 mod loss;
 mod memory;
+mod nights;
 mod played;
 mod release;
 mod sizes;
