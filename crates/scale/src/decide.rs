@@ -133,7 +133,7 @@ impl Course<'_> {
             let why =
                 "the target has 0 replicas, which somebody set: set its replicas to 1 or more to have it scaled again";
             self.find("ScalingActive", false, "ScalingDisabled", why);
-            history::interrupt(self.now, self.seen, &mut self.history);
+            self.unlooked();
             return 0;
         }
         if current > max {
@@ -160,7 +160,7 @@ impl Course<'_> {
         self.stage(ScaleStageName::Bounded, size, "DesiredWithinRange", format!("{size} by a schedule"));
         self.find("ScalingActive", true, "ScheduleActive", why);
         self.find("ScalingLimited", false, "DesiredWithinRange", "within the allowed range");
-        history::interrupt(self.now, self.seen, &mut self.history);
+        self.unlooked();
         size
     }
 
@@ -185,10 +185,12 @@ impl Course<'_> {
             }
         }
         history::interrupt(self.now, self.seen, &mut self.history);
+        let activity = self.activity();
+        self.inactive_since(if min > 0 { Activity::Untold } else { activity });
         if current > 0 {
             return current;
         }
-        let Activity::Active(index) = self.activity() else { return min };
+        let Activity::Active(index) = activity else { return min };
         let woken = min.max(1).min(max);
         let name = self.metrics[index].name.clone();
         self.stage(ScaleStageName::Activation, woken, "Active", format!("{name} is active"));
@@ -199,8 +201,14 @@ impl Course<'_> {
     fn outside(&mut self, bound: i32, reason: &'static str, why: &str) -> i32 {
         self.stage(ScaleStageName::Bounded, bound, reason, why);
         self.find("ScalingLimited", true, reason, why);
-        history::interrupt(self.now, self.seen, &mut self.history);
+        self.unlooked();
         bound
+    }
+
+    /// No metric was looked at: nothing is recommended, and whether anything is active is not known.
+    fn unlooked(&mut self) {
+        history::interrupt(self.now, self.seen, &mut self.history);
+        self.history.inactive_since = None;
     }
 
     fn specs(&self) -> Vec<MetricSpec> {
@@ -227,6 +235,10 @@ impl Course<'_> {
             let message = "no metric can tell of a workload without pods whether it is needed: add an Object, External or \
                            Prometheus metric, or set its replicas by hand";
             return Err(Unknown::new("NothingWakes", message.to_owned()));
+        }
+        // What is not known wakes nothing, however many are known besides: all would be woken by a server that is away.
+        if let (0, ..=0, Activity::Unknown(index)) = (current, self.range.min, self.activity()) {
+            return Err(not_known(Some(&self.metrics[index]), "nothing that is known is active"));
         }
         if let Some(formula) = &self.seen.spec.formula {
             let asked = formula::evaluate(formula, &self.metrics, current)?;
@@ -316,6 +328,13 @@ impl Course<'_> {
         Activity::of(&self.specs(), &self.metrics)
     }
 
+    /// Since when each metric has said that the workload is not needed. A time in which that was not known is none of it.
+    fn inactive_since(&mut self, activity: Activity) -> Option<Timestamp> {
+        let since = (activity == Activity::Inactive).then(|| self.history.inactive_since.unwrap_or(self.now));
+        self.history.inactive_since = since;
+        since
+    }
+
     /// What keeps a workload from sleep, or wakes it.
     fn activation(&mut self, wanted: i32) -> i32 {
         if self.range.min > 0 {
@@ -329,13 +348,16 @@ impl Course<'_> {
             self.stage(ScaleStageName::Activation, wanted.max(1), "NothingWakes", why);
             return wanted.max(1);
         }
-        if let Activity::Active(index) | Activity::Unknown(index) = activity {
+        let told = match activity {
+            Activity::Active(index) => Some((index, "Active", "is active")),
+            Activity::Unknown(index) => Some((index, "MetricUnknown", "is not known: it may be active")),
+            Activity::Inactive | Activity::Untold => None,
+        };
+        if let Some((index, reason, what)) = told {
             let name = self.metrics[index].name.clone();
-            self.history.inactive_since = None;
-            self.stage(ScaleStageName::Activation, wanted.max(1), "Active", format!("{name} is active"));
-            return wanted.max(1);
+            self.stage(ScaleStageName::Activation, wanted.max(1), reason, format!("{name} {what}"));
         }
-        let since = *self.history.inactive_since.get_or_insert(self.now);
+        let Some(since) = self.inactive_since(activity) else { return wanted.max(1) };
         if current == 0 {
             self.stage(ScaleStageName::Activation, 0, "Asleep", "nothing is active");
             return 0;

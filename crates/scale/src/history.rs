@@ -45,8 +45,9 @@ fn note(list: &mut Vec<ScaleEvent>, event: ScaleEvent, own: i32) {
 pub(crate) fn found(now: Timestamp, seen: &ScaleSnapshot, windows: Windows) -> ScaleHistory {
     let size = seen.target.replicas;
     let mut history = settle(seen.history.clone(), &seen.spec, size);
-    if size != 0 {
-        history.asleep = false;
+    if size != 0 && std::mem::take(&mut history.asleep) {
+        // Somebody woke it: it goes to sleep again once nothing was active for a whole time.
+        history.inactive_since = None;
     }
     if history.recommendations.is_empty() {
         // Nobody can tell any more who made it 0: of what may sleep it is taken for sleep, which ends by itself.

@@ -2,9 +2,27 @@
 
 use proptest::prelude::*;
 use serde_json::json;
-use trimtab_scale::{Verdict, decide_scale, settle};
+use trimtab_scale::{Missing, Observation, Verdict, decide_scale, settle};
 
-use super::world::{at, behaviors, external, histories, seconds, snapshot, total};
+use super::world::{at, behaviors, external, histories, of_pods, seconds, snapshot, total};
+
+/// What happens in one step of the clock.
+#[derive(Debug, Clone, PartialEq)]
+enum Tick {
+    Load(i64),
+    Unknown,
+    /// Somebody sets the size.
+    SetBy(i32),
+}
+
+fn ticks() -> impl Strategy<Value = Tick> {
+    prop_oneof![
+        12 => Just(Tick::Load(0)),
+        3 => (1..40_000i64).prop_map(Tick::Load),
+        1 => Just(Tick::Unknown),
+        1 => (0..4i32).prop_map(Tick::SetBy),
+    ]
+}
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
@@ -42,6 +60,7 @@ proptest! {
         let mut seen = snapshot(spec, size);
         seen.history = history;
         seen.observations = vec![total(value)];
+        let (fresh, none) = (seen.history.recommendations.is_empty(), least == 0);
         let hour = (22 * 3600 + 13 * 60 + 20 + second) % 86_400 / 3600;
         let (least, most) = match ((8..12).contains(&hour), exactly) {
             (true, true) => (least, least),
@@ -49,30 +68,63 @@ proptest! {
             (false, _) => (3, 7),
         };
         let desired = decide_scale(at(second), &seen).desired;
-        let disabled = size == 0 && least > 0;
+        // A window that asks for none makes of a 0 of which nothing is known one that ends.
+        let disabled = size == 0 && least > 0 && !(fresh && none);
         prop_assert!(if disabled { desired == 0 } else { (least..=most).contains(&desired) }, "{size} to {desired}");
     }
 
     #[test]
+    fn what_is_active_wakes_what_sleeps(
+        loads in prop::collection::vec(prop::option::of(prop_oneof![Just(0i64), 1..40_000i64]), 1..3), by_pod in prop::bool::ANY,
+        formula in prop::option::of(prop::sample::select(vec![
+            "metrics.queue.value / 20.0 + metrics.requests.replicas", "metrics.requests.average + metrics.m0.replicas",
+            "metrics.m0.value", "metrics.m1.value", "replicas", "1.0 / replicas", "0.0", "metrics.cpu.utilization / 50.0",
+        ])),
+    ) {
+        let mut metrics: Vec<_> = (0..loads.len()).map(|number| external(&format!("m{number}"))).collect();
+        metrics.extend(by_pod.then(of_pods));
+        let mut spec = json!({"minReplicas": 0, "maxReplicas": 25, "metrics": metrics});
+        if let Some(formula) = formula {
+            spec["formula"] = json!(formula);
+        }
+        let mut seen = snapshot(spec, 0);
+        let lost = || Observation::Missing { why: Missing::Unreachable, message: String::new() };
+        seen.observations = loads.iter().map(|load| load.map_or_else(lost, total)).collect();
+        seen.observations.push(lost());
+        let decision = decide_scale(at(0), &seen);
+        let waking = loads.iter().flatten().any(|load| *load > 0);
+        if waking {
+            prop_assert!(decision.desired >= 1, "{decision:#?}");
+        } else {
+            prop_assert_eq!(decision.desired, 0, "{:#?}", decision);
+            let told = decision.findings.iter().any(|finding| finding.type_ == "ScalingActive" && !finding.holds);
+            prop_assert!(told || loads.iter().all(Option::is_some), "{decision:#?}");
+        }
+    }
+
+    #[test]
     fn sleep_begins_after_the_cool_down_and_ends_with_all_that_is_needed(
-        loads in prop::collection::vec(prop_oneof![3 => Just(0i64), 1 => 1..40_000i64], 1..60), behavior in behaviors(),
+        ticks in prop::collection::vec(ticks(), 1..60), behavior in behaviors(),
         cool_down in prop::sample::select(vec![0i64, 60, 300, 900]), step in prop::sample::select(vec![15i64, 60, 120]),
     ) {
         let spec = json!({"minReplicas": 0, "maxReplicas": 25, "metrics": [external("m")], "behavior": behavior,
             "coolDown": format!("{cool_down}s")});
         let mut seen = snapshot(spec, 1);
-        let mut inactive = None;
-        for (tick, load) in loads.iter().enumerate() {
-            let now = at(step * i64::try_from(tick).unwrap());
-            seen.observations = vec![total(*load)];
+        let (mut inactive, mut known) = (None, 1);
+        for (number, tick) in ticks.iter().enumerate() {
+            let now = at(step * i64::try_from(number).unwrap());
+            if let Tick::SetBy(size) = tick {
+                // A size that no decision has seen has not been.
+                inactive = inactive.filter(|_| *size == 0 || known > 0);
+                (seen.target.replicas, seen.target.status_replicas) = (*size, *size);
+                continue;
+            }
+            let load = if let Tick::Load(load) = tick { *load } else { 0 };
+            seen.observations = if *tick == Tick::Unknown { vec![] } else { vec![total(load)] };
             let decision = decide_scale(now, &seen);
             let size = seen.target.replicas;
-            if *load > 0 {
-                inactive = None;
-                prop_assert!(decision.desired > 0);
-            } else {
-                inactive = inactive.or(Some(now));
-            }
+            inactive = inactive.or(Some(now)).filter(|_| *tick == Tick::Load(0));
+            prop_assert!(decision.desired > 0 || load == 0);
             if size == 0 {
                 let backlog = i32::try_from((load + 999) / 1000).unwrap().min(25);
                 prop_assert_eq!(decision.desired, backlog);
@@ -84,7 +136,7 @@ proptest! {
                 seen.history = settle(seen.history, &seen.spec, to);
                 (seen.target.replicas, seen.target.status_replicas) = (to, to);
             }
-            seen.previous = Some(now);
+            (seen.previous, known) = (Some(now), seen.target.replicas);
         }
     }
 }
