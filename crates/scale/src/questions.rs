@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use trimtab_crds::{ForecastSpec, MetricSpec, ScaleTargetRef};
-use trimtab_plan::{About, Answer, Ask, Question};
+use trimtab_plan::{About, Answer, Answers, Ask, Question};
 
 use crate::beat::digest;
 use crate::{ForecastView, Missing, Observation, Scaled};
@@ -135,9 +135,25 @@ pub(crate) fn ask_metric(index: usize, question: &MetricQuestion, step: i64) -> 
 }
 
 pub(crate) fn ask_forecast(question: &ForecastQuestion, step: i64) -> Ask {
-    let what =
-        digest(&format!("{}{}{:?}{}", question.address, question.query, question.spec, question.horizon_seconds));
-    ask(format!("{FORECAST}:{what:016x}@{step}"), FORECAST, question, None)
+    let what = digest(&format!("{}{}{:?}", question.address, question.query, question.spec));
+    ask(format!("{FORECAST}:{what:016x}:{}@{step}", question.horizon_seconds), FORECAST, question, None)
+}
+
+/// The last forecast of the same that was made in one of so many steps before, and its question's id. How far ahead it looks
+/// may be different: pods take longer or shorter to become ready.
+pub(crate) fn forecast_before<'a>(answers: &'a Answers, id: &str, steps: i64) -> Option<(&'a String, ForecastView)> {
+    let parts = |id: &'_ str| {
+        let (what, step) = id.rsplit_once('@')?;
+        Some((what.rsplit_once(':')?.0.to_owned(), step.parse::<i64>().ok()?))
+    };
+    let (what, step) = parts(id)?;
+    let earlier = answers.iter().filter_map(|(other, answer)| {
+        let (same, at) = parts(other)?;
+        let counts = same == what && other != id && (step.saturating_sub(steps)..=step).contains(&at);
+        let Answer::Object(value) = answer else { return None };
+        counts.then(|| Some((at, other, ForecastView::deserialize(value).ok()?)))?
+    });
+    earlier.max_by_key(|(at, ..)| *at).map(|(_, id, view)| (id, view))
 }
 
 /// What an answer says of a metric.
@@ -156,14 +172,14 @@ pub(crate) fn observation(answer: Option<&Answer>) -> Observation {
     }
 }
 
-/// What an answer says of the future.
-pub(crate) fn expectation(answer: Option<&Answer>) -> Option<ForecastView> {
-    match answer? {
-        Answer::Object(value) => ForecastView::deserialize(value).ok(),
-        Answer::NotFound => None,
-        Answer::Failed(why) => {
-            Some(ForecastView { peak: None, reason: "ForecastUnknown".to_owned(), message: why.clone() })
+/// What an answer says of the future; why it says nothing, if it does not.
+pub(crate) fn expectation(answer: &Answer) -> Result<ForecastView, String> {
+    match answer {
+        Answer::Object(value) => {
+            ForecastView::deserialize(value).map_err(|error| format!("the answer is not understood: {error}"))
         }
+        Answer::NotFound => Err("nobody makes forecasts".to_owned()),
+        Answer::Failed(why) => Err(why.clone()),
     }
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use trimtab_crds::{AutoscalerStatus, MetricSpec, ScaleHistory, ScaleMode, names};
 use trimtab_plan::{
-    Answer, Answers, Condition, Kind, Notice, ObjectRef, Outcome, Plan, Severity, StatusWrite, Subresource, Verb,
+    Answer, Answers, Ask, Condition, Kind, Notice, ObjectRef, Outcome, Plan, Severity, StatusWrite, Subresource, Verb,
     Write, set_condition,
 };
 
@@ -26,6 +26,8 @@ use crate::{
 const REFRESH: SignedDuration = SignedDuration::from_mins(5);
 /// How often the future is looked at.
 const FORECAST_STEP_MS: i64 = 300_000;
+/// For how many of these steps a forecast counts where none is made after it.
+const FORECAST_STEPS: i64 = 2;
 /// From how many autoscalers in a namespace on the metrics of all its pods are read at once.
 const WIDE: usize = 8;
 
@@ -255,9 +257,25 @@ impl Seen {
             namespace: self.autoscaler.metadata.namespace.clone(),
         };
         let ask = ask_forecast(&question, step);
-        let found = questions::expectation(self.answers.get(&ask.id));
+        let found = self.answers.get(&ask.id).map(questions::expectation);
+        let before = match &found {
+            Some(Ok(_)) => None,
+            _ => questions::forecast_before(&self.answers, &ask.id, FORECAST_STEPS),
+        };
+        // An answer is kept for as long as it is asked for, and while it is there nobody is asked.
+        plan.asks.extend(before.as_ref().map(|(id, _)| Ask { id: (*id).clone(), ..ask.clone() }));
         plan.asks.push(ask);
-        found
+        match (found, before.map(|(_, view)| view)) {
+            (Some(Ok(view)), _) | (None, Some(view)) => Some(view),
+            (None, None) => None,
+            (Some(Err(why)), Some(view)) => {
+                let message = format!("{} (as of some minutes ago: {why})", view.message);
+                Some(crate::ForecastView { message, ..view })
+            }
+            (Some(Err(message)), None) => {
+                Some(crate::ForecastView { peak: None, reason: "ForecastUnknown".to_owned(), message })
+            }
+        }
     }
 }
 
@@ -300,6 +318,13 @@ pub fn reconcile(now: Timestamp, seen: &Seen) -> Plan<Option<AutoscalerStatus>> 
         return plan;
     };
     let decision = decide_scale(now, &snapshot);
+    // Until the first forecast is made nobody knows what it keeps. Nothing but growth goes on without it, for the seconds in which
+    // each question is answered.
+    let grows = matches!(decision.verdict, Verdict::Set(to) if to > decision.decision.from);
+    if snapshot.spec.forecast.is_some() && snapshot.forecast.is_none() && !grows {
+        plan.because("Measuring", "the forecast is asked for");
+        return plan;
+    }
     plan.because(if decision.verdict == Verdict::Keep { "Keep" } else { "Scale" }, decision.message.clone());
     if let Some(next) = &decision.decision.next {
         plan.wake_by(next.at);

@@ -4,6 +4,7 @@
 
 mod conditions;
 mod dead_ends;
+mod forecast;
 mod loss;
 mod memory;
 mod nights;
