@@ -273,6 +273,11 @@ impl MetricSpec {
         matches!(self.type_, MetricType::Object | MetricType::External | MetricType::Prometheus)
     }
 
+    /// Whether it is measured by pod.
+    pub fn is_of_pods(&self) -> bool {
+        self.resource.is_some() || self.container_resource.is_some() || self.pods.is_some()
+    }
+
     /// What it is called where it is explained: its own name, or `cpu`, `c/cpu`, or the metric's name.
     pub fn name(&self) -> String {
         let named = || self.resource.as_ref().map(|source| source.name.clone());

@@ -12,7 +12,7 @@ use trimtab_reload::LabelSelector;
 use trimtab_scale::questions::{
     FORECAST, ForecastQuestion, FoundScale, METRIC, MetricQuestion, SCALE, ScaleQuestion, source,
 };
-use trimtab_scale::{ForecastView, Missing, Observation};
+use trimtab_scale::{ForecastView, Missing, Observation, SELECTOR};
 
 use super::discovery::Discovery;
 use super::grant::Grant;
@@ -113,6 +113,9 @@ impl Sources {
             }
             Err(Unanswered::NotFound) => return Answer::NotFound,
         };
+        // One that cannot be read is none. One that is too long is not read.
+        let selector = Some(scale.status.selector);
+        let selector = selector.filter(|text| text.len() > SELECTOR || text.parse::<LabelSelector>().is_ok());
         let found = FoundScale {
             group: served.group,
             version: served.version,
@@ -122,7 +125,7 @@ impl Sources {
             resource_version: scale.metadata.resource_version,
             replicas: scale.spec.replicas,
             status_replicas: scale.status.replicas,
-            selector: scale.status.selector,
+            selector: selector.unwrap_or_default(),
         };
         Answer::Object(json!(found))
     }

@@ -146,7 +146,11 @@ pub(super) async fn start(writer: &Writer, stopped: &Stopped) -> Result<()> {
 async fn set_size(writer: &Writer, manager: &Stopped, replicas: i32) -> Result<()> {
     let Stopped { namespace, name, .. } = manager;
     let target = names::DEPLOYMENT.object(namespace, name);
-    let write = Write { target, verb: Verb::Scale { replicas, resource_version: None }, why: "nothing is to be guarded again".to_owned() };
+    let write = Write {
+        target,
+        verb: Verb::Scale { replicas, resource_version: None },
+        why: "nothing is to be guarded again".to_owned(),
+    };
     match writer.apply(&[write], Duration::from_secs(30)).await.failed {
         None => Ok(()),
         Some(failure) => bail!("Deployment {name} of the manager cannot be scaled: {}", failure.message),

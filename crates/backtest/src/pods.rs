@@ -108,7 +108,7 @@ impl Pods {
 /// The target as its scale subresource tells it.
 pub(crate) fn scale(size: usize) -> TargetView {
     let size = i32::try_from(size).unwrap_or(i32::MAX);
-    TargetView { replicas: size, status_replicas: size }
+    TargetView { replicas: size, status_replicas: size, selects: true }
 }
 
 /// A container for each that a metric names, each with a request for each resource that a metric asks for.

@@ -299,6 +299,9 @@ impl Course<'_> {
         // What only pods could tell is missed where nothing else tells anything.
         let counts = |stage: &MetricStage| stage.reason != "Asleep" || unknown.reason == "NothingWakes";
         let first = self.metrics.iter().find(|stage| stage.replicas.is_none() && counts(stage));
+        if first.is_some_and(|stage| stage.reason == "InvalidSelector") {
+            return "InvalidSelector";
+        }
         match first.map(|stage| stage.type_) {
             Some(MetricType::Resource) => "FailedGetResourceMetric",
             Some(MetricType::ContainerResource) => "FailedGetContainerResourceMetric",

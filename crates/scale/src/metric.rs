@@ -136,6 +136,9 @@ pub(crate) fn stage(setting: &Setting<'_>, spec: &MetricSpec, observed: Option<&
 type Asked = Result<(i32, &'static str, String), Unknown>;
 
 fn asked(setting: &Setting<'_>, spec: &MetricSpec, observed: Option<&Observation>, stage: &mut MetricStage) -> Asked {
+    if spec.is_of_pods() && !setting.seen.target.selects {
+        return Err(no_selector());
+    }
     let observed = match observed {
         None => return Err(Unknown::new(Missing::NotAsked.code(), "nothing was measured yet".to_owned())),
         Some(Observation::Missing { why, message }) => return Err(Unknown::new(why.code(), message.clone())),
@@ -293,6 +296,9 @@ fn total(
         if setting.tolerance.holds(ratio) {
             return Ok(within(size));
         }
+        if !setting.seen.target.selects {
+            return Err(no_selector());
+        }
         if setting.pods.is_empty() {
             return Err(Unknown::new("NoPods", "the target has no pods".to_owned()));
         }
@@ -381,6 +387,12 @@ fn beyond(ratio: f64, replicas: i32) -> (i32, &'static str, String) {
 
 fn positive(target: Option<&Quantity>) -> Result<i64, Unknown> {
     target.and_then(Quantity::milli).map(|milli| milli.0).filter(|milli| *milli > 0).ok_or_else(no_target)
+}
+
+fn no_selector() -> Unknown {
+    let message = "the scale of the target says no selector that can be read, so nobody knows which pods are its own: give its CRD \
+                   a labelSelectorPath, or use an averageValue of what is measured for all of them together";
+    Unknown::new("InvalidSelector", message.to_owned())
 }
 
 fn no_target() -> Unknown {

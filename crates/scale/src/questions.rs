@@ -107,9 +107,8 @@ pub fn source(metric: &MetricSpec, namespace: &str, selector: &str) -> String {
             }
         }
     }
-    let of_pods = metric.resource.is_some() || metric.container_resource.is_some() || metric.pods.is_some();
     let place = if metric.prometheus.is_some() { "" } else { namespace };
-    format!("{place}/{}/{value}", if of_pods { selector } else { "" })
+    format!("{place}/{}/{value}", if metric.is_of_pods() { selector } else { "" })
 }
 
 fn ask(id: String, name: &'static str, input: &impl Serialize, about: Option<About>) -> Ask {

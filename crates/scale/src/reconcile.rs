@@ -77,8 +77,14 @@ impl Seen {
 
     /// How many samples of pods its metrics have.
     fn samples(&self) -> usize {
-        let of_pods = |m: &&MetricSpec| m.resource.is_some() || m.container_resource.is_some() || m.pods.is_some();
-        self.autoscaler.spec.metrics.iter().filter(of_pods).count().max(1).saturating_mul(self.pods.len())
+        self.autoscaler
+            .spec
+            .metrics
+            .iter()
+            .filter(|metric| metric.is_of_pods())
+            .count()
+            .max(1)
+            .saturating_mul(self.pods.len())
     }
 
     /// Whether deciding takes so long that it is done apart.
@@ -97,7 +103,7 @@ impl Seen {
                 );
                 Target::Lost("InvalidSelector", message)
             }
-            Target::Found(..) if self.samples() > SAMPLES => {
+            Target::Found(_, _, selector) if !selector.is_empty() && self.samples() > SAMPLES => {
                 let message = format!(
                     "{} pods times the metrics that each has are more than {SAMPLES} samples, so the size stays as it is: name fewer \
                      metrics of pods, or sums by Prometheus",
@@ -193,8 +199,13 @@ impl Seen {
         let beat = self.beat(selector);
         let step = beat.step(now);
         plan.wake_by(beat.start(step + 1));
+        let selects = !selector.is_empty();
         let (mut observations, mut late) = (vec![], false);
         for (index, metric) in self.specs().into_iter().enumerate() {
+            if !selects && metric.is_of_pods() {
+                observations.push(questions::observation(None));
+                continue;
+            }
             let question = MetricQuestion {
                 metric,
                 namespace: meta.namespace.clone(),
@@ -221,8 +232,9 @@ impl Seen {
         let last = if decided.is_some_and(|at| at >= beat.start(step)) { decided } else { Some(beat.start(step - 1)) };
         Some(ScaleSnapshot {
             spec: spec.clone(),
-            target: TargetView { replicas: target.replicas, status_replicas: target.status_replicas },
-            pods: self.pods.clone(),
+            target: TargetView { replicas: target.replicas, status_replicas: target.status_replicas, selects },
+            // Without a selector those of the whole namespace are seen.
+            pods: if selects { self.pods.clone() } else { vec![] },
             observations,
             history: status.map(|status| status.history.clone()).unwrap_or_default(),
             options: self.options,

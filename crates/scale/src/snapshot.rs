@@ -80,6 +80,9 @@ pub struct TargetView {
     pub replicas: i32,
     /// The pods that there are: `status.replicas`.
     pub status_replicas: i32,
+    /// Whether it says which pods are its own: a scale without a selector does not.
+    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+    pub selects: bool,
 }
 
 /// A pod as autoscaling sees it.

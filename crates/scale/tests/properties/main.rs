@@ -10,5 +10,6 @@ mod memory;
 mod nights;
 mod played;
 mod release;
+mod selector;
 mod sizes;
 mod world;
