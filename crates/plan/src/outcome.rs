@@ -51,6 +51,11 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// Whether somebody else wrote the object after it was read.
+    pub fn is_conflict(&self) -> bool {
+        self.reason == "Conflict"
+    }
+
     /// Whether people are told, for it does not pass by itself or has not for long.
     pub fn is_told(&self) -> bool {
         self.class == Class::Blocked || self.lasting

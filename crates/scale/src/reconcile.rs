@@ -503,7 +503,7 @@ pub fn conclude(
     if let Some(failure) = &outcome.failed {
         // Somebody wrote the target after it was read: it is read again, and decided anew. What goes on is told the next time.
         let again = old.is_some_and(|old| old.history.pending.is_some());
-        if failure.reason == "Conflict" && failure.index > 0 && !again {
+        if failure.is_conflict() && failure.index > 0 && !again {
             return None;
         }
         // Behind the note, the next decision finds out from the size whether the change was made.
