@@ -22,7 +22,7 @@ use trimtab_reload::LabelSelector;
 use trimtab_scale::questions::FoundScale;
 use trimtab_scale::{
     AutoscalerView, GuardView, HpaView, Options, OwnerView, PodView, ReleaseView, SELECTOR, ScalePod, Scaled,
-    ScaledDeployment, ScaledStatefulSet, Seen, conclude, reconcile, selects,
+    ScaledDeployment, ScaledStatefulSet, Seen, conclude, late, reconcile, selects,
 };
 
 pub use lists::Lists;
@@ -331,6 +331,10 @@ impl Controller for Scaling {
 
     fn decide(now: Timestamp, seen: &Seen) -> Plan<Option<AutoscalerStatus>> {
         reconcile(now, seen)
+    }
+
+    fn late(now: Timestamp, seen: &Seen) -> Option<Plan<Option<AutoscalerStatus>>> {
+        Some(late(now, seen))
     }
 
     fn conclude(

@@ -26,7 +26,7 @@ mod views;
 
 pub use decide::{Decision, Finding, Verdict, decide_scale, decide_scale_with};
 pub use history::settle;
-pub use reconcile::{SAMPLES, SELECTOR, Seen, conclude, reconcile, snapshot};
+pub use reconcile::{SAMPLES, SELECTOR, Seen, conclude, late, reconcile, snapshot};
 pub use recorded::Recorded;
 pub use scheduled::Scheduled;
 pub use snapshot::{

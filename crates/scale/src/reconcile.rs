@@ -349,6 +349,16 @@ pub fn reconcile(now: Timestamp, seen: &Seen) -> Plan<Option<AutoscalerStatus>> 
     plan
 }
 
+/// What is said where a decision about an autoscaler was not made in time. Nothing is written but that.
+pub fn late(now: Timestamp, seen: &Seen) -> Plan<Option<AutoscalerStatus>> {
+    let mut plan = Plan::new(None);
+    let message = "the decision took too long and was given up, so the size stays as it is: write a shorter formula and fewer schedules, \
+                   here or in the other Autoscalers of the namespace, which share its turns";
+    plan.because("TookTooLong", message);
+    plan.status = Some(lost(now, seen, "TookTooLong", message));
+    plan
+}
+
 /// What the snapshot of a decision would be now, if everything is known.
 pub fn snapshot(now: Timestamp, seen: &Seen) -> Option<ScaleSnapshot> {
     let mut plan = Plan::new(None);

@@ -18,14 +18,14 @@ impl Scheduled {
     /// What schedules that were read say at a moment, and what is wrong with them.
     pub fn read(now: Timestamp, (schedules, problems): &(Schedules, Vec<Problem>), spec: &AutoscalerSpec) -> Self {
         let own = Limits { min: spec.min_replicas, max: spec.max_replicas };
-        let change = schedules.next_change(now, own);
-        let opens = change.as_ref().is_some_and(|change| change.effect.min.replicas > 0);
-        let next = change.map(|change| NextChange {
+        let said = schedules.said(now, own);
+        let opens = said.next.as_ref().is_some_and(|change| change.effect.min.replicas > 0);
+        let next = said.next.map(|change| NextChange {
             at: change.at,
             reason: "Schedule".to_owned(),
             message: format!("a schedule: {}", change.effect.because),
         });
-        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        Self { effect: schedules.effect(now, own), next, opens, problems: problems.join("; ") }
+        let problems: Vec<String> = problems.iter().chain(&said.problems).map(ToString::to_string).collect();
+        Self { effect: said.effect, next, opens, problems: problems.join("; ") }
     }
 }

@@ -12,6 +12,7 @@ use jiff::ToSpan as _;
 use jiff::civil::{Date, DateTime};
 
 use crate::field;
+use crate::meter::Meter;
 
 /// Names of whole expressions.
 const NAMED: [(&str, &str); 7] = [
@@ -25,6 +26,8 @@ const NAMED: [(&str, &str); 7] = [
 ];
 /// Every hour of a day.
 const ALL_HOURS: u32 = 0xff_ffff;
+/// Every day of a week.
+const ALL_WEEKDAYS: u8 = 0x7f;
 /// How many days a month has at most.
 const LONGEST: [u32; 12] = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
 
@@ -89,7 +92,8 @@ impl Cron {
             days: narrow(days.bits)?,
             months: u16::try_from(months.bits).map_err(|e| e.to_string())?,
             // 7 is Sunday, as 0 is.
-            weekdays: u8::try_from((weekdays.bits | weekdays.bits >> 7) & 0x7f).map_err(|e| e.to_string())?,
+            weekdays: u8::try_from((weekdays.bits | weekdays.bits >> 7) & u64::from(ALL_WEEKDAYS))
+                .map_err(|e| e.to_string())?,
             any_day: days.any,
             any_weekday: weekdays.any,
         })
@@ -108,9 +112,11 @@ impl Cron {
         self.hours == ALL_HOURS
     }
 
-    /// Whether it names all days.
+    /// Whether it names all days, in whatever words: `1-31` does as `*` does.
     fn is_daily(&self) -> bool {
-        self.any_day && self.any_weekday && self.months.count_ones() == 12
+        let (days, weekdays) = (self.days & mask(31) == mask(31), self.weekdays == ALL_WEEKDAYS);
+        let all = if self.any_day || self.any_weekday { days && weekdays } else { days || weekdays };
+        all && self.months.count_ones() == 12
     }
 
     /// Whether every time that it names is also one of the other's. It may say no where that takes more than a look.
@@ -148,10 +154,11 @@ impl Cron {
     }
 
     /// The first minute that it names, at or after this one.
-    pub(crate) fn at_or_after(&self, wall: DateTime) -> Option<DateTime> {
+    pub(crate) fn at_or_after(&self, wall: DateTime, meter: &Meter) -> Option<DateTime> {
         let mut date = wall.date();
         let (mut hour, mut minute) = (wall.hour(), wall.minute());
         loop {
+            meter.count(1);
             if self.names_day(date)
                 && let Some((hour, minute)) = self.time_from(hour, minute)
             {
@@ -167,10 +174,11 @@ impl Cron {
     }
 
     /// The last minute that it names, at or before this one.
-    pub(crate) fn at_or_before(&self, wall: DateTime) -> Option<DateTime> {
+    pub(crate) fn at_or_before(&self, wall: DateTime, meter: &Meter) -> Option<DateTime> {
         let mut date = wall.date();
         let (mut hour, mut minute) = (wall.hour(), wall.minute());
         loop {
+            meter.count(1);
             if self.names_day(date)
                 && let Some((hour, minute)) = self.time_until(hour, minute)
             {

@@ -16,6 +16,7 @@ use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
 use jiff::{Timestamp, ToSpan as _};
 
 use crate::Cron;
+use crate::meter::Meter;
 
 /// A moment at which an expression fires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,24 +31,34 @@ pub(crate) struct Firing {
 impl Cron {
     /// The first moment after this one at which it fires. `None` only beyond the year 9999.
     pub fn next(&self, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
-        if self.is_interval() { self.next_interval(after, zone) } else { self.next_time(after, zone) }
+        self.first_after(after, zone, &Meter::unlimited())
     }
 
     /// The last moment before this one at which it fired. `None` only before the year -9999.
     pub fn previous(&self, before: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
-        Some(self.latest(just_before(before)?, zone)?.at)
+        self.last_before(before, zone, &Meter::unlimited())
+    }
+
+    /// As `next`, counted.
+    pub(crate) fn first_after(&self, after: Timestamp, zone: &TimeZone, meter: &Meter) -> Option<Timestamp> {
+        if self.is_interval() { self.next_interval(after, zone, meter) } else { self.next_time(after, zone, meter) }
+    }
+
+    /// As `previous`, counted.
+    pub(crate) fn last_before(&self, before: Timestamp, zone: &TimeZone, meter: &Meter) -> Option<Timestamp> {
+        Some(self.latest(just_before(before)?, zone, meter)?.at)
     }
 
     /// The last firing at or before a moment.
-    pub(crate) fn latest(&self, at: Timestamp, zone: &TimeZone) -> Option<Firing> {
-        if self.is_interval() { self.latest_interval(at, zone) } else { self.latest_time(at, zone) }
+    pub(crate) fn latest(&self, at: Timestamp, zone: &TimeZone, meter: &Meter) -> Option<Firing> {
+        if self.is_interval() { self.latest_interval(at, zone, meter) } else { self.latest_time(at, zone, meter) }
     }
 
     /// Later times never fire at earlier moments, so the first time that fires after the moment is the answer.
-    fn next_time(&self, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+    fn next_time(&self, after: Timestamp, zone: &TimeZone, meter: &Meter) -> Option<Timestamp> {
         let mut wall = minute(zone.to_datetime(after)).checked_add(1.minute()).ok()?;
         loop {
-            wall = self.at_or_after(wall)?;
+            wall = self.at_or_after(wall, meter)?;
             let at = moment(wall, zone)?;
             if at > after {
                 return Some(at);
@@ -57,10 +68,10 @@ impl Cron {
         }
     }
 
-    fn latest_time(&self, at: Timestamp, zone: &TimeZone) -> Option<Firing> {
+    fn latest_time(&self, at: Timestamp, zone: &TimeZone, meter: &Meter) -> Option<Firing> {
         let mut wall = minute(furthest(at, zone)?);
         loop {
-            wall = self.at_or_before(wall)?;
+            wall = self.at_or_before(wall, meter)?;
             let fired = moment(wall, zone)?;
             if fired <= at {
                 return Some(Firing { at: fired, wall });
@@ -70,12 +81,12 @@ impl Cron {
     }
 
     /// Between two changes of clocks, walls and moments go side by side.
-    fn next_interval(&self, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+    fn next_interval(&self, after: Timestamp, zone: &TimeZone, meter: &Meter) -> Option<Timestamp> {
         let mut from = after.checked_add(1.nanosecond()).ok()?;
         loop {
             let offset = zone.to_offset(from);
             let change = zone.following(from).next().map(|change| change.timestamp());
-            let wall = self.at_or_after(minute_up(offset.to_datetime(from))?)?;
+            let wall = self.at_or_after(minute_up(offset.to_datetime(from))?, meter)?;
             match (offset.to_timestamp(wall), change) {
                 (Ok(at), Some(change)) if at < change => return Some(at),
                 (Ok(at), None) => return Some(at),
@@ -84,13 +95,13 @@ impl Cron {
         }
     }
 
-    fn latest_interval(&self, at: Timestamp, zone: &TimeZone) -> Option<Firing> {
+    fn latest_interval(&self, at: Timestamp, zone: &TimeZone, meter: &Meter) -> Option<Firing> {
         let mut until = at;
         loop {
             let offset = zone.to_offset(until);
             let next = until.checked_add(1.nanosecond()).ok()?;
             let change = zone.preceding(next).next().map(|change| change.timestamp());
-            let wall = self.at_or_before(minute(offset.to_datetime(until)))?;
+            let wall = self.at_or_before(minute(offset.to_datetime(until)), meter)?;
             match (offset.to_timestamp(wall), change) {
                 (Ok(at), Some(change)) if at >= change => return Some(Firing { at, wall }),
                 (Ok(at), None) => return Some(Firing { at, wall }),

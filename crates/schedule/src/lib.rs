@@ -8,6 +8,8 @@ mod cron;
 mod effect;
 mod field;
 mod firing;
+mod meter;
+mod said;
 mod schedules;
 mod spec;
 mod upcoming;
@@ -16,6 +18,8 @@ mod zone;
 
 pub use cron::{Cron, CronError};
 pub use effect::{Bound, Effect, Limits};
+pub use meter::LOOKS;
+pub use said::Said;
 pub use schedules::{Open, Schedules};
 pub use spec::{Problem, ScheduleWindow};
 pub use upcoming::{Change, Upcoming};

@@ -7,11 +7,9 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::meter::Meter;
 use crate::window::Window;
-use crate::{Change, Effect, Limits, Problem, ScheduleWindow, Upcoming};
-
-/// How many openings and closings are looked at to find one that changes the sizes.
-const LOOKED_AT: usize = 10_000;
+use crate::{Effect, Limits, Problem, ScheduleWindow, Upcoming};
 
 /// A window that is open.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -19,10 +17,10 @@ const LOOKED_AT: usize = 10_000;
 pub struct Open {
     /// Its name.
     pub name: String,
-    /// Since when. Left out if that is more than some thousand starts ago.
+    /// Since when. Left out if that is longer ago than is looked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
-    /// When it closes. Left out if that is more than some thousand starts away.
+    /// When it closes. Left out if that is further away than is looked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
     /// Its priority.
@@ -88,10 +86,31 @@ impl Schedules {
     /// The windows that are open at a moment, the most important first: by priority, then the one that opened later, then
     /// by name.
     pub fn active(&self, now: Timestamp) -> Vec<Open> {
-        let open = self.windows.iter().filter(|window| window.is_open(now)).map(|window| Open {
+        self.open(&self.stands(now, &Meter::bounded()))
+    }
+
+    /// How each window stands at a moment. Each has the same share of what is left to look, and half of it tells since when it
+    /// is open: that decides whose sizes hold.
+    pub(crate) fn stands(&self, now: Timestamp, meter: &Meter) -> Vec<Stand> {
+        let count = self.windows.len();
+        let stand = |(index, window): (usize, &Window)| {
+            let open = window.is_open(now, meter);
+            meter.share((count - index) * 2);
+            let since = if open { window.since(now, meter) } else { None };
+            meter.share(count - index);
+            Stand { open, since, flip: window.flip(now, open, meter) }
+        };
+        let stands = self.windows.iter().enumerate().map(stand).collect();
+        meter.share_all();
+        stands
+    }
+
+    /// The windows that are open where all stand so, the most important first.
+    pub(crate) fn open(&self, stands: &[Stand]) -> Vec<Open> {
+        let open = self.windows.iter().zip(stands).filter(|(_, stand)| stand.open).map(|(window, stand)| Open {
             name: window.name.clone(),
-            since: window.since(now),
-            until: window.until(now),
+            since: stand.since,
+            until: stand.flip,
             priority: window.priority,
             min_replicas: window.sizes.min,
             max_replicas: window.sizes.max,
@@ -108,13 +127,18 @@ impl Schedules {
         Effect::of(&self.active(now), own)
     }
 
-    /// The next change of the sizes that hold. `None` if there is none among the next ten thousand openings and closings.
-    pub fn next_change(&self, now: Timestamp, own: Limits) -> Option<Change> {
-        self.upcoming(now, Timestamp::MAX, own).take(LOOKED_AT).find(|change| change.resizes)
-    }
-
     /// Every opening and closing after the one moment and up to the other, in order; those at one moment are one change.
     pub fn upcoming(&self, from: Timestamp, to: Timestamp, own: Limits) -> Upcoming<'_> {
-        Upcoming::new(self, from, to, own)
+        Upcoming::new(self, (from, to), own, Meter::unlimited())
     }
+}
+
+/// How a window stands.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stand {
+    pub open: bool,
+    /// Since when it is open, where that is known.
+    pub since: Option<Timestamp>,
+    /// When it opens or closes next, where that is known.
+    pub flip: Option<Timestamp>,
 }

@@ -4,6 +4,8 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::meter::Meter;
+use crate::schedules::Stand;
 use crate::{Effect, Limits, Schedules};
 
 /// Windows that open or close at a moment, and what holds from then on.
@@ -22,22 +24,24 @@ pub struct Change {
     pub resizes: bool,
 }
 
-/// The changes to come, in order.
+/// The changes to come, in order, as far as there is something left to look.
 #[derive(Debug, Clone)]
 pub struct Upcoming<'s> {
     schedules: &'s Schedules,
     own: Limits,
     to: Timestamp,
     /// What holds before the next change.
-    effect: Effect,
-    /// When each window opens or closes next.
-    flips: Vec<Option<Timestamp>>,
+    pub(crate) effect: Effect,
+    /// How each window stands before it. Since when it is open and until when is worked out when it opens, and not again.
+    pub(crate) stands: Vec<Stand>,
+    pub(crate) meter: Meter,
 }
 
 impl<'s> Upcoming<'s> {
-    pub(crate) fn new(schedules: &'s Schedules, from: Timestamp, to: Timestamp, own: Limits) -> Self {
-        let flips = schedules.windows.iter().map(|window| window.flip(from)).collect();
-        Self { schedules, own, to, effect: schedules.effect(from, own), flips }
+    pub(crate) fn new(schedules: &'s Schedules, (from, to): (Timestamp, Timestamp), own: Limits, meter: Meter) -> Self {
+        let stands = schedules.stands(from, &meter);
+        let effect = Effect::of(&schedules.open(&stands), own);
+        Self { schedules, own, to, effect, stands, meter }
     }
 }
 
@@ -45,16 +49,21 @@ impl Iterator for Upcoming<'_> {
     type Item = Change;
 
     fn next(&mut self) -> Option<Change> {
-        let at = self.flips.iter().flatten().min().copied().filter(|at| *at <= self.to)?;
+        // What a window that was not looked at does next would be missing.
+        if self.meter.is_spent() {
+            return None;
+        }
+        let at = self.stands.iter().filter_map(|stand| stand.flip).min().filter(|at| *at <= self.to)?;
         let (mut opened, mut closed) = (vec![], vec![]);
-        for (window, flip) in self.schedules.windows.iter().zip(&mut self.flips) {
-            if *flip == Some(at) {
-                let list = if window.is_open(at) { &mut opened } else { &mut closed };
-                list.push(window.name.clone());
-                *flip = window.flip(at);
+        self.meter.count(u64::try_from(self.stands.len()).unwrap_or(u64::MAX));
+        for (window, stand) in self.schedules.windows.iter().zip(&mut self.stands) {
+            if stand.flip == Some(at) {
+                let open = window.is_open(at, &self.meter);
+                if open { &mut opened } else { &mut closed }.push(window.name.clone());
+                *stand = Stand { open, since: open.then_some(at), flip: window.flip(at, open, &self.meter) };
             }
         }
-        let effect = self.schedules.effect(at, self.own);
+        let effect = Effect::of(&self.schedules.open(&self.stands), self.own);
         let resizes = !effect.bounds_alike(&self.effect);
         self.effect = effect.clone();
         Some(Change { at, opened, closed, effect, resizes })

@@ -10,9 +10,10 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::Cron;
+use crate::meter::Meter;
 
 /// How many starts or ends are looked at to find where an opening begins or ends: a week of minutes, and some. What is
-/// open for longer counts as open for ever.
+/// open for longer, or for longer than is left to look, counts as open for ever.
 const LOOKED_AT: usize = 10_100;
 
 /// When a window closes.
@@ -44,21 +45,21 @@ pub(crate) struct Window {
 
 impl Window {
     /// Whether it is open at a moment.
-    pub fn is_open(&self, at: Timestamp) -> bool {
-        let Some(start) = self.start.latest(at, &self.zone) else { return false };
+    pub fn is_open(&self, at: Timestamp, meter: &Meter) -> bool {
+        let Some(start) = self.start.latest(at, &self.zone, meter) else { return false };
         match &self.end {
             End::After(length) => later(start.at, *length).is_none_or(|end| at < end),
-            End::At(end) => end.latest(at, &self.zone).is_none_or(|end| end <= start),
+            End::At(end) => end.latest(at, &self.zone, meter).is_none_or(|end| end <= start),
         }
     }
 
     /// Since when a window that is open has been. `None` where that is too long ago to look.
-    pub fn since(&self, now: Timestamp) -> Option<Timestamp> {
+    pub fn since(&self, now: Timestamp, meter: &Meter) -> Option<Timestamp> {
         match &self.end {
             End::After(length) => {
-                let mut start = self.start.latest(now, &self.zone)?.at;
-                for _ in 0..LOOKED_AT {
-                    match self.start.previous(start, &self.zone) {
+                let mut start = self.start.latest(now, &self.zone, meter)?.at;
+                for _ in meter.looking(LOOKED_AT) {
+                    match self.start.last_before(start, &self.zone, meter) {
                         Some(earlier) if later(earlier, *length).is_none_or(|end| end >= start) => start = earlier,
                         _ => return Some(start),
                     }
@@ -66,16 +67,16 @@ impl Window {
                 None
             }
             End::At(cron) => {
-                let mut end = cron.latest(now, &self.zone)?.at;
-                for _ in 0..LOOKED_AT {
-                    if !self.is_open(end) {
-                        return self.start.next(end, &self.zone);
+                let mut end = cron.latest(now, &self.zone, meter)?.at;
+                for _ in meter.looking(LOOKED_AT) {
+                    if !self.is_open(end, meter) {
+                        return self.start.first_after(end, &self.zone, meter);
                     }
                     // Opened again at the end, or closed before it was opened: what clocks skipped can be both.
-                    if !self.was_open_before(end) {
+                    if !self.was_open_before(end, meter) {
                         return Some(end);
                     }
-                    end = cron.previous(end, &self.zone)?;
+                    end = cron.last_before(end, &self.zone, meter)?;
                 }
                 None
             }
@@ -83,39 +84,44 @@ impl Window {
     }
 
     /// Whether it was open right before a moment.
-    fn was_open_before(&self, end: Timestamp) -> bool {
-        end.checked_sub(SignedDuration::from_nanos(1)).is_ok_and(|before| self.is_open(before))
+    fn was_open_before(&self, end: Timestamp, meter: &Meter) -> bool {
+        end.checked_sub(SignedDuration::from_nanos(1)).is_ok_and(|before| self.is_open(before, meter))
+    }
+
+    /// The field that says when it closes.
+    pub fn closed_by(&self) -> &'static str {
+        if matches!(self.end, End::At(_)) { "end" } else { "duration" }
     }
 
     /// When a window that is open closes. `None` where that is too far away to look.
-    pub fn until(&self, now: Timestamp) -> Option<Timestamp> {
+    pub fn until(&self, now: Timestamp, meter: &Meter) -> Option<Timestamp> {
         match &self.end {
             End::After(length) => {
-                let mut end = later(self.start.latest(now, &self.zone)?.at, *length)?;
+                let mut end = later(self.start.latest(now, &self.zone, meter)?.at, *length)?;
                 let mut start = now;
-                for _ in 0..LOOKED_AT {
-                    match self.start.next(start, &self.zone) {
+                for _ in meter.looking(LOOKED_AT) {
+                    match self.start.first_after(start, &self.zone, meter) {
                         Some(again) if again <= end => (start, end) = (again, later(again, *length)?),
                         _ => return Some(end),
                     }
                 }
                 None
             }
-            End::At(cron) => self.first_after(now, cron, false),
+            End::At(cron) => self.first_after(now, cron, false, meter),
         }
     }
 
-    /// The first moment after this one at which it opens or closes.
-    pub fn flip(&self, after: Timestamp) -> Option<Timestamp> {
-        if self.is_open(after) { self.until(after) } else { self.first_after(after, &self.start, true) }
+    /// The first moment after this one, at which it is open or not, at which it opens or closes.
+    pub fn flip(&self, after: Timestamp, open: bool, meter: &Meter) -> Option<Timestamp> {
+        if open { self.until(after, meter) } else { self.first_after(after, &self.start, true, meter) }
     }
 
     /// The first time of an expression at which the window is open, or is not.
-    fn first_after(&self, after: Timestamp, cron: &Cron, open: bool) -> Option<Timestamp> {
+    fn first_after(&self, after: Timestamp, cron: &Cron, open: bool, meter: &Meter) -> Option<Timestamp> {
         let mut at = after;
-        for _ in 0..LOOKED_AT {
-            at = cron.next(at, &self.zone)?;
-            if self.is_open(at) == open {
+        for _ in meter.looking(LOOKED_AT) {
+            at = cron.first_after(at, &self.zone, meter)?;
+            if self.is_open(at, meter) == open {
                 return Some(at);
             }
         }

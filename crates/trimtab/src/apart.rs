@@ -1,10 +1,13 @@
 //! Work whose cost somebody else decides: expressions, patterns, schemas. On threads of its own, which come last where others
-//! want the processor, and in the turns that namespaces share. Not a deadline: what is done there has one of its own.
+//! want the processor, and in the turns that namespaces share. What is done there has a bound of its own, in steps; nobody who must go on
+//! waits for it any longer than he says.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::share::{Shares, Turn};
 
@@ -14,6 +17,10 @@ const THREAD: &str = "apart";
 /// thread.
 const NICER: i32 = 10;
 
+/// How long a reconcile waits for all its work apart, the turns included: what is bounded takes a hundredth of it. It is well below what
+/// a reconcile may take before the process counts as hung, so that no work of one namespace ends the process for all.
+pub(crate) const LONGEST: Duration = Duration::from_secs(30);
+
 /// Threads for such work; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Apart(Shares);
@@ -22,13 +29,21 @@ pub struct Apart(Shares);
 #[derive(Debug)]
 pub struct Slot(Turn);
 
-/// The work did not end: it panicked, or there is no thread for it.
+/// The work did not come to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lost;
+pub enum Lost {
+    /// It panicked, or there is no thread for it.
+    Ended,
+    /// It was not done in time, or its turn did not come.
+    Late,
+}
 
 impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the work ended early")
+        f.write_str(match self {
+            Self::Ended => "the work ended early",
+            Self::Late => "the work was not done in time",
+        })
     }
 }
 
@@ -44,6 +59,22 @@ impl Apart {
     pub async fn slot(&self, namespace: &str) -> Slot {
         Slot(self.0.turn(namespace).await)
     }
+
+    /// Does work for a namespace if its turn comes, and waits for it until then. Work that has begun goes on behind that, in its turn: a
+    /// namespace whose work does not end has no more of the threads than its share.
+    ///
+    /// # Errors
+    ///
+    /// [`Lost`] if it panicked, or was not done by then.
+    pub async fn within<T: Send + 'static>(
+        &self,
+        namespace: &str,
+        until: Instant,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Lost> {
+        let done = async { self.slot(namespace).await.run(work).await };
+        tokio::time::timeout_at(until, done).await.unwrap_or(Err(Lost::Late))
+    }
 }
 
 impl Slot {
@@ -51,7 +82,7 @@ impl Slot {
     ///
     /// # Errors
     ///
-    /// [`Lost`] if it panicked.
+    /// [`Lost::Ended`] if it panicked.
     pub async fn run<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Lost> {
         let (send, receive) = oneshot::channel();
         let body = move || {
@@ -62,15 +93,13 @@ impl Slot {
                 _ = send.send(done);
             }
         };
-        std::thread::Builder::new().name(THREAD.to_owned()).spawn(body).map_err(|_| Lost)?;
-        receive.await.map_err(|_| Lost)
+        std::thread::Builder::new().name(THREAD.to_owned()).spawn(body).map_err(|_| Lost::Ended)?;
+        receive.await.map_err(|_| Lost::Ended)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use futures::FutureExt;
 
     use super::*;
@@ -81,10 +110,26 @@ mod tests {
         let here = std::thread::current().id();
         let there = apart.slot("a").await.run(|| std::thread::current().id()).await.unwrap();
         assert_ne!(here, there);
-        assert_eq!(apart.slot("a").await.run(|| panic!("it happens")).await.map(|()| 0), Err(Lost));
+        assert_eq!(apart.slot("a").await.run(|| panic!("it happens")).await.map(|()| 0), Err(Lost::Ended));
         let priority = apart.slot("a").await.run(|| rustix::process::getpriority_process(None)).await.unwrap();
         let own = rustix::process::getpriority_process(None).unwrap();
         assert_eq!(priority.unwrap(), (own + NICER).min(19), "only that thread comes last");
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_longer_than_he_says_for_work_or_for_a_turn() {
+        let apart = Apart::new(2);
+        let soon = || Instant::now() + Duration::from_millis(20);
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        assert_eq!(apart.within("a", soon(), move || ended.recv().ok()).await, Err(Lost::Late));
+        let (tell, told) = std::sync::mpsc::channel::<()>();
+        let late = apart.within("a", soon(), move || tell.send(()).ok()).await;
+        assert_eq!(late, Err(Lost::Late), "its namespace has no turn for it");
+        assert!(told.try_recv().is_err(), "and what never had a turn is not done later");
+        let later = Instant::now() + Duration::from_secs(20);
+        assert_eq!(apart.within("b", later, || 1).await, Ok(1));
+        drop(end);
+        assert_eq!(apart.within("a", later, || 2).await, Ok(2));
     }
 
     #[tokio::test]

@@ -76,13 +76,20 @@ pub trait Controller: Send + Sync + 'static {
     }
 
     /// Whether a decision computes what others wrote, such as an expression: it is then made on a thread of its own, of which a
-    /// namespace has a share, and not on those of the process.
+    /// namespace has a share, and not on those of the process. It has a bound of its own all the same, in steps: the thread of what does
+    /// not end is lost to others.
     fn is_costly(_seen: &Self::Snapshot) -> bool {
         false
     }
 
     /// Decides.
     fn decide(now: Timestamp, seen: &Self::Snapshot) -> Plan<Self::Status>;
+
+    /// What is said in place of a decision that was not made in time: that it is so, what takes the time, and no write. `None`: only the
+    /// log and the journal say it.
+    fn late(_now: Timestamp, _seen: &Self::Snapshot) -> Option<Plan<Self::Status>> {
+        None
+    }
 
     /// What people are told of a write that is refused for as long as nothing changes (forbidden, invalid, quota), or that has failed for long. For kinds
     /// without a status of ours, where nothing else would say so; the log says it in any case.

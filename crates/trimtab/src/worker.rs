@@ -13,7 +13,7 @@ use trimtab_plan::{
     Applied, Chore, Class, Failure, ObjectRef, Outcome, Plan, StatusWrite, Subresource, Verb, Wake, Write,
 };
 
-use crate::apart::Apart;
+use crate::apart::{Apart, LONGEST, Lost};
 use crate::apply::{Applier, Trail};
 use crate::asks::Asks;
 use crate::clock;
@@ -52,12 +52,25 @@ pub(crate) struct Worker<C: Controller> {
     pub(crate) apart: Apart,
 }
 
-/// A function of the controller panicked; the text is what it said.
-struct Panicked(String);
+/// A function of the controller came to no end; the text says how.
+enum Broken {
+    Panicked(String),
+    Late(String),
+}
+
+impl Broken {
+    fn of(step: &str, lost: Lost) -> Self {
+        match lost {
+            Lost::Ended => Self::Panicked(format!("{step} was not done: {lost}")),
+            Lost::Late => Self::Late(format!("{step} was not done within its time, {} s at most", LONGEST.as_secs())),
+        }
+    }
+}
 
 /// Calls a function of the controller.
-fn guard<O>(step: &str, call: impl FnOnce() -> O) -> Result<O, Panicked> {
-    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| Panicked(format!("{step} panicked: {}", said(&*panic))))
+fn guard<O>(step: &str, call: impl FnOnce() -> O) -> Result<O, Broken> {
+    catch_unwind(AssertUnwindSafe(call))
+        .map_err(|panic| Broken::Panicked(format!("{step} panicked: {}", said(&*panic))))
 }
 
 fn said(panic: &(dyn Any + Send)) -> &str {
@@ -108,9 +121,13 @@ impl Report {
         }
     }
 
-    fn panic(&mut self, panicked: Panicked) {
-        self.panicked = true;
-        self.fail(Class::Blocked, &panicked.0);
+    fn breaks(&mut self, broken: &Broken) {
+        let (Broken::Panicked(error) | Broken::Late(error)) = broken;
+        match broken {
+            Broken::Panicked(_) => self.panicked = true,
+            Broken::Late(_) => self.timed_out = true,
+        }
+        self.fail(Class::Blocked, error);
     }
 
     fn fail(&mut self, class: Class, error: &str) {
@@ -154,8 +171,8 @@ impl<C: Controller> Worker<C> {
         match self.reconcile(&taken.key, now, started + self.timeout, &mut report).await {
             Ok(true) => self.finish(&taken.key, now, started, report),
             Ok(false) => self.forget(&taken.key, started),
-            Err(panicked) => {
-                report.panic(panicked);
+            Err(broken) => {
+                report.breaks(&broken);
                 self.finish(&taken.key, now, started, report)
             }
         }
@@ -168,12 +185,14 @@ impl<C: Controller> Worker<C> {
         now: Timestamp,
         deadline: Instant,
         report: &mut Report,
-    ) -> Result<bool, Panicked> {
-        self.prepare(key).await?;
+    ) -> Result<bool, Broken> {
+        // What is left behind it is for the writes.
+        let until = Instant::now() + LONGEST.min(self.timeout / 2);
+        self.prepare(key, until).await?;
         let answers = self.asks.answers(key);
         let Some(seen) = guard("gather", || self.controller.gather(key, &answers))? else { return Ok(false) };
         report.concerns = guard("concerns", || C::concerns(&seen))?;
-        let (seen, plan) = self.decided(key, now, seen).await?;
+        let (seen, plan) = self.decided(key, now, seen, until, report).await?;
         note_plan(&plan, report);
         let mut outcome = self.applier.apply(&plan.writes, deadline, &mut report.trail).await;
         self.note_lasting(key, &plan.writes, &mut outcome);
@@ -198,30 +217,42 @@ impl<C: Controller> Worker<C> {
     }
 
     /// Lets the controller make ready apart what others decide the cost of.
-    async fn prepare(&self, key: &C::Key) -> Result<(), Panicked> {
+    async fn prepare(&self, key: &C::Key, until: Instant) -> Result<(), Broken> {
         if !guard("must_prepare", || self.controller.must_prepare(key))? {
             return Ok(());
         }
         let (controller, own) = (self.controller.clone(), key.clone());
         let work = move || guard("prepare", || controller.prepare(&own));
-        let done = self.apart.slot(key.namespace()).await.run(work).await;
-        done.unwrap_or_else(|lost| Err(Panicked(format!("prepare was not done: {lost}"))))
+        let done = self.apart.within(key.namespace(), until, work).await;
+        done.unwrap_or_else(|lost| Err(Broken::of("prepare", lost)))
     }
 
-    /// The plan, and what it was decided on.
+    /// The plan, and what it was decided on. Where that takes too long, the controller says so instead, and the key is slowed down.
     async fn decided(
         &self,
         key: &C::Key,
         now: Timestamp,
         seen: C::Snapshot,
-    ) -> Result<(C::Snapshot, Plan<C::Status>), Panicked> {
+        until: Instant,
+        report: &mut Report,
+    ) -> Result<(Arc<C::Snapshot>, Plan<C::Status>), Broken> {
+        let seen = Arc::new(seen);
         if !guard("decide", || C::is_costly(&seen))? {
             let plan = guard("decide", || C::decide(now, &seen))?;
             return Ok((seen, plan));
         }
-        let work = move || guard("decide", || C::decide(now, &seen)).map(|plan| (seen, plan));
-        let done = self.apart.slot(key.namespace()).await.run(work).await;
-        done.unwrap_or_else(|lost| Err(Panicked(format!("decide was not made: {lost}"))))
+        let own = seen.clone();
+        let work = move || guard("decide", || C::decide(now, &own));
+        match self.apart.within(key.namespace(), until, work).await {
+            Ok(plan) => Ok((seen, plan?)),
+            Err(lost) => {
+                let broken = Broken::of("decide", lost);
+                let said = if lost == Lost::Late { guard("late", || C::late(now, &seen))? } else { None };
+                let Some(plan) = said else { return Err(broken) };
+                report.breaks(&broken);
+                Ok((seen, plan))
+            }
+        }
     }
 
     /// Tidies up, unless this process must not write any more. Says what that changed.
@@ -430,7 +461,7 @@ mod tests {
 
     #[test]
     fn a_panic_says_what_it_said() {
-        let text = |call: fn()| guard("decide", call).err().map(|panicked| panicked.0);
+        let text = |call: fn()| guard("decide", call).err().map(|(Broken::Panicked(text) | Broken::Late(text))| text);
         assert_eq!(text(|| panic!("no {}", "luck")).as_deref(), Some("decide panicked: no luck"));
         assert_eq!(text(|| {}), None);
     }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::json;
-use stub::{Asked, Reply, Seen, added, end_of_list, lines, run, serve, widget};
+use stub::{Asked, Reply, Seen, added, end_of_list, lines, run, run_within, serve, widget};
 use tokio::sync::mpsc::UnboundedSender;
 
 fn seen(name: &str, size: u32) -> Seen {
@@ -68,6 +68,28 @@ async fn a_panic_harms_no_other() {
     assert!(why.decisions[0].error.as_ref().unwrap().starts_with("decide panicked: "), "{why:?}");
     assert_eq!(why.decisions[0].times, 2);
     assert!(running.metrics.render().contains("controller_runtime_reconcile_panics_total{controller=\"teller\"} 2\n"));
+}
+
+#[tokio::test]
+async fn a_decision_that_does_not_end_is_given_up_and_told_and_ends_no_process() {
+    let (client, feed) = server(vec![added("endless", 1, 1), end_of_list(1)]).await;
+    let timeout = Duration::from_millis(200);
+    let mut running = run_within(client, false, timeout);
+    assert_eq!(running.next().await, seen("endless", 1));
+    let why = || running.journal.why("widget", "n", "endless").map(|why| why.decisions);
+    let told = async {
+        while why().is_none_or(|decisions| decisions.is_empty()) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(timeout * 2, told).await.expect("the worker waits for it no longer than half of its time");
+    let decision = why().unwrap().remove(0);
+    assert!(decision.error.as_ref().unwrap().starts_with("decide was not done within its time"), "{decision:?}");
+    assert_eq!(decision.because[0].reason, "TookTooLong");
+    assert!(running.metrics.oldest_work("teller") < timeout, "nothing is left for liveness to count");
+    // Tried again and again it takes no worker away from others, and no process.
+    feed.lock().unwrap().as_ref().unwrap().send(added("calm", 2, 1)).unwrap();
+    while running.next().await.name != "calm" {}
 }
 
 #[tokio::test]

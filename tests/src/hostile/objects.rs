@@ -32,6 +32,7 @@ pub(super) fn all(server: &str) -> Vec<Value> {
         autoscaler("head", number, "head", None);
         autoscaler("nested", number, "nested", None);
     }
+    all.extend((0..AUTOSCALERS).map(scheduled));
     all
 }
 
@@ -117,6 +118,20 @@ fn policies() -> Vec<Value> {
 fn formula() -> String {
     let hundred = format!("[{}0]", "0,".repeat(99));
     format!("{hundred}.all(a, {hundred}.all(b, !'{}'.matches('(x|y)*z{{1,50}}'))) ? 1.0 : 2.0", "x".repeat(64))
+}
+
+/// Windows that open again whenever they close, and one that changes each minute and no size.
+fn scheduled(number: usize) -> Value {
+    let endless = |n: usize| {
+        json!({ "name": format!("w{n}"), "start": "* * 1-30 * *", "end": "* * * * *", "timeZone": "Europe/Berlin",
+            "replicas": 3, "priority": 1 })
+    };
+    let idle = json!({ "name": "idle", "start": "*/2 * * * *", "end": "1-59/2 * * * *", "timeZone": "UTC", "minReplicas": 1,
+        "priority": -1 });
+    let schedules: Vec<Value> = (0..49).map(endless).chain([idle]).collect();
+    let spec = json!({ "targetRef": { "kind": "Deployment", "name": "scaled" }, "maxReplicas": 2, "mode": "Recommend",
+        "interval": "1s", "schedules": schedules });
+    object(OURS, "Autoscaler", &format!("scheduled-{number}"), json!({ "spec": spec }))
 }
 
 fn autoscaled(name: &str, server: &str, query: &str, formula: Option<&str>) -> Value {

@@ -1,7 +1,8 @@
 //! The tests of schedules: syntax, firing where clocks change, windows and the sizes that follow, properties against a
-//! clock that ticks minute by minute, and ten time zones against times that were worked out independently.
+//! clock that ticks minute by minute, what it costs, and ten time zones against times that were worked out independently.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests say what went wrong by failing")]
 
+mod cost;
 mod cron;
 mod firing;
 mod properties;

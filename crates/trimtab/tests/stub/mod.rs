@@ -196,8 +196,23 @@ impl Controller for Teller {
         (size.is_some() || unreadable).then_some(seen)
     }
 
+    fn is_costly(seen: &Seen) -> bool {
+        seen.name == "endless"
+    }
+
+    fn late(_: Timestamp, _: &Seen) -> Option<Plan<()>> {
+        let mut plan = Plan::new(());
+        plan.because("TookTooLong", "the decision was given up");
+        Some(plan)
+    }
+
     fn decide(_: Timestamp, seen: &Seen) -> Plan<()> {
         let mut plan = Plan::new(());
+        if seen.name == "endless" {
+            loop {
+                std::thread::park();
+            }
+        }
         assert_ne!(seen.name, "panics", "as its test wants");
         if seen.name == "writes" && seen.size < Some(10) {
             let ops = vec![trimtab_plan::PatchOp::add("/size", seen.size.unwrap_or(0) + 1)];
@@ -250,12 +265,17 @@ impl Running {
 
 /// Runs a teller, and beside it a controller that watches gadgets.
 pub fn run(client: kube::Client, gadgets: bool) -> Running {
+    run_within(client, gadgets, ControllerOptions::default().timeout)
+}
+
+/// The same with reconciles that may take only so long.
+pub fn run_within(client: kube::Client, gadgets: bool, timeout: Duration) -> Running {
     let (tell, seen) = mpsc::unbounded_channel();
     // A port that was free a moment ago.
     let admin = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut manager = Manager::new(client, ManagerOptions { admin_addr: Some(admin), ..ManagerOptions::default() });
     let mut store = None;
-    let options = ControllerOptions { workers: 2, ..ControllerOptions::default() };
+    let options = ControllerOptions { workers: 2, timeout, ..ControllerOptions::default() };
     let heard = std::sync::Arc::<std::sync::Mutex<Vec<_>>>::default();
     let hearing = heard.clone();
     manager.controller(options.clone(), |w: &mut Watches<ObjectRef>| {
