@@ -6,7 +6,9 @@ use trimtab_crds::names;
 use trimtab_plan::Answers;
 use trimtab_scale::{AutoscalerView, GuardView, HpaView, Options, OwnerView, ScalePod, Scaled, Seen};
 
-use super::{Selected, answered, guarded, others, release, target_id, whose};
+use super::pods::{Selected, fitting, whose};
+use super::target::target_id as target_id_of;
+use super::{answered, guarded, others, release};
 
 /// Everything of a namespace that decisions of autoscalers see.
 #[derive(Debug, Default)]
@@ -32,7 +34,7 @@ impl Lists {
     pub fn seen(&self, name: &str, answers: &Answers, options: Options) -> Option<Seen> {
         let autoscaler = self.autoscalers.iter().find(|one| one.metadata.name == name)?.clone();
         let (namespace, target_ref) = (&autoscaler.metadata.namespace, &autoscaler.spec.target_ref);
-        let target_id = target_id(namespace, target_ref);
+        let target_id = target_id_of(namespace, target_ref);
         let apps = target_ref.api_version.starts_with("apps/");
         let (kind, all) = match target_ref.kind.as_str() {
             "Deployment" if apps => (Some(names::DEPLOYMENT), &self.deployments),
@@ -52,13 +54,11 @@ impl Lists {
             let owner = pod.metadata.controller().filter(|owner| owner.is(&names::REPLICA_SET))?;
             self.owners.iter().find(|set| set.metadata.name == owner.name)
         };
-        let fits = |pod: &&ScalePod| selected.as_ref().is_some_and(|one| one.matches(&pod.metadata.labels));
-        let pods = self.pods.iter().filter(fits).map(|pod| whose(pod, set(pod), &uid, &target_id));
-        let mut pods: Vec<_> = pods.collect();
-        pods.sort_by(|a, b| a.name.cmp(&b.name));
-        let same = |hpa: &&Arc<HpaView>| super::target_id(namespace, &hpa.spec.scale_target_ref) == target_id;
+        let view = |pod: &ScalePod| whose(pod, set(pod), &uid, &target_id);
+        let pods = selected.map(|selected| fitting(self.pods.iter(), &selected, view)).unwrap_or_default();
+        let same = |hpa: &&Arc<HpaView>| target_id_of(namespace, &hpa.spec.scale_target_ref) == target_id;
         let hpas: Vec<_> = self.hpas.iter().filter(same).cloned().collect();
-        let same = |one: &&Arc<AutoscalerView>| super::target_id(namespace, &one.spec.target_ref) == target_id;
+        let same = |one: &&Arc<AutoscalerView>| target_id_of(namespace, &one.spec.target_ref) == target_id;
         let autoscalers: Vec<_> = self.autoscalers.iter().filter(same).cloned().collect();
         let plans: Vec<_> = self.plans.iter().filter(|plan| guarded(plan) == target_id).cloned().collect();
         Some(Seen {

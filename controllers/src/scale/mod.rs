@@ -7,26 +7,29 @@ mod gauges;
 mod grant;
 mod lists;
 mod metrics;
+mod pods;
 mod prometheus;
 mod shared;
 mod sources;
+mod target;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use trimtab::{Controller, Permission, Selector, Store, Watches};
-use trimtab_crds::{AutoscalerStatus, MetricSelector, ScaleMode, ScaleTargetRef, names};
+use trimtab_crds::{AutoscalerStatus, ScaleMode, ScaleTargetRef, names};
 use trimtab_plan::{Answer, Answers, Kind, Meta, ObjectRef, Outcome, Plan, StatusWrite};
-use trimtab_reload::LabelSelector;
 use trimtab_scale::questions::FoundScale;
 use trimtab_scale::{
     AutoscalerView, GuardView, HpaView, Options, OwnerView, PodView, ReleaseView, SELECTOR, ScalePod, Scaled,
-    ScaledDeployment, ScaledStatefulSet, Seen, conclude, late, reconcile, selects,
+    ScaledDeployment, ScaledStatefulSet, Seen, conclude, late, reconcile,
 };
 
 pub use lists::Lists;
+use pods::{MANY, Selected, fitting, rarest, whose};
 pub use sources::answerer;
+use target::{id, id_of, target_id};
 
 /// The most others that a status names as scaling the same target.
 const OTHERS: usize = 3;
@@ -42,20 +45,6 @@ pub struct Scaling {
     hpas: Store<HpaView>,
     plans: Store<GuardView>,
     options: Options,
-}
-
-/// A target as the stores index it: kinds are told apart by group and kind, whatever their version.
-fn target_id(namespace: &str, target: &ScaleTargetRef) -> String {
-    let group = target.api_version.split_once('/').map_or("", |(group, _)| group);
-    id(namespace, group, &target.kind, &target.name)
-}
-
-fn id(namespace: &str, group: &str, kind: &str, name: &str) -> String {
-    format!("{group}/{kind}/{namespace}/{name}")
-}
-
-fn id_of(kind: Kind, meta: &Meta) -> String {
-    id(&meta.namespace, kind.group, kind.kind, &meta.name)
 }
 
 /// Labels as the store indexes them.
@@ -139,42 +128,52 @@ impl Scaling {
         }
     }
 
-    /// The pods that a selector fits, with whose they are.
-    fn pods(&self, namespace: &str, selected: &Selected, uid: &str, id: &str) -> Vec<Arc<PodView>> {
-        let candidates = match selected.first() {
-            Some((name, value)) => self.pods.by_index("label", &label_id(namespace, &name, &value)),
-            None => self.pods.list_namespace(namespace),
+    /// The target of an autoscaler, and which pods are its own, as far as that is known.
+    fn found(&self, autoscaler: &AutoscalerView, answers: &Answers) -> Found {
+        let (namespace, target_ref) = (&autoscaler.metadata.namespace, &autoscaler.spec.target_ref);
+        let (kind, target) = self.target(namespace, target_ref);
+        let (selected, uid) = match (&target, answered(answers)) {
+            (Some(target), _) => (Some(Selected::Read(target.selector.clone())), target.metadata.uid.clone()),
+            (None, Some(found)) if kind.is_none() => {
+                let short = found.selector.len() <= SELECTOR;
+                let parsed = if short { found.selector.parse().ok() } else { None };
+                (parsed.map(|parsed| Selected::Asked(found.selector, parsed)), found.uid)
+            }
+            _ => (None, String::new()),
         };
-        let mut found: Vec<Arc<PodView>> = candidates
-            .iter()
-            .filter(|pod| selected.matches(&pod.metadata.labels))
-            .map(|pod| self.view(pod, uid, id))
-            .collect();
-        found.sort_by(|a, b| a.name.cmp(&b.name));
-        found
+        Found { kind, target, selected, uid }
     }
 
-    fn view(&self, pod: &ScalePod, uid: &str, id: &str) -> Arc<PodView> {
-        let controller = pod.metadata.controller().filter(|owner| owner.is(&names::REPLICA_SET));
-        let set = controller.and_then(|owner| self.owners.get(&pod.metadata.namespace, &owner.name));
-        whose(pod, set.as_deref(), uid, id)
+    /// The label under which pods that a selector fits are looked for, and how many there are at most.
+    fn candidates(&self, namespace: &str, selected: &Selected) -> (Option<String>, usize) {
+        let count = |label: &String| self.pods.count_by_index("label", label);
+        let labels = selected.labels().into_iter().map(|(name, value)| label_id(namespace, &name, &value));
+        match rarest(labels, count) {
+            Some((label, count)) => (Some(label), count),
+            None => (None, self.pods.count_namespace(namespace)),
+        }
+    }
+
+    /// The pods that a selector fits, with whose they are.
+    fn pods(&self, namespace: &str, selected: &Selected, uid: &str, id: &str) -> Vec<Arc<PodView>> {
+        let candidates = match self.candidates(namespace, selected).0 {
+            Some(label) => self.pods.any_order_by_index("label", &label),
+            None => self.pods.list_namespace(namespace),
+        };
+        fitting(candidates.iter().map(AsRef::as_ref), selected, |pod| {
+            let controller = pod.metadata.controller().filter(|owner| owner.is(&names::REPLICA_SET));
+            let set = controller.and_then(|owner| self.owners.get(&pod.metadata.namespace, &owner.name));
+            whose(pod, set.as_deref(), uid, id)
+        })
     }
 }
 
-/// A pod with whose it is: the target's with this uid, its canary's, or somebody else's.
-fn whose(pod: &ScalePod, set: Option<&OwnerView>, uid: &str, target: &str) -> Arc<PodView> {
-    let direct = pod.metadata.controller().is_some_and(|owner| owner.uid == uid);
-    let through = |set: &OwnerView| set.metadata.controller().is_some_and(|owner| owner.uid == uid);
-    let owned = direct || set.is_some_and(through);
-    // A canary that the Deployment has taken over is its own from then on.
-    let canary = !owned
-        && set.and_then(|set| set.canary_of.as_ref()).is_some_and(|name| {
-            target == id(&pod.metadata.namespace, names::DEPLOYMENT.group, names::DEPLOYMENT.kind, name)
-        });
-    if owned {
-        return pod.view.clone();
-    }
-    Arc::new(PodView { owned, canary, ..(*pod.view).clone() })
+/// What is known of a target.
+struct Found {
+    kind: Option<Kind>,
+    target: Option<Arc<Scaled>>,
+    selected: Option<Selected>,
+    uid: String,
 }
 
 /// The release that is under way, by the plans of the target.
@@ -218,33 +217,6 @@ fn eldest<'a, T>(all: impl Iterator<Item = (&'a Meta, &'a T)>) -> (Vec<&'a T>, u
         }
     }
     (few.into_values().collect(), count)
-}
-
-/// Which pods are a target's.
-enum Selected {
-    Read(MetricSelector),
-    Asked(String, LabelSelector),
-}
-
-impl Selected {
-    fn matches(&self, labels: &trimtab_plan::TextMap) -> bool {
-        match self {
-            Self::Read(selector) => selects(selector, labels),
-            Self::Asked(_, selector) => selector.matches(labels),
-        }
-    }
-
-    /// A label that all of them have.
-    fn first(&self) -> Option<(String, String)> {
-        match self {
-            Self::Read(selector) => selector.match_labels.iter().next().map(|(n, v)| (n.clone(), v.clone())),
-            Self::Asked(text, _) => {
-                let plain = |term: &str| term.chars().all(|c| c.is_ascii_alphanumeric() || "-_./=".contains(c));
-                let term = text.split(',').map(str::trim).find(|term| plain(term) && term.matches('=').count() == 1)?;
-                term.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))
-            }
-        }
-    }
 }
 
 /// The object that a pod belongs to in the end.
@@ -293,20 +265,17 @@ impl Controller for Scaling {
         ]
     }
 
+    fn gathers_much(&self, key: &ObjectRef, answers: &Answers) -> bool {
+        let Some(autoscaler) = self.autoscalers.get(&key.namespace, &key.name) else { return false };
+        let selected = self.found(&autoscaler, answers).selected;
+        selected.is_some_and(|selected| self.candidates(&key.namespace, &selected).1 > MANY)
+    }
+
     fn gather(&self, key: &ObjectRef, answers: &Answers) -> Option<Seen> {
         let autoscaler = self.autoscalers.get(&key.namespace, &key.name)?;
         let target_ref = &autoscaler.spec.target_ref;
         let target_id = target_id(&key.namespace, target_ref);
-        let (kind, target) = self.target(&key.namespace, target_ref);
-        let (selected, uid) = match (&target, answered(answers)) {
-            (Some(target), _) => (Some(Selected::Read(target.selector.clone())), target.metadata.uid.clone()),
-            (None, Some(found)) if kind.is_none() => {
-                let short = found.selector.len() <= SELECTOR;
-                let parsed = if short { found.selector.parse().ok() } else { None };
-                (parsed.map(|parsed| Selected::Asked(found.selector, parsed)), found.uid)
-            }
-            _ => (None, String::new()),
-        };
+        let Found { kind, target, selected, uid } = self.found(&autoscaler, answers);
         let pods = selected.map(|selected| self.pods(&key.namespace, &selected, &uid, &target_id)).unwrap_or_default();
         Some(Seen {
             release: release(&self.plans.by_index("target", &target_id)),

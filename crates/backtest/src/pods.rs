@@ -16,8 +16,8 @@ const LONG: SignedDuration = SignedDuration::from_hours(24);
 /// The pods, the oldest first. Those that serve are the first of them, since all take as long to start.
 #[derive(Debug)]
 pub(crate) struct Pods {
-    containers: Vec<ContainerView>,
-    requests: BTreeMap<String, Milli>,
+    containers: Arc<[ContainerView]>,
+    requests: Arc<BTreeMap<String, Milli>>,
     target: String,
     start: SignedDuration,
     serves_from: Vec<Timestamp>,
@@ -36,8 +36,8 @@ impl Pods {
     ) -> Self {
         let requests = requested(metrics, requests);
         Self {
-            containers: containers(metrics, &requests),
-            requests,
+            containers: containers(metrics, &requests).into(),
+            requests: Arc::new(requests),
             target: target.to_owned(),
             start,
             serves_from: vec![],

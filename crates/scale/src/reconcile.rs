@@ -104,9 +104,11 @@ impl Seen {
                 Target::Lost("InvalidSelector", message)
             }
             Target::Found(_, _, selector) if !selector.is_empty() && self.samples() > SAMPLES => {
+                // No more are gathered than tell that there are too many.
+                let or_more = if self.pods.len() > SAMPLES { " or more" } else { "" };
                 let message = format!(
-                    "{} pods times the metrics that each has are more than {SAMPLES} samples, so the size stays as it is: name fewer \
-                     metrics of pods, or sums by Prometheus",
+                    "{}{or_more} pods times the metrics that each has are more than {SAMPLES} samples, so the size stays as it is: name \
+                     fewer metrics of pods, or sums by Prometheus",
                     self.pods.len()
                 );
                 Target::Lost("TooLarge", message)

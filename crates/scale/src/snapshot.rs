@@ -111,10 +111,10 @@ pub struct PodView {
     pub canary: bool,
     /// Its containers, and the init containers that run beside them.
     #[serde(default)]
-    pub containers: Vec<ContainerView>,
+    pub containers: Arc<[ContainerView]>,
     /// What the whole pod requests, overhead included, if requests are set for the pod itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub requests: Option<BTreeMap<String, Milli>>,
+    pub requests: Option<Arc<BTreeMap<String, Milli>>>,
 }
 
 fn yes() -> bool {

@@ -342,7 +342,7 @@ impl From<RawPod> for ScalePod {
             containers: containers
                 .map(|container| ContainerView { name: container.name.clone(), requests: container.resources.milli() })
                 .collect(),
-            requests: whole_pod(&spec),
+            requests: whole_pod(&spec).map(Arc::new),
         };
         Self { metadata, view: Arc::new(view) }
     }
@@ -493,7 +493,7 @@ mod tests {
         let pod: ScalePod =
             serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "n"}, "spec": spec})).unwrap();
         let milli = |requests: &BTreeMap<String, Milli>, name: &str| requests.get(name).map_or(0, |milli| milli.0);
-        let found = pod.view.requests.as_ref().map(|all| (milli(all, "cpu"), milli(all, "memory") / 1000));
+        let found = pod.view.requests.as_deref().map(|all| (milli(all, "cpu"), milli(all, "memory") / 1000));
         assert_eq!(found, expected, "{spec}");
     }
 

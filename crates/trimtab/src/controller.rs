@@ -66,6 +66,12 @@ pub trait Controller: Send + Sync + 'static {
     /// it is about, and holds no lock meanwhile that `gather` takes: that one runs on the threads of the process.
     fn prepare(&self, _key: &Self::Key) {}
 
+    /// Whether there is so much to gather that it is done on a thread of its own, of which a namespace has a share, and not on those of
+    /// the process. Told by counts, without looking at what there is.
+    fn gathers_much(&self, _key: &Self::Key, _answers: &Answers) -> bool {
+        false
+    }
+
     /// Collects from the stores what a decision is made on. `None`: there is nothing (any more), forget the key.
     fn gather(&self, key: &Self::Key, answers: &Answers) -> Option<Self::Snapshot>;
 

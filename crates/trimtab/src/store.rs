@@ -84,6 +84,11 @@ impl<T: Watched> Store<T> {
         all(self.shared.list_namespace(namespace))
     }
 
+    /// How many objects a namespace has.
+    pub fn count_namespace(&self, namespace: &str) -> usize {
+        self.shared.count_namespace(namespace)
+    }
+
     /// All objects, sorted by namespace and name.
     pub fn list(&self) -> Vec<Arc<T>> {
         all(self.shared.list())

@@ -10,7 +10,7 @@ use futures::FutureExt;
 use jiff::Timestamp;
 use tokio::time::Instant;
 use trimtab_plan::{
-    Applied, Chore, Class, Failure, ObjectRef, Outcome, Plan, StatusWrite, Subresource, Verb, Wake, Write,
+    Answers, Applied, Chore, Class, Failure, ObjectRef, Outcome, Plan, StatusWrite, Subresource, Verb, Wake, Write,
 };
 
 use crate::apart::{Apart, LONGEST, Lost};
@@ -190,7 +190,7 @@ impl<C: Controller> Worker<C> {
         let until = Instant::now() + LONGEST.min(self.timeout / 2);
         self.prepare(key, until).await?;
         let answers = self.asks.answers(key);
-        let Some(seen) = guard("gather", || self.controller.gather(key, &answers))? else { return Ok(false) };
+        let Some(seen) = self.gathered(key, answers, until).await? else { return Ok(false) };
         report.concerns = guard("concerns", || C::concerns(&seen))?;
         let (seen, plan) = self.decided(key, now, seen, until, report).await?;
         note_plan(&plan, report);
@@ -225,6 +225,17 @@ impl<C: Controller> Worker<C> {
         let work = move || guard("prepare", || controller.prepare(&own));
         let done = self.apart.within(key.namespace(), until, work).await;
         done.unwrap_or_else(|lost| Err(Broken::of("prepare", lost)))
+    }
+
+    /// What the controller sees of a key.
+    async fn gathered(&self, key: &C::Key, answers: Answers, until: Instant) -> Result<Option<C::Snapshot>, Broken> {
+        if !guard("gathers_much", || self.controller.gathers_much(key, &answers))? {
+            return guard("gather", || self.controller.gather(key, &answers));
+        }
+        let (controller, own) = (self.controller.clone(), key.clone());
+        let work = move || guard("gather", || controller.gather(&own, &answers));
+        let done = self.apart.within(key.namespace(), until, work).await;
+        done.unwrap_or_else(|lost| Err(Broken::of("gather", lost)))
     }
 
     /// The plan, and what it was decided on. Where that takes too long, the controller says so instead, and the key is slowed down.

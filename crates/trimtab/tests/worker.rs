@@ -93,6 +93,15 @@ async fn a_decision_that_does_not_end_is_given_up_and_told_and_ends_no_process()
 }
 
 #[tokio::test]
+async fn much_is_gathered_apart() {
+    let (client, _feed) = server(vec![added("crowded", 1, 1), end_of_list(1)]).await;
+    let mut running = run(client, false);
+    assert_eq!(running.next().await.name, "apart", "it ran on a thread of the process");
+    assert_eq!(running.next().await, seen("crowded", 1));
+    assert!(running.is_quiet(50).await);
+}
+
+#[tokio::test]
 async fn what_others_decide_the_cost_of_is_made_ready_apart() {
     let (client, _feed) = server(vec![added("prepared", 1, 1), end_of_list(1)]).await;
     let mut running = run(client, false);

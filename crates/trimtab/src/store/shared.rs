@@ -198,6 +198,11 @@ impl Shared {
         contents.namespaces.get(namespace).into_iter().flatten().map(|entry| entry.object.clone()).collect()
     }
 
+    /// How many objects a namespace has.
+    pub(super) fn count_namespace(&self, namespace: &str) -> usize {
+        self.read().namespaces.get(namespace).map_or(0, BTreeSet::len)
+    }
+
     /// All objects, sorted by namespace and name.
     pub(super) fn list(&self) -> Vec<Object> {
         let contents = self.read();
