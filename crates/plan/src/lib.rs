@@ -6,8 +6,10 @@
 
 mod ask;
 mod identity;
+mod lenient;
 mod newer;
 mod outcome;
+pub mod place;
 mod plan;
 mod status;
 mod text_map;
@@ -16,6 +18,7 @@ mod write;
 
 pub use ask::{About, Answer, Answers, Ask, Question};
 pub use identity::{Kind, ObjectRef, OwnerRef};
+pub use lenient::{read_what_fits, unread};
 pub use newer::{Newer, read_with_rest};
 pub use outcome::{Applied, Class, Failure, Outcome};
 pub use plan::{Because, Chore, Notice, Plan, Severity, Wake};

@@ -3,12 +3,13 @@
 //! what is not known in a status is written back as it was.
 
 use std::collections::BTreeSet;
-use std::fmt::Write;
 
 use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
+
+use crate::place::{Step, in_words};
 
 /// What an object holds that this version does not know.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -17,13 +18,6 @@ pub struct Newer {
     pub spec: BTreeSet<String>,
     /// Fields of the status, each with the fields that it is in.
     status: Vec<(Vec<Step>, Value)>,
-}
-
-/// One step of a path.
-#[derive(Debug, Clone, PartialEq)]
-enum Step {
-    Field(String),
-    Item(usize),
 }
 
 impl Newer {
@@ -105,16 +99,6 @@ fn compare(given: &Value, known: &Value, path: &mut Vec<Step>, tell: &mut impl F
         }
         _ => {}
     }
-}
-
-fn in_words(root: &str, path: &[Step]) -> String {
-    path.iter().fold(root.to_owned(), |mut words, step| {
-        let _infallible = match step {
-            Step::Field(name) => write!(words, ".{name}"),
-            Step::Item(index) => write!(words, "[{index}]"),
-        };
-        words
-    })
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! who asks the servers, and who writes the size, is the controller.
 
 mod activity;
+mod autoscaler;
 pub mod beat;
 mod bounds;
 mod decide;
@@ -24,6 +25,7 @@ mod snapshot;
 mod stabilise;
 mod views;
 
+pub use autoscaler::AutoscalerView;
 pub use decide::{Decision, Finding, Verdict, decide_scale, decide_scale_with};
 pub use history::settle;
 pub use reconcile::{SAMPLES, SELECTOR, Seen, conclude, late, reconcile, snapshot};
@@ -34,6 +36,5 @@ pub use snapshot::{
     ScaleSnapshot, TargetView,
 };
 pub use views::{
-    AutoscalerView, GuardView, HpaView, OwnerView, ScalePod, Scaled, ScaledDeployment, ScaledStatefulSet, query_of,
-    selects,
+    GuardView, HpaView, OwnerView, ScalePod, Scaled, ScaledDeployment, ScaledStatefulSet, query_of, selects,
 };

@@ -140,7 +140,7 @@ impl Seen {
     fn target(&self, plan: &mut Plan<Option<AutoscalerStatus>>, now: Timestamp) -> Target {
         let (meta, asked) = (&self.autoscaler.metadata, &self.autoscaler.spec.target_ref);
         if self.autoscaler.too_large {
-            let most = crate::views::SPEC >> 10;
+            let most = crate::autoscaler::SPEC >> 10;
             let message = format!(
                 "the spec has more than {most} KiB, so the size stays as it is: name fewer metrics, labels or schedules, or shorter \
                  queries"
@@ -153,6 +153,13 @@ impl Seen {
                 "this version of Trimtab does not know {}: the size stays as it is, until a version runs that does, or the \
                  Autoscaler does without",
                 paths.join(", ")
+            );
+            return Target::Lost("NewerAutoscaler", message);
+        }
+        if let Some(why) = &self.autoscaler.unread {
+            let message = format!(
+                "this version of Trimtab cannot read {why}; the size stays as it is, until a version runs that can, or the Autoscaler \
+                 does without"
             );
             return Target::Lost("NewerAutoscaler", message);
         }

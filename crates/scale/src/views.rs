@@ -7,75 +7,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
-use trimtab_crds::{AutoscalerSpec, AutoscalerStatus, Milli, Quantity, names};
-use trimtab_plan::{Kind, Meta, Newer, TextMap, Watched, read_with_rest};
+use trimtab_crds::{Milli, Quantity, names};
+use trimtab_plan::{Kind, Meta, TextMap, Watched};
 
 use crate::{ContainerView, Phase, PodView, Readiness};
-
-/// An autoscaler.
-#[derive(Debug, Clone, Serialize)]
-pub struct AutoscalerView {
-    /// Metadata.
-    pub metadata: Meta,
-    /// What is asked for.
-    pub spec: AutoscalerSpec,
-    /// How it went last.
-    pub status: Option<AutoscalerStatus>,
-    /// What another version of this program wrote into it.
-    #[serde(skip)]
-    pub newer: Newer,
-    /// Whether its spec is larger than it may be: then nothing of it is kept but what it is about.
-    #[serde(skip)]
-    pub too_large: bool,
-}
-
-/// The most bytes of an autoscaler's spec as JSON: fifty metrics with a query of a page each.
-pub(crate) const SPEC: usize = 128 << 10;
-
-#[derive(Deserialize)]
-struct AnyAutoscaler {
-    metadata: Meta,
-    spec: AutoscalerSpec,
-    #[serde(default)]
-    status: Option<AutoscalerStatus>,
-}
-
-impl<'de> Deserialize<'de> for AutoscalerView {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (AnyAutoscaler { metadata, mut spec, mut status }, object) = read_with_rest(deserializer)?;
-        let too_large = serde_json::to_string(&spec).map_or(0, |text| text.len()) > SPEC;
-        if too_large {
-            (spec.metrics, spec.schedules, spec.behavior, spec.formula, spec.forecast) =
-                (vec![], vec![], None, None, None);
-        }
-        let newer = if too_large { Newer::default() } else { Newer::of(&object, &spec, &status) };
-        shrink(&mut spec, status.as_mut());
-        Ok(Self { metadata, spec, status, newer, too_large })
-    }
-}
-
-/// Gives back the room that lists have for more. With thousands of autoscalers it is as much as what is in them.
-fn shrink(spec: &mut AutoscalerSpec, status: Option<&mut AutoscalerStatus>) {
-    spec.metrics.shrink_to_fit();
-    spec.schedules.shrink_to_fit();
-    let Some(AutoscalerStatus { decision, history, conditions, .. }) = status else { return };
-    conditions.shrink_to_fit();
-    history.recommendations.shrink_to_fit();
-    history.ups.shrink_to_fit();
-    history.downs.shrink_to_fit();
-    if let Some(decision) = decision {
-        decision.metrics.shrink_to_fit();
-        decision.stages.shrink_to_fit();
-    }
-}
-
-impl Watched for AutoscalerView {
-    const KIND: Kind = names::AUTOSCALER;
-
-    fn meta(&self) -> &Meta {
-        &self.metadata
-    }
-}
 
 /// Something with a scale subresource.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -10,7 +10,6 @@
 //! like any deletion. So there is never a second copy, and no deletion is missed.
 
 mod health;
-mod place;
 mod source;
 mod upkeep;
 mod wire;

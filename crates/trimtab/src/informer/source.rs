@@ -3,11 +3,11 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use trimtab_plan::{Meta, Watched};
+use trimtab_plan::{Meta, Watched, place};
 
 use super::health::Health;
 use super::upkeep::{Brought, Delivery, Scope, Upkeep};
-use super::{place, wire};
+use super::wire;
 use crate::Selector;
 use crate::body;
 use crate::metrics::Metrics;

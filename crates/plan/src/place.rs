@@ -1,5 +1,14 @@
-//! Where in an object something could not be read: a path for people instead of a column. Not a parser: it walks over
+//! Where in an object something could not be read: steps and a path for people instead of a column. Not a parser: it walks over
 //! text that a parser has accepted up to there.
+
+use std::fmt::Write;
+
+/// One step of a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Step {
+    Field(String),
+    Item(usize),
+}
 
 /// What is open around a place.
 enum Frame {
@@ -8,7 +17,24 @@ enum Frame {
 }
 
 /// The path of the value at a position as `serde_json` counts it; empty at the top.
-pub(super) fn path(json: &[u8], line: usize, column: usize) -> String {
+pub fn path(json: &[u8], line: usize, column: usize) -> String {
+    let path = in_words("", &steps(json, line, column));
+    path.strip_prefix('.').map_or(path.clone(), str::to_owned)
+}
+
+/// A path for people.
+pub(crate) fn in_words(root: &str, path: &[Step]) -> String {
+    path.iter().fold(root.to_owned(), |mut words, step| {
+        let _infallible = match step {
+            Step::Field(name) => write!(words, ".{name}"),
+            Step::Item(index) => write!(words, "[{index}]"),
+        };
+        words
+    })
+}
+
+/// The steps to the value at a position as `serde_json` counts it.
+pub(crate) fn steps(json: &[u8], line: usize, column: usize) -> Vec<Step> {
     let starts = json.split_inclusive(|byte| *byte == b'\n').take(line.saturating_sub(1)).map(<[u8]>::len);
     let end = starts.sum::<usize>() + column;
     let mut open: Vec<Frame> = vec![];
@@ -31,16 +57,11 @@ pub(super) fn path(json: &[u8], line: usize, column: usize) -> String {
         }
         at += 1;
     }
-    let mut path = String::new();
-    for frame in open {
-        match frame {
-            Frame::Object(Some(key)) if path.is_empty() => path = key,
-            Frame::Object(Some(key)) => path = format!("{path}.{key}"),
-            Frame::Object(None) => {}
-            Frame::Array(index) => path = format!("{path}[{index}]"),
-        }
-    }
-    path
+    let step = |frame| match frame {
+        Frame::Object(key) => key.map(Step::Field),
+        Frame::Array(index) => Some(Step::Item(index)),
+    };
+    open.into_iter().filter_map(step).collect()
 }
 
 /// What is before the quote that ends a string.
