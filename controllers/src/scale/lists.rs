@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use trimtab_crds::names;
 use trimtab_plan::Answers;
-use trimtab_scale::{AutoscalerView, GuardView, HpaView, Options, OwnerView, ScalePod, Scaled, Seen};
+use trimtab_scale::{AutoscalerView, GuardView, HpaView, Options, OwnerView, ScalePod, Scaled, Seen, Unread};
 
 use super::pods::{Selected, fitting, whose};
 use super::target::target_id as target_id_of;
@@ -71,7 +71,7 @@ impl Lists {
             pods,
             answers: answers.clone(),
             options,
-            complete: true,
+            unread: Unread::default(),
         })
     }
 }

@@ -14,7 +14,7 @@ mod sources;
 mod target;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 use trimtab::{Controller, Permission, Selector, Store, Watches};
@@ -22,8 +22,8 @@ use trimtab_crds::{AutoscalerStatus, ScaleMode, ScaleTargetRef, names};
 use trimtab_plan::{Answer, Answers, Kind, Meta, ObjectRef, Outcome, Plan, StatusWrite};
 use trimtab_scale::questions::FoundScale;
 use trimtab_scale::{
-    AutoscalerView, GuardView, HpaView, Options, OwnerView, PodView, ReleaseView, SELECTOR, ScalePod, Scaled,
-    ScaledDeployment, ScaledStatefulSet, Seen, conclude, late, reconcile,
+    AutoscalerView, GuardView, HPAS, HpaView, Options, OwnerView, PodView, ReleaseView, SELECTOR, ScalePod, Scaled,
+    ScaledDeployment, ScaledStatefulSet, Seen, Unread, conclude, late, reconcile,
 };
 
 pub use lists::Lists;
@@ -45,6 +45,8 @@ pub struct Scaling {
     hpas: Store<HpaView>,
     plans: Store<GuardView>,
     options: Options,
+    /// When the first autoscaler was looked at before everything was read.
+    wanted: OnceLock<Timestamp>,
 }
 
 /// Labels as the store indexes them.
@@ -54,6 +56,12 @@ fn label_id(namespace: &str, name: &str, value: &str) -> String {
 
 fn keys(autoscalers: &Store<AutoscalerView>, target: &str) -> Vec<ObjectRef> {
     autoscalers.by_index("target", target).iter().map(|one| one.metadata.object(names::AUTOSCALER)).collect()
+}
+
+/// Every autoscaler: all of them wait for what has not been read to its end.
+fn all(autoscalers: &Store<AutoscalerView>) -> impl Fn() -> Vec<ObjectRef> + Send + Sync + use<> {
+    let autoscalers = autoscalers.clone();
+    move || autoscalers.list().iter().map(|one| one.metadata.object(names::AUTOSCALER)).collect()
 }
 
 impl Scaling {
@@ -71,20 +79,27 @@ impl Scaling {
         let deployments = watches
             .watch::<ScaledDeployment>(Selector::default())
             .once_any::<AutoscalerView>()
+            .wakes_once_listed(all(&autoscalers))
             .wakes(move |one| keys(&scaling, &id_of(names::DEPLOYMENT, &one.0.metadata)))
             .store();
         let scaling = autoscalers.clone();
         let stateful_sets = watches
             .watch::<ScaledStatefulSet>(Selector::default())
             .once_any::<AutoscalerView>()
+            .wakes_once_listed(all(&autoscalers))
             .wakes(move |one| keys(&scaling, &id_of(names::STATEFUL_SET, &one.0.metadata)))
             .store();
-        let owners =
-            watches.watch::<OwnerView>(Selector::default()).once_any::<AutoscalerView>().wakes(|_| vec![]).store();
+        let owners = watches
+            .watch::<OwnerView>(Selector::default())
+            .once_any::<AutoscalerView>()
+            .wakes_once_listed(all(&autoscalers))
+            .wakes(|_| vec![])
+            .store();
         let (scaling, sets) = (autoscalers.clone(), owners.clone());
         let pods = watches
             .watch::<ScalePod>(Selector::default())
             .once_any::<AutoscalerView>()
+            .wakes_once_listed(all(&autoscalers))
             .index("label", |pod| {
                 let labels = pod.metadata.labels.iter().filter(|(name, _)| !name.ends_with("-template-hash"));
                 labels.map(|(name, value)| label_id(&pod.metadata.namespace, name, value)).collect()
@@ -95,6 +110,7 @@ impl Scaling {
         let hpas = watches
             .watch::<HpaView>(Selector::default())
             .once_any::<AutoscalerView>()
+            .wakes_once_listed(all(&autoscalers))
             .index("target", |hpa| vec![target_id(&hpa.metadata.namespace, &hpa.spec.scale_target_ref)])
             .wakes(move |hpa| keys(&scaling, &target_id(&hpa.metadata.namespace, &hpa.spec.scale_target_ref)))
             .store();
@@ -102,16 +118,26 @@ impl Scaling {
         let plans = watches
             .watch::<GuardView>(Selector::default())
             .once_any::<AutoscalerView>()
+            .wakes_once_listed(all(&autoscalers))
             .index("target", |plan| vec![guarded(plan)])
             .wakes(move |plan| keys(&scaling, &guarded(plan)))
             .store();
-        Self { autoscalers, deployments, stateful_sets, owners, pods, hpas, plans, options }
+        Self { autoscalers, deployments, stateful_sets, owners, pods, hpas, plans, options, wanted: OnceLock::new() }
     }
 
-    /// Whether everything is there that was there when the first autoscaler came.
-    fn is_complete(&self) -> bool {
-        let objects = self.deployments.is_synced() && self.stateful_sets.is_synced() && self.owners.is_synced();
-        objects && self.pods.is_synced() && self.hpas.is_synced() && self.plans.is_synced()
+    /// What is not all there yet of what was there when the first autoscaler came.
+    fn unread(&self) -> Unread {
+        let all = [
+            ("Deployments", self.deployments.is_synced()),
+            ("StatefulSets", self.stateful_sets.is_synced()),
+            ("ReplicaSets", self.owners.is_synced()),
+            ("Pods", self.pods.is_synced()),
+            (HPAS, self.hpas.is_synced()),
+            ("ReleasePlans", self.plans.is_synced()),
+        ];
+        let kinds: Vec<&'static str> = all.into_iter().filter(|(_, synced)| !synced).map(|(kind, _)| kind).collect();
+        let since = (!kinds.is_empty()).then(|| *self.wanted.get_or_init(trimtab::clock::now));
+        Unread { kinds, since }
     }
 
     /// The target, where its kind is watched.
@@ -267,6 +293,9 @@ impl Controller for Scaling {
 
     fn gathers_much(&self, key: &ObjectRef, answers: &Answers) -> bool {
         let Some(autoscaler) = self.autoscalers.get(&key.namespace, &key.name) else { return false };
+        if self.unread().holds(trimtab::clock::now()) {
+            return false;
+        }
         let selected = self.found(&autoscaler, answers).selected;
         selected.is_some_and(|selected| self.candidates(&key.namespace, &selected).1 > MANY)
     }
@@ -275,7 +304,11 @@ impl Controller for Scaling {
         let autoscaler = self.autoscalers.get(&key.namespace, &key.name)?;
         let target_ref = &autoscaler.spec.target_ref;
         let target_id = target_id(&key.namespace, target_ref);
+        let unread = self.unread();
+        // Nothing is looked for where it cannot all be found.
+        let waits = unread.holds(trimtab::clock::now());
         let Found { kind, target, selected, uid } = self.found(&autoscaler, answers);
+        let selected = selected.filter(|_| !waits);
         let pods = selected.map(|selected| self.pods(&key.namespace, &selected, &uid, &target_id)).unwrap_or_default();
         Some(Seen {
             release: release(&self.plans.by_index("target", &target_id)),
@@ -290,7 +323,7 @@ impl Controller for Scaling {
             pods,
             answers: answers.clone(),
             options: self.options,
-            complete: self.is_complete(),
+            unread,
         })
     }
 

@@ -23,6 +23,7 @@ mod requests;
 mod scheduled;
 mod snapshot;
 mod stabilise;
+mod unread;
 mod views;
 
 pub use autoscaler::AutoscalerView;
@@ -35,6 +36,7 @@ pub use snapshot::{
     ContainerView, ForecastView, Missing, Observation, Options, Phase, PodSample, PodView, Readiness, ReleaseView,
     ScaleSnapshot, TargetView,
 };
+pub use unread::{HPAS, Unread};
 pub use views::{
     GuardView, HpaView, OwnerView, ScalePod, Scaled, ScaledDeployment, ScaledStatefulSet, query_of, selects,
 };

@@ -18,8 +18,8 @@ use crate::questions::{
 };
 use crate::views::query_of;
 use crate::{
-    AutoscalerView, Decision, Finding, Options, PodView, ReleaseView, ScaleSnapshot, Scaled, TargetView, Verdict,
-    decide_scale, settle,
+    AutoscalerView, Decision, Finding, Options, PodView, ReleaseView, ScaleSnapshot, Scaled, TargetView, Unread,
+    Verdict, decide_scale, settle,
 };
 
 /// How often a status is written that says nothing new but other measurements.
@@ -58,8 +58,8 @@ pub struct Seen {
     pub answers: Answers,
     /// What holds for the whole cluster.
     pub options: Options,
-    /// Whether what is watched was read to the end already.
-    pub complete: bool,
+    /// What is watched and was not read to its end yet.
+    pub unread: Unread,
 }
 
 /// The target, as far as it is known.
@@ -317,9 +317,13 @@ fn ready_after(pods: &[Arc<PodView>]) -> u64 {
 /// Decides about one autoscaler.
 pub fn reconcile(now: Timestamp, seen: &Seen) -> Plan<Option<AutoscalerStatus>> {
     let mut plan = Plan::new(None);
-    if !seen.complete {
-        plan.because("Starting", "what there is is being read");
-        plan.wake_by(now.checked_add(SignedDuration::from_millis(100)).unwrap_or(now));
+    if seen.unread.holds_after(now, seen.autoscaler.status.as_ref()) {
+        // What is read to its end wakes the key.
+        plan.because("Starting", format!("not read to the end: {}", seen.unread.kinds.join(", ")));
+        plan.wake_by(seen.unread.again(now));
+        if seen.unread.is_told(now) {
+            plan.status = Some(lost(now, seen, "NotRead", &seen.unread.message()));
+        }
         return plan;
     }
     let (object, target, selector) = match seen.bounded(seen.target(&mut plan, now)) {
@@ -354,7 +358,9 @@ pub fn reconcile(now: Timestamp, seen: &Seen) -> Plan<Option<AutoscalerStatus>> 
         scale(seen, &object, &target, &decision, to, &mut plan);
     }
     contested(seen, &decision, &mut plan);
-    plan.status = Some(status(now, seen, decision));
+    let mut status = status(now, seen, decision);
+    seen.unread.note(now, seen.autoscaler.metadata.generation, &mut status.conditions);
+    plan.status = Some(status);
     plan
 }
 

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use trimtab_crds::{ScaleMode, names};
 use trimtab_plan::{Answers, Outcome};
-use trimtab_scale::{AutoscalerView, Options, Scaled, Seen, conclude, reconcile};
+use trimtab_scale::{AutoscalerView, Options, Scaled, Seen, Unread, conclude, reconcile};
 
 /// A value that no version knows.
 const LATER: &str = "OfALaterVersion";
@@ -100,7 +100,7 @@ fn seen(autoscaler: AutoscalerView) -> Seen {
         neighbours: 1,
         answers: Answers::new(),
         options: Options::default(),
-        complete: true,
+        unread: Unread::default(),
     }
 }
 

@@ -5,6 +5,7 @@ use std::any::TypeId;
 use std::collections::{BTreeSet, HashMap};
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use trimtab_plan::{Kind, Meta, Watched};
 
@@ -199,6 +200,24 @@ impl<K: Key, T: Watched> Watch<'_, K, T> {
             changed: Box::new(move |change, brought| waker.changed(kind, change, brought == Brought::First)),
             unreadable: Box::new(move |unread, brought| other.unreadable(kind, unread, brought == Brought::First)),
             advanced: Box::new(|| {}),
+        });
+        self
+    }
+
+    /// Wakes these keys when everything that existed at the start has been seen: for those who wait for it, as after
+    /// [`Watch::once_any`].
+    #[must_use]
+    pub fn wakes_once_listed(self, keys: impl Fn() -> Vec<K> + Send + Sync + 'static) -> Self {
+        let (queue, shared, told) = (self.watches.queue.clone(), self.source.shared.clone(), AtomicBool::new(false));
+        let advanced = move || {
+            if shared.is_synced() && !told.swap(true, Relaxed) {
+                keys().into_iter().for_each(|key| queue.wake(key, Trigger::Start, Lane::Low));
+            }
+        };
+        self.source.subscribe(Subscriber {
+            changed: Box::new(|_, _| {}),
+            unreadable: Box::new(|_, _| {}),
+            advanced: Box::new(advanced),
         });
         self
     }

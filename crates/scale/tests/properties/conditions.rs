@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use trimtab_plan::{Answer, Class, Failure, Outcome, Plan};
-use trimtab_scale::{Observation, Scaled, conclude, reconcile};
+use trimtab_plan::{Answer, Class, Failure, Outcome, Plan, Wake};
+use trimtab_scale::{HPAS, Observation, Scaled, Unread, conclude, reconcile};
 
 use super::world::seen;
 
@@ -105,6 +105,39 @@ fn what_was_true_before_leaves_no_condition_behind() {
             assert_eq!(conditions(&after), conditions(&alone), "{} after {}: {after:#}", world.name, before.name);
         }
     }
+}
+
+#[test]
+fn what_cannot_be_read_is_told_and_looked_at_seldom() {
+    let begin: Timestamp = NOW.parse().unwrap();
+    let looks = |kinds: &[&'static str], seconds: i64| {
+        let (mut now, mut looks, mut status) = (begin, 0, json!({}));
+        while now < begin + SignedDuration::from_secs(seconds) {
+            let mut seen = seen(&windows([2, 2]), &status, Some(2));
+            seen.unread = Unread { kinds: kinds.to_vec(), since: Some(begin) };
+            for ask in reconcile(now, &seen).asks {
+                seen.answers.insert(ask.id, Answer::Failed("nobody answers".to_owned()));
+            }
+            let plan = reconcile(now, &seen);
+            if let Some(write) = conclude(now, &seen, &plan, &Outcome::default()) {
+                status = write.status;
+            }
+            let Wake::At(at) = plan.wake else { panic!("nothing wakes it: {plan:?}") };
+            looks += 1;
+            now = at.max(now + SignedDuration::from_millis(50));
+        }
+        (looks, status)
+    };
+    let (few, status) = looks(&["Pods", HPAS], 60);
+    assert!(few <= 7, "{few} looks in a minute");
+    assert_eq!(conditions(&status), ["AbleToScale=False", "Ready=False"]);
+    let message = status["conditions"][0]["message"].as_str().unwrap();
+    assert!(message.contains("Pods, HorizontalPodAutoscalers"), "{message}");
+    // At a start it is not told at once, and without the others' autoscalers a size is decided.
+    assert_eq!(looks(&["Pods"], 9).1, json!({}));
+    let (_, status) = looks(&[HPAS], 60);
+    let all = ["AbleToScale=True", "Contested=Unknown", "Ready=True", "ScalingActive=True", "ScalingLimited=False"];
+    assert_eq!(conditions(&status), all);
 }
 
 fn check(name: &str, expected: &[&str]) {

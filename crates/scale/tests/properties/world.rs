@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use trimtab_crds::{Milli, Recommendation, ScaleEvent, ScaleHistory, names};
 use trimtab_plan::Answers;
-use trimtab_scale::{Observation, Options, ScaleSnapshot, Scaled, Seen};
+use trimtab_scale::{Observation, Options, ScaleSnapshot, Scaled, Seen, Unread};
 
 /// A moment so many seconds after the beginning.
 pub(crate) fn at(second: i64) -> Timestamp {
@@ -104,6 +104,6 @@ pub(crate) fn seen(spec: &Value, status: &Value, replicas: Option<i32>) -> Seen 
         neighbours: 1,
         answers: Answers::new(),
         options: Options::default(),
-        complete: true,
+        unread: Unread::default(),
     }
 }
