@@ -116,7 +116,7 @@ impl Discovery {
                 Ok(Some(list))
             }
             Err(Unanswered::NotFound) => Ok(None),
-            Err(Unanswered::Failed(why)) => Err(why),
+            Err(Unanswered::Failed(why) | Unanswered::TooLong(why)) => Err(why),
         }
     }
 }

@@ -65,6 +65,7 @@ impl Lists {
             release: release(&plans),
             others: others(&autoscaler, &hpas, &autoscalers),
             neighbours: self.autoscalers.len(),
+            crowd: self.pods.len(),
             autoscaler,
             kind,
             target,

@@ -26,10 +26,10 @@ pub(super) fn missing(why: Missing, message: impl Into<String>) -> Observation {
     Observation::Missing { why, message: message.into() }
 }
 
-/// The path at which the resources of a question's pods are read.
-pub(super) fn resource_path(question: &MetricQuestion) -> String {
+/// The path at which the resources of a question's pods are read, or those of all pods of the namespace.
+pub(super) fn resource_path(question: &MetricQuestion, wide: bool) -> String {
     let all = format!("/apis/metrics.k8s.io/v1beta1/namespaces/{}/pods", Reader::encoded(&question.namespace));
-    match question.wide || question.selector.is_empty() {
+    match wide || question.selector.is_empty() {
         true => all,
         false => format!("{all}?labelSelector={}", Reader::encoded(&question.selector)),
     }
@@ -87,7 +87,7 @@ pub(super) fn resource(
             let message = "nobody serves metrics.k8s.io: install metrics-server";
             return missing(Missing::ServerError, message);
         }
-        Err(Unanswered::Failed(why)) => return missing(Missing::Unreachable, why.clone()),
+        Err(Unanswered::Failed(why) | Unanswered::TooLong(why)) => return missing(Missing::Unreachable, why.clone()),
     };
     let (resource, container) = match (&metric.resource, &metric.container_resource) {
         (Some(source), _) => (source.name.as_str(), None),
@@ -280,7 +280,9 @@ async fn read(reader: &Reader, path: &str, name: &str, grant: &Grant<'_>) -> Res
     match reader.get_path(path, LIST).await {
         Ok(list) => Ok(list),
         Err(Unanswered::NotFound) => Err(missing(Missing::NoMetrics, format!("nobody serves a metric {name} here"))),
-        Err(Unanswered::Failed(why)) => Err(missing(Missing::Unreachable, grant.explain(why))),
+        Err(Unanswered::Failed(why) | Unanswered::TooLong(why)) => {
+            Err(missing(Missing::Unreachable, grant.explain(why)))
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! what their decisions see, and leaves every decision to `trimtab-scale`.
 
 pub mod args;
+mod crowds;
 mod discovery;
 mod gauges;
 mod grant;
@@ -317,6 +318,7 @@ impl Controller for Scaling {
                 others(&autoscaler, &hpas, &self.autoscalers.any_order_by_index("target", &target_id))
             },
             neighbours: self.autoscalers.count_by_index("namespace", &key.namespace),
+            crowd: self.pods.count_namespace(&key.namespace),
             autoscaler,
             kind,
             target,

@@ -14,6 +14,7 @@ use trimtab_scale::questions::{
 };
 use trimtab_scale::{ForecastView, Missing, Observation, SELECTOR};
 
+use super::crowds::Crowds;
 use super::discovery::Discovery;
 use super::grant::Grant;
 use super::metrics::{self, Used, missing};
@@ -41,6 +42,7 @@ struct Sources {
     servers: Servers,
     observations: Shared<Arc<Observation>>,
     lists: Shared<Arc<Result<Used, Unanswered>>>,
+    crowds: Crowds,
     forecasts: Apart,
 }
 
@@ -52,6 +54,7 @@ impl Default for Sources {
             servers: Servers::default(),
             observations: Shared::in_turns(turns.clone(), |found| found.samples()),
             lists: Shared::in_turns(turns, |found| found.as_ref().as_ref().map_or(0, Used::samples)),
+            crowds: Crowds::default(),
             forecasts: Apart::new(FORECASTS),
         }
     }
@@ -108,7 +111,7 @@ impl Sources {
         let path = format!("{}/{}/scale", served.path(&question.namespace), Reader::encoded(&target.name));
         let scale = match reader.get_path::<OneScale>(&path, ONE_SCALE).await {
             Ok(scale) => scale,
-            Err(Unanswered::Failed(why)) => {
+            Err(Unanswered::Failed(why) | Unanswered::TooLong(why)) => {
                 return Answer::Failed(Grant::scale(&served.group, &served.plural).explain(why));
             }
             Err(Unanswered::NotFound) => return Answer::NotFound,
@@ -152,10 +155,14 @@ impl Sources {
     }
 
     async fn resource(&self, reader: &Reader, question: &MetricQuestion) -> Observation {
-        let path = metrics::resource_path(question);
-        let measure = || async { Arc::new(reader.get_path(&path, metrics::LIST).await) };
-        let list = self.lists.get(&path, question.since, (API_SERVER, &question.namespace), measure).await;
-        if !question.wide {
+        let (list, wide) = self
+            .crowds
+            .read(question, trimtab::clock::now(), |path| async move {
+                let measure = || async { Arc::new(reader.get_path(&path, metrics::LIST).await) };
+                self.lists.get(&path, question.since, (API_SERVER, &question.namespace), measure).await
+            })
+            .await;
+        if !wide {
             return metrics::resource(&list, &question.metric, |_| true);
         }
         let Ok(selector) = question.selector.parse::<LabelSelector>() else {

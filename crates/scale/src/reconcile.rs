@@ -28,8 +28,10 @@ const REFRESH: SignedDuration = SignedDuration::from_mins(5);
 const FORECAST_STEP_MS: i64 = 300_000;
 /// For how many of these steps a forecast counts where none is made after it.
 const FORECAST_STEPS: i64 = 2;
-/// From how many autoscalers in a namespace on the metrics of all its pods are read at once.
+/// From how many autoscalers in a namespace on the metrics of all its pods are read at once, unless there are more pods than so many for
+/// each: most of them are somebody else's then.
 const WIDE: usize = 8;
+const EACH: usize = 250;
 
 /// How long the selector of the target's pods may be, in bytes of a query: it is part of every question about them.
 pub const SELECTOR: usize = 4 << 10;
@@ -53,6 +55,8 @@ pub struct Seen {
     pub others: Vec<String>,
     /// How many autoscalers there are in the namespace.
     pub neighbours: usize,
+    /// How many pods there are in the namespace.
+    pub crowd: usize,
     /// The answers to questions.
     #[serde(skip)]
     pub answers: Answers,
@@ -221,7 +225,7 @@ impl Seen {
                 selector: selector.to_owned(),
                 since: beat.start(step),
                 patience_ms: (self.interval_ms() / 2).clamp(500, questions::LONGEST_MS),
-                wide: self.neighbours >= WIDE,
+                wide: self.neighbours >= WIDE && self.crowd <= self.neighbours.saturating_mul(EACH),
             };
             let ask = ask_metric(index, &question, step);
             let answer = self.answers.get(&ask.id);

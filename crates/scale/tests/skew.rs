@@ -98,6 +98,7 @@ fn seen(autoscaler: AutoscalerView) -> Seen {
         release: None,
         others: vec![],
         neighbours: 1,
+        crowd: 1,
         answers: Answers::new(),
         options: Options::default(),
         unread: Unread::default(),

@@ -116,7 +116,7 @@ impl Reader {
         let (_, bytes) = match bytes {
             Ok(answer) => answer,
             Err(Unanswered::NotFound) => return failed("there is nothing of that name".to_owned()),
-            Err(Unanswered::Failed(error)) => return failed(error),
+            Err(Unanswered::Failed(error) | Unanswered::TooLong(error)) => return failed(error),
         };
         let events = serde_json::Deserializer::from_slice(&bytes).into_iter::<Value>().collect::<Result<Vec<_>, _>>();
         match events {
@@ -136,6 +136,7 @@ impl Reader {
         let failed = |error: String| Unanswered::Failed(format!("{what} could not be read: {error}"));
         let (code, bytes) = self.fetched(method, request, most).await.map_err(|missed| match missed {
             Unanswered::Failed(error) => failed(error),
+            Unanswered::TooLong(error) => Unanswered::TooLong(format!("{what} could not be read: {error}")),
             Unanswered::NotFound => Unanswered::NotFound,
         })?;
         // What serde says of it may quote it.
@@ -163,7 +164,10 @@ impl Reader {
         if code == StatusCode::NOT_FOUND {
             return Err(Unanswered::NotFound);
         }
-        let bytes = bytes.map_err(|error| failed(error.to_string()))?;
+        let bytes = bytes.map_err(|error| match error {
+            body::Unread::TooLong(_) => Unanswered::TooLong(error.to_string()),
+            body::Unread::Broken(_) => failed(error.to_string()),
+        })?;
         if !code.is_success() {
             return Err(failed(match serde_json::from_slice::<Refusal>(&bytes) {
                 Ok(refusal) => format!("{code}: {}", refusal.message),
@@ -188,13 +192,15 @@ pub enum Unanswered {
     NotFound,
     /// It could not be read, or is not what was expected.
     Failed(String),
+    /// It has more than may be read.
+    TooLong(String),
 }
 
 impl From<Unanswered> for Answer {
     fn from(unanswered: Unanswered) -> Self {
         match unanswered {
             Unanswered::NotFound => Self::NotFound,
-            Unanswered::Failed(why) => Self::Failed(why),
+            Unanswered::Failed(why) | Unanswered::TooLong(why) => Self::Failed(why),
         }
     }
 }

@@ -102,6 +102,7 @@ pub(crate) fn seen(spec: &Value, status: &Value, replicas: Option<i32>) -> Seen 
         release: None,
         others: vec![],
         neighbours: 1,
+        crowd: 1,
         answers: Answers::new(),
         options: Options::default(),
         unread: Unread::default(),
