@@ -43,11 +43,8 @@ impl Lists {
         };
         let target = all.iter().find(|one| kind.is_some() && one.metadata.name == target_ref.name).cloned();
         let (selected, uid) = match (&target, answered(answers)) {
-            (Some(target), _) => (Some(Selected::Read(target.selector.clone())), target.metadata.uid.clone()),
-            (None, Some(found)) => {
-                let parsed = found.selector.parse().ok();
-                (parsed.map(|parsed| Selected::Asked(found.selector, parsed)), found.uid)
-            }
+            (Some(target), _) => (Selected::read(&target.selector), target.metadata.uid.clone()),
+            (None, Some(found)) => (Selected::asked(found.selector), found.uid),
             (None, None) => (None, String::new()),
         };
         let set = |pod: &ScalePod| {

@@ -23,7 +23,7 @@ use trimtab_crds::{AutoscalerStatus, ScaleMode, ScaleTargetRef, names};
 use trimtab_plan::{Answer, Answers, Kind, Meta, ObjectRef, Outcome, Plan, StatusWrite};
 use trimtab_scale::questions::FoundScale;
 use trimtab_scale::{
-    AutoscalerView, GuardView, HPAS, HpaView, Options, OwnerView, PodView, ReleaseView, SELECTOR, ScalePod, Scaled,
+    AutoscalerView, GuardView, HPAS, HpaView, Options, OwnerView, PodView, ReleaseView, ScalePod, Scaled,
     ScaledDeployment, ScaledStatefulSet, Seen, Unread, conclude, late, reconcile,
 };
 
@@ -160,12 +160,8 @@ impl Scaling {
         let (namespace, target_ref) = (&autoscaler.metadata.namespace, &autoscaler.spec.target_ref);
         let (kind, target) = self.target(namespace, target_ref);
         let (selected, uid) = match (&target, answered(answers)) {
-            (Some(target), _) => (Some(Selected::Read(target.selector.clone())), target.metadata.uid.clone()),
-            (None, Some(found)) if kind.is_none() => {
-                let short = found.selector.len() <= SELECTOR;
-                let parsed = if short { found.selector.parse().ok() } else { None };
-                (parsed.map(|parsed| Selected::Asked(found.selector, parsed)), found.uid)
-            }
+            (Some(target), _) => (Selected::read(&target.selector), target.metadata.uid.clone()),
+            (None, Some(found)) if kind.is_none() => (Selected::asked(found.selector), found.uid),
             _ => (None, String::new()),
         };
         Found { kind, target, selected, uid }

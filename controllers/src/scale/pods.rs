@@ -6,7 +6,7 @@ use std::sync::Arc;
 use trimtab_crds::{MetricSelector, names};
 use trimtab_plan::TextMap;
 use trimtab_reload::LabelSelector;
-use trimtab_scale::{OwnerView, PodView, SAMPLES, ScalePod, selects};
+use trimtab_scale::{OwnerView, PodView, SAMPLES, SELECTOR, ScalePod, selects};
 
 use super::target::id;
 
@@ -20,6 +20,25 @@ pub(super) enum Selected {
 }
 
 impl Selected {
+    /// By the selector of a target. `None` for one that is longer than is heeded, since every pod would be compared with all of it, and
+    /// for an empty one, which tells nobody's pods from others.
+    pub(super) fn read(selector: &MetricSelector) -> Option<Self> {
+        let labels = selector.match_labels.iter().map(|(name, value)| name.len() + value.len());
+        let more = selector.match_expressions.iter().map(|one| {
+            let values = one.values.iter().map(|value| value.len() + 1);
+            one.key.len() + values.sum::<usize>()
+        });
+        // With what the API server's query has between them it is longer still, and the decision says so.
+        let length = labels.chain(more).try_fold(0, |sum, next| Some(sum + next).filter(|sum| *sum <= SELECTOR));
+        length.filter(|length| *length > 0).map(|_| Self::Read(selector.clone()))
+    }
+
+    /// By the selector of a scale.
+    pub(super) fn asked(selector: String) -> Option<Self> {
+        let parsed = if (1..=SELECTOR).contains(&selector.len()) { selector.parse().ok() } else { None };
+        parsed.map(|parsed| Self::Asked(selector, parsed))
+    }
+
     pub(super) fn matches(&self, labels: &TextMap) -> bool {
         match self {
             Self::Read(selector) => selects(selector, labels),
@@ -117,6 +136,20 @@ mod tests {
         );
         assert_eq!(fitting(all[..50].iter(), &web, view).len(), 50);
         assert!(fitting(all.iter(), &selected(&[("app", "other")]), view).is_empty());
+    }
+
+    #[test]
+    fn with_a_selector_that_is_too_long_or_empty_no_pod_is_compared() {
+        let absent = |count: usize| {
+            let keys = (0..count).map(|n| json!({"key": format!("key-{n:04}"), "operator": "DoesNotExist"}));
+            let keys: Vec<serde_json::Value> = keys.collect();
+            serde_json::from_value(json!({"matchLabels": {"app": "web"}, "matchExpressions": keys})).unwrap()
+        };
+        let (short, long): (MetricSelector, MetricSelector) = (absent(SELECTOR / 16), absent(SELECTOR / 8));
+        assert!(Selected::read(&short).is_some() && Selected::read(&long).is_none());
+        assert!(trimtab_scale::query_of(&long).len() > SELECTOR, "what is not compared is told");
+        assert!(Selected::asked("a".repeat(SELECTOR + 1)).is_none());
+        assert!(Selected::asked(String::new()).is_none() && Selected::read(&MetricSelector::default()).is_none());
     }
 
     #[test]
