@@ -9,6 +9,7 @@ mod memory;
 pub mod permissions;
 pub mod reload;
 pub mod rollout;
+mod rollouts;
 pub mod scale;
 pub mod smoke;
 pub mod sources;

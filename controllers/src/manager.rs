@@ -1,15 +1,14 @@
 //! Wiring: which controllers a process runs, one row each.
 
 use anyhow::{Context, bail};
-use kube::Client;
 use trimtab::{ControllerOptions, Manager};
-use trimtab_crds::names;
 
 use crate::{
     args::Args,
     digest_key,
     reload::{self, Reloading},
     rollout::{self, Rollout},
+    rollouts,
     scale::{self, Scaling},
     tracking::{self, Tracking},
     validation,
@@ -43,7 +42,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let tracking = tracking::Options { quiet_period, digest_key: secrets_key, secrets };
     // Where no key may be kept, nobody but this process knows it: what is found of an earlier one is shown to people.
     let proof_key = kept_key.clone().map_or_else(digest_key::of_process, Ok)?;
-    let reloading = args.reload.setup(quiet_period, kept_key, proof_key, has_rollouts(&client).await);
+    let reloading = args.reload.setup(
+        quiet_period,
+        kept_key,
+        proof_key,
+        rollouts::are_reloaded(&client, &options.namespaces).await,
+    );
     let mut manager = Manager::new(client, options);
     for name in &args.controllers {
         match name.as_str() {
@@ -72,16 +76,4 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         };
     }
     manager.run(shutdown).await.context("the manager ended")
-}
-
-/// Whether the cluster has Rollouts of Argo Rollouts.
-async fn has_rollouts(client: &Client) -> bool {
-    let version = format!("{}/{}", names::ROLLOUT.group, names::ROLLOUT.version);
-    match client.list_api_group_resources(&version).await {
-        Ok(list) => list.resources.iter().any(|resource| resource.name == names::ROLLOUT.plural),
-        Err(error) => {
-            tracing::debug!(%error, "no Rollouts of Argo Rollouts are found; once their CRD is there, start anew");
-            false
-        }
-    }
 }

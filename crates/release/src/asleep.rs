@@ -2,6 +2,7 @@
 //! has something to be compared with.
 
 use trimtab_crds::{Phase, WhileScaledToZero, mark, names};
+use trimtab_plan::Severity;
 
 use crate::{
     canary,
@@ -50,22 +51,34 @@ pub(crate) fn keeps_aside(draft: &Draft<'_>) -> bool {
     sleeping(draft).is_some()
 }
 
-/// A paused Deployment in which no ReplicaSet is active scales up the one that equals its template, or else the one that
-/// was created last: whatever would come before stable is taken out of its history until stable has pods again, and what
-/// has come up in stable's place, while nobody looked, too.
+/// Keeps out of a held Deployment what has pods and is not stable: what came up in stable's place while nobody looked, and what somebody
+/// made or scaled, for which a paused Deployment takes stable pods away. One in which no ReplicaSet is active scales up the one that
+/// equals its template, or else the one that was created last: those come out of its history too, until stable has pods again.
 pub(crate) fn keep_stable_first(draft: &mut Draft<'_>) {
     let world = draft.world;
-    let Some(stable) = sleeping(draft) else { return };
+    let held = matches!(world.held(), Held::By { .. }) && world.deployment.spec.paused;
+    let Some(stable) = world.stable_set(&draft.status).filter(|rs| held && world.owned_by_deployment(rs)) else {
+        return;
+    };
     if rolled_since(draft, stable) {
         return;
     }
-    let others = || world.owned().filter(|rs| rs.metadata.uid != stable.metadata.uid);
-    let age = |rs: &ReplicaSetView| rs.metadata.creation_timestamp;
-    let comes_first = |rs: &&ReplicaSetView| {
-        rs.spec.template.digest == world.digest || age(rs) >= age(stable) || rs.spec.replicas > 0
-    };
-    for rs in others().filter(|rs| rs.metadata.deletion_timestamp.is_none()).filter(comes_first) {
-        draft.write(canary::keep_aside(&world, rs));
+    let asleep = stable.spec.replicas == 0;
+    let others = world.owned().filter(|rs| rs.metadata.uid != stable.metadata.uid);
+    for rs in others.filter(|rs| rs.metadata.deletion_timestamp.is_none()) {
+        let newer = rs.metadata.creation_timestamp >= stable.metadata.creation_timestamp;
+        let has_pods = rs.spec.replicas > 0;
+        if has_pods || (asleep && (newer || rs.spec.template.digest == world.digest)) {
+            draft.write(canary::keep_aside(&world, rs));
+        }
+        if has_pods {
+            let message = format!(
+                "ReplicaSet {} has pods in a Deployment whose change is held, and is not stable: it is kept out, and stable \
+                 pods take its place",
+                rs.metadata.name
+            );
+            draft.tell(Severity::Warning, "KeptOut", "Hold", message);
+        }
     }
 }
 

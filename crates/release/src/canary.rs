@@ -7,6 +7,7 @@ use trimtab_crds::{mark, names};
 use trimtab_plan::{OwnerRef, PatchOp, Verb, Write};
 
 use crate::{
+    adoption,
     digest::hash_label,
     views::{DeploymentView, ReplicaSetView},
     world::{World, deployment_owner, rolling_limits},
@@ -28,7 +29,9 @@ pub(crate) fn create(world: &World<'_>) -> Write {
     let mut selector = deployment.spec.selector.clone();
     put(&mut template, &["metadata", "labels", names::POD_TEMPLATE_HASH], json!(hash));
     put(&mut selector, &["matchLabels", names::POD_TEMPLATE_HASH], json!(hash));
-    let labels = template.pointer("/metadata/labels").cloned().unwrap_or_default();
+    let labels = template.pointer("/metadata/labels").and_then(Value::as_object).into_iter().flatten();
+    let labels = labels.map(|(name, text)| (name.as_str(), text.as_str().unwrap_or_default()));
+    let labels = adoption::outside(&deployment.spec.selector, labels);
     let name = set_name(&deployment.metadata.name, world.digest);
     let body = json!({
         "metadata": {
@@ -58,7 +61,8 @@ fn put(value: &mut Value, path: &[&str], new: Value) {
     *place = new;
 }
 
-fn reference(owner: &OwnerRef) -> Value {
+/// An owner as it stands in metadata.
+pub(crate) fn reference(owner: &OwnerRef) -> Value {
     let kind = if owner.is(&names::DEPLOYMENT) { names::DEPLOYMENT } else { names::RELEASE_PLAN };
     json!({
         "apiVersion": kind.api_version(), "kind": owner.kind, "name": owner.name, "uid": owner.uid,
@@ -80,9 +84,22 @@ fn place_of_controller(rs: &ReplicaSetView) -> String {
     format!("/metadata/ownerReferences/{place}")
 }
 
-/// Gives a ReplicaSet to another controller; its other owners stay.
-fn give_to(rs: &ReplicaSetView, owner: &OwnerRef) -> PatchOp {
-    PatchOp::Replace { path: place_of_controller(rs), value: reference(owner) }
+/// Gives a ReplicaSet to the Deployment, with labels that its selector fits: it would let go of any other. Other owners stay.
+fn give_to_deployment(deployment: &DeploymentView, rs: &ReplicaSetView) -> [PatchOp; 2] {
+    let owner = reference(&deployment_owner(deployment));
+    let labels = adoption::inside(&deployment.spec.selector, rs);
+    [adoption::relabel(labels), PatchOp::Replace { path: place_of_controller(rs), value: owner }]
+}
+
+/// Gives a ReplicaSet to the plan, with labels that the Deployment's selector does not fit. Other owners stay.
+fn give_to_plan(world: &World<'_>, rs: &ReplicaSetView) -> [PatchOp; 3] {
+    let deployment = world.deployment;
+    let labels = adoption::outside(&deployment.spec.selector, rs.metadata.labels.iter());
+    [
+        PatchOp::add(annotation(names::CANARY_OF), deployment.metadata.name.clone()),
+        adoption::relabel(labels),
+        PatchOp::Replace { path: place_of_controller(rs), value: reference(&world.plan_owner()) },
+    ]
 }
 
 fn target(rs: &ReplicaSetView) -> trimtab_plan::ObjectRef {
@@ -100,8 +117,7 @@ pub fn scale(rs: &ReplicaSetView, replicas: i32, why: impl Into<String>) -> Writ
 pub(crate) fn take_from_history(world: &World<'_>, rs: &ReplicaSetView) -> Write {
     let mut ops = same_object(rs);
     ops.push(PatchOp::test("/spec/replicas", 0));
-    ops.push(PatchOp::add(annotation(names::CANARY_OF), world.deployment.metadata.name.clone()));
-    ops.push(give_to(rs, &world.plan_owner()));
+    ops.extend(give_to_plan(world, rs));
     Write::patch(target(rs), ops, "take the ReplicaSet of this revision from the Deployment's history as the canary")
 }
 
@@ -110,8 +126,7 @@ pub(crate) fn take_from_history(world: &World<'_>, rs: &ReplicaSetView) -> Write
 pub(crate) fn keep_aside(world: &World<'_>, rs: &ReplicaSetView) -> Write {
     let mut ops = same_object(rs);
     ops.push(PatchOp::test("/metadata/resourceVersion", rs.metadata.resource_version.clone()));
-    ops.push(PatchOp::add(annotation(names::CANARY_OF), world.deployment.metadata.name.clone()));
-    ops.push(give_to(rs, &world.plan_owner()));
+    ops.extend(give_to_plan(world, rs));
     Write::patch(target(rs), ops, "keep this revision aside, so that stable comes up first")
 }
 
@@ -130,7 +145,7 @@ pub fn hand_over(deployment: &DeploymentView, rs: &ReplicaSetView) -> Write {
     let max = replicas.saturating_add(rolling_limits(deployment).0);
     ops.push(PatchOp::add(annotation(names::DESIRED_REPLICAS), replicas.to_string()));
     ops.push(PatchOp::add(annotation(names::MAX_REPLICAS), max.to_string()));
-    ops.push(give_to(rs, &deployment_owner(deployment)));
+    ops.extend(give_to_deployment(deployment, rs));
     Write::patch(target(rs), ops, "give the canary to the Deployment")
 }
 
@@ -148,8 +163,7 @@ pub(crate) fn expect_size(rs: &ReplicaSetView, why: impl Into<String>) -> Write 
 pub(crate) fn take_back(world: &World<'_>, rs: &ReplicaSetView) -> Write {
     let mut ops = same_object(rs);
     ops.push(PatchOp::test("/metadata/resourceVersion", rs.metadata.resource_version.clone()));
-    ops.push(PatchOp::add(annotation(names::CANARY_OF), world.deployment.metadata.name.clone()));
-    ops.push(give_to(rs, &world.plan_owner()));
+    ops.extend(give_to_plan(world, rs));
     Write::patch(target(rs), ops, "take the new revision's ReplicaSet back from the Deployment")
 }
 
@@ -157,7 +171,7 @@ pub(crate) fn take_back(world: &World<'_>, rs: &ReplicaSetView) -> Write {
 pub fn return_to_history(deployment: &DeploymentView, rs: &ReplicaSetView) -> Write {
     let mut ops = same_object(rs);
     ops.push(PatchOp::test("/spec/replicas", 0));
-    ops.push(give_to(rs, &deployment_owner(deployment)));
+    ops.extend(give_to_deployment(deployment, rs));
     Write::patch(target(rs), ops, "give the ReplicaSet back to the Deployment's history")
 }
 

@@ -10,7 +10,7 @@ use trimtab_crds::{Phase, Progress, ReleasePlanStatus, ReleaseResult, Stage, mar
 use trimtab_plan::{Because, Plan, Severity};
 
 use crate::{
-    Snapshot, asleep, between, canary, configuration,
+    Snapshot, adoption, asleep, between, canary, configuration,
     draft::Draft,
     idle, promoting, record, report, request, stepping, steps, taking_back, unmatched, unreadable,
     views::ReplicaSetView,
@@ -112,9 +112,17 @@ fn remove_strays(draft: &mut Draft<'_>, another_deployment: bool) {
     if progress.as_ref().is_some_and(|progress| progress.stage == Stage::TakingBack) {
         return;
     }
+    let name = &world.deployment.metadata.name;
+    let sets = world.seen.replica_sets.iter().map(AsRef::as_ref);
+    for rs in sets.filter(|rs| adoption::is_adrift(name, rs)) {
+        draft.tidy(adoption::claim(&world, rs));
+    }
     let needed = |rs: &ReplicaSetView| {
-        let canary = |progress: &Progress| progress.canary.as_ref().is_some_and(|c| c.replica_set == rs.metadata.name);
-        progress.as_ref().is_some_and(|progress| canary(progress) || rs.spec.template.digest == progress.digest)
+        let Some(progress) = &progress else { return false };
+        match world.canary_set(progress) {
+            Some(canary) => canary.metadata.uid == rs.metadata.uid,
+            None => rs.spec.template.digest == progress.digest,
+        }
     };
     for rs in world.replica_sets_of_plan().filter(|rs| rs.metadata.deletion_timestamp.is_none() && !needed(rs)) {
         let needed = asleep::still_needed(draft, rs);

@@ -8,7 +8,7 @@ use trimtab_crds::{CanaryProgress, FirstRollout, Phase, Progress, Revision, Stag
 use trimtab_plan::Severity;
 
 use crate::{
-    asleep, between, canary,
+    adoption, asleep, between, canary,
     configuration::{self, Gate},
     deadline,
     draft::Draft,
@@ -321,6 +321,9 @@ fn start(draft: &mut Draft<'_>, who: &str) {
     let existing = world.replica_set(&name);
     if existing.is_some_and(|rs| rs.metadata.deletion_timestamp.is_some()) {
         draft.say(Phase::Releasing, "CleaningUp", canary::waiting_to_go(&name));
+        return;
+    }
+    if existing.is_some_and(|rs| adoption::reclaim(draft, rs)) {
         return;
     }
     let write = match (from_history, existing) {

@@ -7,6 +7,7 @@
 //! A release goes through the stages of [`trimtab_crds::Stage`]: steps on a canary at the side (`stepping`), then
 //! promotion (`promoting`), or being taken back (`taking_back`); in between nothing is under way (`idle`).
 
+mod adoption;
 mod arithmetic;
 mod asleep;
 mod between;

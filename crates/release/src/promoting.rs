@@ -6,7 +6,7 @@ use trimtab_crds::{PastRevision, Phase, ReleaseResult, Revision, Stage};
 use trimtab_plan::{Severity, Wake};
 
 use crate::{
-    asleep, canary, deadline,
+    adoption, asleep, canary, deadline,
     draft::Draft,
     idle::{IN_FULL, NO_STEPS, NOTHING_LEFT, millis},
     record,
@@ -35,6 +35,9 @@ pub(crate) fn decide(draft: &mut Draft<'_>) {
             Some(_) => bypassed(draft),
             None => roll(draft, new_set),
         };
+    }
+    if new_set.is_some_and(|rs| adoption::reclaim(draft, rs)) {
+        return;
     }
     match (&progress.canary, new_set) {
         (None, _) => {

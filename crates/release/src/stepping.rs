@@ -5,7 +5,7 @@ use trimtab_crds::{CanaryProgress, OnFailure, Phase, Stage, StepRecord, Verdict}
 use trimtab_plan::Severity;
 
 use crate::{
-    asleep, canary, configuration, deadline,
+    adoption, asleep, canary, configuration, deadline,
     draft::Draft,
     idle::{NO_STEPS, millis},
     request::Verb,
@@ -272,6 +272,9 @@ fn canary_in_hand<'a>(draft: &mut Draft<'a>) -> Option<&'a ReplicaSetView> {
     };
     if rs.metadata.deletion_timestamp.is_some() {
         draft.say(Phase::Releasing, "CleaningUp", canary::waiting_to_go(&rs.metadata.name));
+        return None;
+    }
+    if adoption::reclaim(draft, rs) {
         return None;
     }
     if !world.owned_by_plan(rs) {

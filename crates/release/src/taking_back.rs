@@ -5,7 +5,8 @@ use trimtab_crds::{Phase, Progress, Rejected, ReleaseResult, Undo, Verdict};
 use trimtab_plan::Severity;
 
 use crate::{
-    canary, draft::Draft, idle::millis, record, request, stall, undo::template_of, views::ReplicaSetView, world::Held,
+    adoption, canary, draft::Draft, idle::millis, record, request, stall, undo::template_of, views::ReplicaSetView,
+    world::Held,
 };
 
 pub(crate) fn decide(draft: &mut Draft<'_>) {
@@ -25,6 +26,9 @@ fn go_on(draft: &mut Draft<'_>) {
     let world = draft.world;
     // Released a moment ago, the Deployment may not even have made its ReplicaSet.
     let Some(rs) = world.new_set(&progress) else { return hold_and_end(draft, progress, &why) };
+    if adoption::reclaim(draft, rs) {
+        return;
+    }
     let another = released_another(draft, &progress);
     if another && world.owned_by_deployment(rs) {
         return over(draft, progress);

@@ -7,7 +7,7 @@ use trimtab_crds::{Phase, ReleasePlanStatus, names};
 use trimtab_plan::{Notice, PatchOp, Plan, Severity, Subresource, Verb, Write, set_condition};
 
 use crate::{
-    Snapshot, canary, record, report, request, unreadable,
+    Snapshot, adoption, canary, record, report, request, unreadable,
     views::PlanView,
     world::{Held, held},
 };
@@ -20,7 +20,8 @@ pub(crate) fn without_target(now: Timestamp, seen: &Snapshot, plan: &PlanView) -
     let mut status = plan.status.clone().unwrap_or_default();
     // A canary goes when its Deployment goes.
     for rs in seen.replica_sets.iter().filter(|rs| rs.metadata.deletion_timestamp.is_none()) {
-        if rs.metadata.controller().is_some_and(|owner| owner.uid == plan.metadata.uid) {
+        let ours = rs.metadata.controller().is_some_and(|owner| owner.uid == plan.metadata.uid);
+        if ours || adoption::is_adrift(&seen.name, rs) {
             decided.tidy(canary::delete(rs), plan.metadata.object(names::RELEASE_PLAN), &plan.metadata.uid);
         }
     }
@@ -83,10 +84,14 @@ pub(crate) fn without_plan(seen: &Snapshot) -> Plan<Option<ReleasePlanStatus>> {
     let is_held = matches!(held(deployment), Held::By { .. }) && deployment.spec.paused;
     match (plan.is_empty(), is_held) {
         (false, true) => {
+            let left = seen.replica_sets.iter().find(|rs| adoption::is_adrift(name, rs));
+            let left = left.map_or_else(String::new, |rs| {
+                format!(". Its canary is left: kubectl delete replicaset {}", rs.metadata.name)
+            });
             let note = format!(
                 "a change of Deployment {name} is held, but its ReleasePlan {plan:?} is gone. To let it roll: kubectl \
                  annotate deployment {name} trimtab.dev/plan= --overwrite && kubectl rollout resume deployment {name}. To \
-                 take it back: create a ReleasePlan for it, then kubectl trimtab undo"
+                 take it back: create a ReleasePlan for it, then kubectl trimtab undo{left}"
             );
             decided.because("HeldWithoutPlan", note.clone());
             decided.notices.push(Notice {

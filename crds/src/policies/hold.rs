@@ -12,6 +12,15 @@ use crate::names::{CANARY_OF, DIGEST, GROUP, HELD, HELD_WHILE_PAUSED, PLAN, RELE
 /// Where kubectl keeps the manifest that was applied last on the client's side.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
+/// Whether a Deployment has no replicas before a write.
+const ASLEEP: &str = "has(oldObject.spec.replicas) && oldObject.spec.replicas == 0";
+
+/// Whether a write changes the template of a Deployment without replicas and gives it some. Kubernetes would bring up the ReplicaSet that
+/// equals the new template before anybody looks, so it wakes by another write: what is stable comes up first then.
+fn wakes() -> String {
+    format!("variables.changed && {ASLEEP} && !(has(object.spec.replicas) && object.spec.replicas == 0)")
+}
+
 fn on_update(resources: &[&str]) -> Value {
     json!({"resourceRules": [{
         "apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": resources
@@ -68,6 +77,7 @@ fn variables() -> Value {
         {"name": "now", "expression": "has(object.metadata.annotations) ? object.metadata.annotations : {}"},
         {"name": "status", "expression": "has(request.subResource) && request.subResource == 'status'"},
         {"name": "changed", "expression": "!variables.status && object.spec.template != oldObject.spec.template"},
+        {"name": "wakes", "expression": wakes()},
         {"name": "paused", "expression": "has(object.spec.paused) && object.spec.paused"},
         {"name": "plan", "expression": plan},
         {"name": "was", "expression": format!("'{HELD}' in variables.old ? variables.old['{HELD}'] : ''")},
@@ -175,6 +185,7 @@ fn patch() -> String {
         remove(DIGEST),
         "(variables.hold && !variables.paused ? [JSONPatch{op: 'add', path: '/spec/paused', value: true}] : [])"
             .to_owned(),
+        "(variables.wakes ? [JSONPatch{op: 'add', path: '/spec/replicas', value: 0}] : [])".to_owned(),
     ];
     parts.join(" + ")
 }
@@ -203,6 +214,9 @@ pub(super) fn warning() -> Value {
                 "expression": "!variables.held",
                 "messageExpression": "'held by Trimtab: this change waits for a release under ReleasePlan ' + variables.plan + \
                  '; see: kubectl trimtab why ' + variables.plan + ' -n ' + object.metadata.namespace",
+            }, {
+                "expression": format!("!(variables.held && {ASLEEP} && object.spec.template != oldObject.spec.template)"),
+                "message": "a write that changes the template of a Deployment without replicas does not wake it: apply again, or scale it",
             }],
         }
     })

@@ -419,3 +419,18 @@ async fn a_template_changed_by_a_mutator_before_ours_is_held() {
 async fn a_template_changed_by_a_mutator_behind_ours_is_held() {
     check_mutator("zzz-trimtab-test").await;
 }
+
+#[tokio::test]
+async fn a_write_that_changes_what_has_no_replicas_does_not_wake_it_and_the_next_one_does() {
+    with_guarded("hold-asleep", |app| async move {
+        app.kubectl(&["scale", "deployment/web", "--replicas=0"]).await?;
+        let both = r#"{"spec":{"replicas":3,"template":{"spec":{"containers":[{"name":"web","image":"trimtab.local/sample:v2"}]}}}}"#;
+        let size = async || anyhow::Ok(app.deployment().await?.spec.and_then(|spec| spec.replicas));
+        app.kubectl(&["patch", "deployment/web", "-p", both]).await?;
+        ensure!(app.is_held().await? && size().await? == Some(0), "{:?} replicas, {}", size().await?, mark(&app).await?);
+        app.kubectl(&["patch", "deployment/web", "-p", both]).await?;
+        ensure!(app.is_held().await? && size().await? == Some(3), "{:?} replicas, {}", size().await?, mark(&app).await?);
+        Ok(())
+    })
+    .await;
+}

@@ -231,6 +231,13 @@ async fn a_plan_that_is_deleted_leaves_nothing_held_without_a_word() {
         app.wait_event("RequestRefused").await?;
         let handled = wait_step(&app, "2/4").await?.status.and_then(|status| status.handled_request);
         ensure!(handled.as_ref().is_some_and(|text| text.starts_with("promote-full:")), "{handled:?}");
+        // What it owns may stay when it goes: the held Deployment must not take the canary for its own, nor stable pods away for it.
+        app.kubectl(&["delete", "releaseplan/web", "--cascade=orphan"]).await?;
+        app.wait_event("HeldWithoutPlan").await?;
+        app.apply(&app.plan_yaml()).await?;
+        wait_step(&app, "2/4").await?;
+        ensure!(watch.history().living(":v1").len() == 4, "stable pods went with the owner of the canary");
+        ensure!(app.replica_sets().await?.len() == 2, "the canary was made a second time");
         app.api::<ReleasePlan>().delete("web", &DeleteParams::default()).await?;
         app.wait_event("HeldWithoutPlan").await?;
         app.wait_settled(4).await?;

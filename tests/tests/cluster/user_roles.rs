@@ -238,6 +238,10 @@ async fn who_may_edit_has_no_change_of_the_deployment_run_untried_and_no_job_mad
             Ok((set.spec.and_then(|spec| spec.replicas) == Some(4)).then_some(()))
         })
         .await?;
+        // Nor does it leave the plan, or come to the Deployment, which would take stable pods away for it.
+        let ownerless = r#"[{"op": "remove", "path": "/metadata/ownerReferences"}]"#;
+        as_person(&app, &editor, &["patch", "replicaset", &canary, "--type=json", "-p", ownerless]).await?;
+        app.wait_event("CanaryReclaimed").await?;
         // The stable ReplicaSet says that it holds what the Deployment is changed to: that is not believed.
         let image =
             r#"[{"op":"replace","path":"/spec/template/spec/containers/0/image","value":"trimtab.local/sample:v3"}]"#;

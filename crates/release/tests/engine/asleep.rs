@@ -126,6 +126,38 @@ fn one_that_wakes_while_nobody_looks_is_put_right_and_then_the_canary_follows() 
     }
 }
 
+/// Kubernetes would bring up what equals the template.
+#[test]
+fn one_write_of_a_change_and_of_replicas_starts_nothing_and_the_next_wakes_stable_first() {
+    for (world, stable, changed) in [(second as fn() -> Cluster, "app:1", "app:0"), (rolled_back, "app:0", "app:1")] {
+        let why = format!("{changed} while {stable} sleeps");
+        let mut cluster = world();
+        cluster.scale(0);
+        cluster.settle().unwrap();
+        let write = |cluster: &mut Cluster| {
+            cluster.edit(|deployment| {
+                deployment["spec"]["template"]["spec"]["containers"][0]["image"] = json!(changed);
+                deployment["spec"]["replicas"] = json!(4);
+            });
+        };
+        let made = cluster.made.get(changed).copied();
+        write(&mut cluster);
+        check_ends(&mut cluster, Phase::Waiting, &[], &why);
+        assert_eq!(cluster.made.get(changed).copied(), made, "{why}");
+        // The same manifest is applied again.
+        write(&mut cluster);
+        for _ in 0..30 {
+            cluster.advance(1);
+            cluster.round();
+            let begun = cluster.images().get(stable).copied() == Some(4) || !cluster.images().contains_key(changed);
+            assert!(begun, "{why}: {:?}", cluster.images());
+        }
+        let mut both = [(stable, 4), (changed, 4)];
+        both.sort_unstable();
+        check_ends(&mut cluster, Phase::Paused, &both, &why);
+    }
+}
+
 #[test]
 fn a_plan_can_choose_that_it_is_promoted_untried_and_the_record_says_so() {
     let mut cluster = second();

@@ -31,6 +31,9 @@ pub enum Obstacle {
     Config(&'static str),
     /// The plan is deleted, and what it owns stays; perhaps one of its name is made for another workload.
     OrphanPlan(bool),
+    LoseOwners,
+    MakeLookAlike,
+    ScaleOldSet,
 }
 
 /// Every kind of write that the engine makes.
@@ -78,6 +81,9 @@ pub fn obstacle() -> impl Strategy<Value = Obstacle> {
         2 => prop::sample::select(vec!["Recreate", "RollingUpdate"]).prop_map(Obstacle::Strategy),
         2 => prop::sample::select(vec!["a", "b", "crash"]).prop_map(Obstacle::Config),
         2 => any::<bool>().prop_map(Obstacle::OrphanPlan),
+        2 => Just(Obstacle::LoseOwners),
+        1 => Just(Obstacle::MakeLookAlike),
+        1 => Just(Obstacle::ScaleOldSet),
     ]
 }
 
@@ -109,6 +115,9 @@ pub fn arise(cluster: &mut Cluster, obstacle: Obstacle) {
         Obstacle::Config(value) if cluster.get(CONFIG_MAPS, WEB).is_none() => cluster.configure(value),
         Obstacle::Config(value) => cluster.set_config(value),
         Obstacle::OrphanPlan(for_another) => cluster.orphan_plan(for_another),
+        Obstacle::LoseOwners => cluster.lose_owners(),
+        Obstacle::MakeLookAlike => cluster.make_look_alike(),
+        Obstacle::ScaleOldSet => cluster.scale_old_set(),
     }
 }
 

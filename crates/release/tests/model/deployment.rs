@@ -95,6 +95,10 @@ impl Cluster {
 
     fn sync_deployment(&mut self) {
         let uid = text(self.d(), "/metadata/uid").to_owned();
+        let misfit = self
+            .list(REPLICA_SETS)
+            .find(|rs| owner(rs) == Some(uid.as_str()) && text(rs, "/metadata/labels/app") != WEB);
+        assert!(misfit.is_none(), "the Deployment lets go of what its selector does not fit: {misfit:?}");
         self.adopt_orphans(&uid);
         let mut sets: Vec<String> = self
             .list(REPLICA_SETS)

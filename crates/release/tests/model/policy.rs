@@ -54,6 +54,10 @@ pub fn hold(old: &Value, new: &mut Value, request: Request<'_>) {
     if hold {
         new["spec"]["paused"] = json!(true);
     }
+    // What sleeps wakes by another write.
+    if changed && old["spec"]["replicas"] == 0 {
+        new["spec"]["replicas"] = json!(0);
+    }
 }
 
 /// Whether a write is made for the very object that is stored, and by nobody's manifest.

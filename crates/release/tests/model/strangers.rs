@@ -109,13 +109,57 @@ impl Cluster {
                 });
             }
         }
-        // The Deployment takes ReplicaSets without an owner as its own, and then looks at no availability.
-        (self.watch.orphans, self.watch.floor) = (true, 0);
+        self.watch.orphans = true;
         if for_another {
             let spec =
                 json!({"targetRef": {"kind": "Deployment", "name": "other"}, "strategy": {"canary": {"steps": []}}});
             self.create(PLANS, &name, json!({"metadata": {}, "spec": spec}));
         }
+    }
+
+    /// Somebody takes the plan's reference off its ReplicaSets.
+    pub fn lose_owners(&mut self) {
+        let Some(uid) =
+            self.plan_name().and_then(|name| self.get(PLANS, &name)).map(|plan| plan["metadata"]["uid"].clone())
+        else {
+            return;
+        };
+        self.watch.orphans = true;
+        let names: Vec<String> = self.list(REPLICA_SETS).map(|rs| text(rs, "/metadata/name").to_owned()).collect();
+        for name in names {
+            self.update(REPLICA_SETS, &name, "bob", |rs| {
+                if let Some(owners) = rs["metadata"]["ownerReferences"].as_array_mut() {
+                    owners.retain(|owner| owner["uid"] != uid);
+                }
+            });
+        }
+    }
+
+    /// Somebody makes a ReplicaSet that looks like one of the Deployment, of the template that it asks for. A Deployment takes it, and then
+    /// looks at no availability.
+    pub fn make_look_alike(&mut self) {
+        let Some(deployment) = self.deployment().cloned() else { return };
+        (self.watch.orphans, self.watch.floor, self.watch.smallest) = (true, 0, 0);
+        let mut template = deployment["spec"]["template"].clone();
+        template["metadata"]["labels"]["pod-template-hash"] = json!("alike");
+        let mut selector = deployment["spec"]["selector"].clone();
+        selector["matchLabels"]["pod-template-hash"] = json!("alike");
+        let meta = json!({"labels": template["metadata"]["labels"]});
+        let spec = json!({"replicas": deployment["spec"]["replicas"], "minReadySeconds": 0, "selector": selector,
+            "template": template});
+        self.create(REPLICA_SETS, "web-alike", json!({"metadata": meta, "spec": spec}));
+    }
+
+    /// Somebody scales a ReplicaSet of the Deployment that has no pods.
+    pub fn scale_old_set(&mut self) {
+        let uid = self.deployment().map(|d| text(d, "/metadata/uid").to_owned()).unwrap_or_default();
+        let idle = |rs: &&Value| owner(rs) == Some(uid.as_str()) && rs["spec"]["replicas"] == 0;
+        let Some(name) = self.list(REPLICA_SETS).find(idle).map(|rs| text(rs, "/metadata/name").to_owned()) else {
+            return;
+        };
+        (self.watch.floor, self.watch.smallest) = (0, 0);
+        let size = self.replicas();
+        self.update(REPLICA_SETS, &name, "bob", |rs| rs["spec"]["replicas"] = json!(size));
     }
 
     /// The strangers' objects go.

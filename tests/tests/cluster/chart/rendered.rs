@@ -12,9 +12,10 @@ use trimtab_tests::{cluster, workspace};
 use trimtab_tests::helm::{Helm, by_name, name, of_kind};
 
 /// All kinds of installations, as values; NS is a namespace that is there.
-pub const CASES: [(&str, &str); 11] = [
+pub const CASES: [(&str, &str); 12] = [
     ("as it is", "{}"),
     ("for namespaces", "{namespaces: [NS, default], reload: {namespaceSelector: 'team=shop'}, tests: {namespace: NS}}"),
+    ("rights by hand", "{rbac: {create: false}, serviceAccount: {create: false, name: by-hand}}"),
     ("releases alone", "{controllers: {config: {enabled: false}, reload: {enabled: false}, scale: {enabled: false}}}"),
     (
         "autoscaling alone",
@@ -75,12 +76,30 @@ async fn both_versions_render_the_same_and_the_api_server_takes_every_object() -
             ensure!(by_three == by_four, "{case}: Helm 3 and Helm 4 render different objects");
             let (known, rest): (Vec<_>, Vec<_>) = by_three.into_iter().partition(|o| o["apiVersion"] != ELSEWHERE);
             ensure!(!known.is_empty(), "{case}: nothing is rendered");
+            every_account_has_rights(&known).context(case)?;
             dry_run(&cluster, &known).await.with_context(|| format!("{case}: {values}"))?;
             rest.iter().try_for_each(monitoring).context(case)?;
         }
         Ok(())
     })
     .await
+}
+
+/// No pod runs under an account that the chart makes and binds nothing to: what it does would be refused, a hook's too.
+fn every_account_has_rights(objects: &[Value]) -> Result<()> {
+    let bound = |account: &Value| {
+        let subjects = objects.iter().filter_map(|object| object["subjects"].as_array()).flatten();
+        subjects.into_iter().any(|subject| subject["name"] == *account)
+    };
+    let made = |account: &Value| {
+        of_kind(objects, "ServiceAccount").into_iter().any(|made| made["metadata"]["name"] == *account)
+    };
+    let pods = objects.iter().flat_map(|object| [&object["spec"], &object["spec"]["template"]["spec"]]);
+    for account in pods.map(|pod| &pod["serviceAccountName"]).filter(|account| account.is_string()) {
+        // One that is made elsewhere has its rights from there.
+        ensure!(bound(account) || (!made(account) && account == "by-hand"), "nothing is bound to {account}");
+    }
+    Ok(())
 }
 
 /// Has the API server validate and admit all objects without keeping them.
