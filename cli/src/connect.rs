@@ -1,6 +1,6 @@
 //! The way to the API server, and finding a plan there by what a person calls it. Not what is then done with it.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, anyhow, bail};
 use jiff::Timestamp;
@@ -58,6 +58,21 @@ pub async fn connect(options: &Cluster) -> Result<Connection> {
     Ok(Connection { client, namespace, options: again, server })
 }
 
+const NO_KINDS: &str = "this cluster knows no ReleasePlans: install them with: kubectl apply -f crds/";
+
+/// What the API server answers however often it is asked, until somebody changes something: what is asked for is not there, or may not
+/// be read.
+#[derive(Debug)]
+pub struct Final(String);
+
+impl fmt::Display for Final {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Final {}
+
 impl Connection {
     /// A connection that is there already.
     pub fn of(client: Client, namespace: &str) -> Self {
@@ -74,12 +89,15 @@ impl Connection {
     pub fn explain(&self, error: kube::Error) -> anyhow::Error {
         match &error {
             kube::Error::Api(status) if status.code == 404 && status.message.contains("could not find") => {
-                anyhow!("this cluster knows no ReleasePlans: install them with: kubectl apply -f crds/")
+                Final(NO_KINDS.to_owned()).into()
             }
             kube::Error::Api(status) if status.code == 404 && status.reason != "NotFound" => {
-                anyhow!("this cluster knows no ReleasePlans: install them with: kubectl apply -f crds/")
+                Final(NO_KINDS.to_owned()).into()
             }
-            kube::Error::Api(status) => anyhow!("the API server says: {}", status.message.trim()),
+            kube::Error::Api(status) => {
+                let said = format!("the API server says: {}", status.message.trim());
+                if matches!(status.code, 401 | 403 | 404) { Final(said).into() } else { anyhow!(said) }
+            }
             kube::Error::HyperError(_) | kube::Error::Service(_) => {
                 let error = anyhow::Error::new(error);
                 anyhow!("cannot reach the API server at {}: {}", self.server, error.root_cause())
@@ -98,7 +116,7 @@ impl Connection {
                     Reference::Deployment(name) => self.held_without_plan(name).await?,
                     Reference::Plan(_) => None,
                 };
-                bail!(held.unwrap_or_else(|| unknown(&all, reference, &self.namespace)))
+                bail!(Final(held.unwrap_or_else(|| unknown(&all, reference, &self.namespace))))
             }
         }
     }
@@ -215,6 +233,19 @@ mod tests {
         check(serde_json::json!({"trimtab.dev/plan": "web", "trimtab.dev/held": "by ann"}), true, Some(held));
         check(serde_json::json!({"trimtab.dev/plan": "web"}), false, None);
         check(serde_json::json!({}), false, None);
+    }
+
+    #[tokio::test]
+    async fn what_the_server_refuses_however_often_it_is_asked_is_not_waited_for() {
+        let client = Client::try_from(Config::new("http://127.0.0.1:1".parse().unwrap())).unwrap();
+        let to = Connection::of(client, "shop");
+        for (code, is_final) in [(401, true), (403, true), (404, true), (429, false), (500, false), (503, false)] {
+            let reason = if code == 404 { "NotFound" } else { "" };
+            let status = serde_json::json!({"status": "Failure", "message": "no", "reason": reason, "code": code});
+            let status: kube::core::Status = serde_json::from_value(status).unwrap();
+            let error = to.explain(kube::Error::Api(status.boxed()));
+            assert_eq!(error.is::<Final>(), is_final, "{code}: {error}");
+        }
     }
 
     #[test]

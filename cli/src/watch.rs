@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::{
     Exit,
     args::Watch,
-    connect::{Connection, connect},
+    connect::{Connection, Final, connect},
     facts,
     paint::{BAD, DIM, GOOD, Live, columns, line, paint, tell},
     panel,
@@ -32,8 +32,8 @@ pub async fn run(options: Watch) -> Result<Exit> {
                 }
                 last = Some(seen);
             }
-            // A server that restarts is waited for; one that was never reached is an error.
-            Err(error) if last.is_some() => tell(&format!("{error:#}; trying again")),
+            // A server that restarts is waited for; one that was never reached is an error, and so is what no waiting changes.
+            Err(error) if last.is_some() && !error.is::<Final>() => tell(&format!("{error:#}; trying again")),
             Err(error) => return Err(error),
         }
         if options.timeout.is_some_and(|timeout| begun.elapsed() >= timeout) {

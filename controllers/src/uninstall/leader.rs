@@ -11,6 +11,7 @@ use kube::{
     api::{Api, ListParams},
 };
 use serde::Serialize;
+use serde_json::json;
 use tokio::time::{Instant, sleep};
 use trimtab::Writer;
 use trimtab_crds::names;
@@ -22,6 +23,10 @@ use crate::excerpts::{self, Deployment};
 const PERIOD: Duration = Duration::from_millis(500);
 /// A lease that was not renewed for so many of its durations, by this machine's clock, is nobody's.
 const STALE: i64 = 4;
+/// What a manager's Deployment has while it is ended: the size that it had.
+const STOPPED_FROM: &str = "trimtab.dev/stopped-from";
+/// The largest size that is believed of a manager.
+const MOST: i32 = 100;
 
 /// The manager that works.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -107,27 +112,43 @@ async fn deployment_of(client: &Client, namespace: &str, pod: &str) -> Option<St
 pub(super) struct Stopped {
     namespace: String,
     name: String,
+    uid: String,
     replicas: i32,
 }
 
-/// Ends a manager: its Deployment is scaled to zero, and its pods are waited for.
+/// Ends a manager: its Deployment is scaled to zero, and its pods are waited for. It starts again where that fails.
 pub(super) async fn stop(client: &Client, writer: &Writer, manager: &str, until: Instant) -> Result<Stopped> {
     let (namespace, name) =
         manager.split_once('/').with_context(|| format!("{manager:?} names no Deployment: write NAMESPACE/NAME"))?;
     let api = excerpts::deployments(client, namespace);
     let deployment =
         api.get_opt(name).await?.with_context(|| format!("there is no Deployment {name} in namespace {namespace}"))?;
-    let replicas = deployment.spec.replicas.unwrap_or(1);
-    let stopped = Stopped { namespace: namespace.to_owned(), name: name.to_owned(), replicas };
-    set_size(writer, &stopped, 0).await?;
+    let stopped = Stopped {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        uid: deployment.metadata.uid.clone().unwrap_or_default(),
+        replicas: size_before(&deployment),
+    };
+    set_size(writer, &stopped, 0, Some(stopped.replicas)).await?;
+    let mut failed = String::new();
     while Instant::now() < until {
-        if has_ended(&api.get(name).await?) {
-            return Ok(stopped);
+        match api.get(name).await {
+            Ok(deployment) if has_ended(&deployment) => return Ok(stopped),
+            Ok(_) => failed.clear(),
+            // One read that fails says nothing of its pods.
+            Err(error) => failed = format!(" ({error})"),
         }
         sleep(PERIOD).await;
     }
     start(writer, &stopped).await?;
-    bail!("the manager's pods do not end: see kubectl get pods -n {namespace}")
+    bail!("the manager's pods do not end{failed}: see kubectl get pods -n {namespace}")
+}
+
+/// The size that a manager had: one that is ended already, by a process that was ended itself, has it noted.
+fn size_before(deployment: &Deployment) -> i32 {
+    let noted = deployment.metadata.annotations.as_ref().and_then(|all| all.get(STOPPED_FROM));
+    let noted = noted.and_then(|text| text.parse().ok()).filter(|size| (1..=MOST).contains(size));
+    noted.unwrap_or_else(|| deployment.spec.replicas.unwrap_or(1))
 }
 
 /// Whether a Deployment that was scaled to zero has no pods any more. Those that are ending count: a manager works until its
@@ -140,17 +161,18 @@ fn has_ended(deployment: &Deployment) -> bool {
 
 /// Starts a manager again that was ended.
 pub(super) async fn start(writer: &Writer, stopped: &Stopped) -> Result<()> {
-    set_size(writer, stopped, stopped.replicas).await
+    set_size(writer, stopped, stopped.replicas, None).await
 }
 
-async fn set_size(writer: &Writer, manager: &Stopped, replicas: i32) -> Result<()> {
-    let Stopped { namespace, name, .. } = manager;
+/// Sets the size of a manager, and in the same write notes the one that it had: whoever comes after a process that is ended in between
+/// reads it there.
+async fn set_size(writer: &Writer, manager: &Stopped, replicas: i32, before: Option<i32>) -> Result<()> {
+    let Stopped { namespace, name, uid, .. } = manager;
+    let noted = before.map(|size| size.to_string());
+    let body = json!({"metadata": {"uid": uid, "annotations": {STOPPED_FROM: noted}}, "spec": {"replicas": replicas}});
     let target = names::DEPLOYMENT.object(namespace, name);
-    let write = Write {
-        target,
-        verb: Verb::Scale { replicas, resource_version: None },
-        why: "nothing is to be guarded again".to_owned(),
-    };
+    let verb = Verb::Merge { body, subresource: None };
+    let write = Write { target, verb, why: "nothing is to be guarded again".to_owned() };
     match writer.apply(&[write], Duration::from_secs(30)).await.failed {
         None => Ok(()),
         Some(failure) => bail!("Deployment {name} of the manager cannot be scaled: {}", failure.message),
@@ -183,6 +205,25 @@ mod tests {
         ] {
             deployment.status = Some(found.clone());
             assert_eq!(has_ended(&deployment), ended, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn a_manager_that_was_ended_before_starts_again_with_the_size_that_it_had_then() {
+        let resource = kube::api::ApiResource::erase::<k8s_openapi::api::apps::v1::Deployment>(&());
+        for (size, noted, before) in [
+            (Some(2), None, 2),
+            (None, None, 1),
+            (Some(0), Some("2"), 2),
+            // Nobody ended it but a person.
+            (Some(0), None, 0),
+            (Some(2), Some("-1"), 2),
+            (Some(2), Some("a great many"), 2),
+        ] {
+            let mut deployment = Deployment::new("trimtab", &resource, DeploymentSpec { replicas: size });
+            let noted = noted.map(|text| [(STOPPED_FROM.to_owned(), text.to_owned())].into());
+            deployment.metadata.annotations = noted;
+            assert_eq!(size_before(&deployment), before, "{size:?}, {:?}", deployment.metadata.annotations);
         }
     }
 }
