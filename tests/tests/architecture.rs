@@ -330,6 +330,7 @@ const NO_SCALE_REASONS: &[&str] = &[
     "ScalingLimited",
     "SchedulesValid",
     "True",
+    "Unknown",
     "Wait",
 ];
 

@@ -13,7 +13,7 @@ const AGAIN: SignedDuration = SignedDuration::from_secs(10);
 
 /// HorizontalPodAutoscalers, as they are told. Without them a size can be decided: all that is not known is whether somebody else does,
 /// too.
-pub const HPAS: &str = "HorizontalPodAutoscalers";
+pub const HPAS: &str = "HorizontalPodAutoscalers (autoscaling/v2)";
 
 /// The kinds that have not been read to their end.
 #[derive(Debug, Clone, Default, Serialize)]
