@@ -1,4 +1,4 @@
-//! Answers the question whether a source is as policies ask: reads the live object and the copy before it, and has
+//! Answers the question whether a source is as policies ask: reads the object that pods would read and the copy before it, and has
 //! `trimtab-validate` look at them. Nothing of what they hold is kept or told; only what was found is.
 
 mod ready;
@@ -69,20 +69,21 @@ async fn validate(reader: &Reader, policies: Arc<Ready>, turns: Apart, input: Va
     let asked: Validate = serde_json::from_value(input).map_err(|error| failed(format!("no question: {error}")))?;
     // What is read takes memory: it is read in a turn as well.
     let slot = turns.slot(&asked.namespace).await;
-    let live = read(reader, &asked, &asked.source).await?;
-    if live.version != asked.resource_version {
+    let named = |name: &String| Source { kind: asked.source.kind, name: name.clone() };
+    let new = read(reader, &asked, &asked.copy.as_ref().map_or_else(|| asked.source.clone(), named)).await?;
+    if new.version != asked.resource_version {
         return judgement(&Judgement { changed: true, ..Judgement::default() });
     }
     let old = match &asked.old {
         None => None,
-        Some(name) => match read(reader, &asked, &Source { kind: asked.source.kind, name: name.clone() }).await {
+        Some(name) => match read(reader, &asked, &named(name)).await {
             Ok(copy) => Some(copy.data),
             // Without a copy, expressions see no value before.
             Err(Answer::NotFound) => None,
             Err(other) => return Err(other),
         },
     };
-    let judged = slot.run(move || judge(&policies, &asked, &live.data, old.as_ref(), ALL)).await;
+    let judged = slot.run(move || judge(&policies, &asked, &new.data, old.as_ref(), ALL)).await;
     judgement(&judged.map_err(|_| failed("the check ended early".to_owned()))?)
 }
 

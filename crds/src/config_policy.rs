@@ -134,10 +134,14 @@ pub enum ConfigFormat {
 impl ConfigPolicySpec {
     /// Whether the policy is about an object of its namespace.
     pub fn selects(&self, kind: ConfigKind, name: &str, labels: &TextMap) -> bool {
-        let ConfigSelector { kinds, names, match_labels } = &self.selector;
-        kinds.contains(&kind)
-            && (names.is_empty() || names.iter().any(|pattern| glob(pattern, name)))
-            && match_labels.iter().all(|(label, value)| labels.get(label) == Some(value.as_str()))
+        let labelled = |(label, value): (&String, &String)| labels.get(label) == Some(value.as_str());
+        self.may_select(kind, name) && self.selector.match_labels.iter().all(labelled)
+    }
+
+    /// Whether the policy is about an object of this name, if it has the labels.
+    pub fn may_select(&self, kind: ConfigKind, name: &str) -> bool {
+        let ConfigSelector { kinds, names, .. } = &self.selector;
+        kinds.contains(&kind) && (names.is_empty() || names.iter().any(|pattern| glob(pattern, name)))
     }
 }
 

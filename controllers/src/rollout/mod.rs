@@ -251,8 +251,12 @@ impl Controller for Rollout {
             })
             .flat_map(|rs| self.pods.by_index("owner", &rs.metadata.uid))
             .collect();
+        let policies = self.policies.list_namespace(&key.namespace);
+        let unreadable_policies = self.unreadable_policies(&key.namespace);
         let tracked = plans.iter().any(|plan| plan.spec.config.track != Track::None);
-        let sources = deployment.as_ref().filter(|_| tracked).map(|deployment| {
+        // Policies are asked about what is read live as well.
+        let looked_at = tracked || !policies.is_empty() || !unreadable_policies.is_empty();
+        let sources = deployment.as_ref().filter(|_| looked_at).map(|deployment| {
             let template = &deployment.spec.template;
             let pins = replica_sets.iter().map(|rs| &rs.spec.template.config).chain([&template.config]);
             let reads = [&template.reads].into_iter().chain(stable.map(|rs| &rs.spec.template.reads));
@@ -267,8 +271,8 @@ impl Controller for Rollout {
             replica_sets,
             canary_pods,
             releases,
-            policies: if sources.is_some() { self.policies.list_namespace(&key.namespace) } else { vec![] },
-            unreadable_policies: if sources.is_some() { self.unreadable_policies(&key.namespace) } else { vec![] },
+            policies,
+            unreadable_policies,
             sources: sources.unwrap_or_default(),
             canary_load: self.autoscalers.by_index("deployment", &id).iter().find_map(|one| load_of(one)).cloned(),
             quiet_period: self.options.quiet_period,

@@ -30,4 +30,4 @@ pub use source::{NoSource, Source, SourceKind};
 pub use track::{DaemonSetView, RevisionView, StatefulSetView, Tracked, TrackedSnapshot, decide as track, refused};
 pub use unpinned::Unpinned;
 pub use validation::{Judgement, NamedPolicy, PolicyFinding, PolicyProblem, VALIDATE, Validate};
-pub use want::{Mode, Problem, SECRETS_NOT_READ, Situation, Want, copy_names, live_pin, unread_words, want};
+pub use want::{Mode, Problem, SECRETS_NOT_READ, Situation, Want, copy_names, live_pin, problem, unread_words, want};

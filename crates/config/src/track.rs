@@ -1,7 +1,7 @@
 //! Frozen configuration without steps: StatefulSets and DaemonSets that opt in. Their own rolling updates carry the pins,
 //! so each revision of them has its configuration. What is pinned is the same rule as for releases.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -243,7 +243,8 @@ fn warn(seen: &TrackedSnapshot, reason: &'static str, note: String, plan: &mut P
 }
 
 fn wanted(seen: &TrackedSnapshot, considered: &Pins) -> Want {
-    let none = Pins::default();
+    // No policy is asked about these, and no plan could say Live.
+    let (none, frozen) = (Pins::default(), BTreeSet::new());
     let situation = Situation {
         reads: &seen.workload.reads,
         known: &seen.sources,
@@ -252,6 +253,7 @@ fn wanted(seen: &TrackedSnapshot, considered: &Pins) -> Want {
         considered: &considered.0,
         overrides: &none,
         joins: false,
+        frozen: &frozen,
         key: seen.digest_key.bytes(),
     };
     want(&situation, |_| None)

@@ -16,9 +16,12 @@ pub const VALIDATE: &str = "validate";
 pub struct Validate {
     /// Where source, copy and policies are.
     pub namespace: String,
-    /// The live object.
+    /// The source that pods read, as manifests name it.
     pub source: Source,
-    /// The version of it that is asked about: another one is not judged.
+    /// The object of the source's kind that they read in its place, where it is not the live one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy: Option<String>,
+    /// The version of what they read that is asked about: another one is not judged.
     pub resource_version: String,
     /// The copy that holds what pods read now, which expressions see as `old`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

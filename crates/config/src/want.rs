@@ -34,6 +34,8 @@ pub struct Situation<'a, O> {
     pub overrides: &'a Pins,
     /// Whether a new revision is on its way in any case, so that what has no pin yet can get one.
     pub joins: bool,
+    /// Sources that were frozen before: what they look like by now does not make them live.
+    pub frozen: &'a BTreeSet<Source>,
     /// The key under which digests of Secrets are made.
     pub key: &'a [u8; 32],
 }
@@ -53,6 +55,8 @@ pub struct Want {
     pub unprotected: Vec<Source>,
     /// Sources that are not frozen, with the reason where it is their nature.
     pub unfrozen: BTreeMap<Source, Option<LiveReason>>,
+    /// Sources that are frozen since they were before, though they look by now like something that is read live.
+    pub still_frozen: BTreeMap<Source, LiveReason>,
     /// Secrets that this process does not read: pinned as they are, and never anew.
     pub unread: BTreeSet<Source>,
     /// What stands in the way.
@@ -76,6 +80,8 @@ pub enum Problem {
     Gone(Source, Pin),
     /// A copy does not hold what its name says.
     Changed(Source, Pin),
+    /// It was frozen, and is by now what is never copied.
+    NeverFrozen(Source, LiveReason),
 }
 
 impl Problem {
@@ -88,6 +94,7 @@ impl Problem {
             | Self::NamesTaken(source, _)
             | Self::Gone(source, _)
             | Self::Appeared(source, _)
+            | Self::NeverFrozen(source, _)
             | Self::Changed(source, _) => source,
         }
     }
@@ -101,6 +108,7 @@ impl Problem {
             Self::NamesTaken(..) => "ConfigNamesTaken",
             Self::Gone(..) => "ConfigGone",
             Self::Changed(..) | Self::Appeared(..) => "ConfigCopyChanged",
+            Self::NeverFrozen(..) => "ConfigNeverFrozen",
         }
     }
 }
@@ -143,6 +151,11 @@ impl fmt::Display for Problem {
                 "{} is not what Trimtab copied: somebody made it anew; delete it, and it is copied again",
                 pin.copy_name(source)
             ),
+            Self::NeverFrozen(source, nature) => write!(
+                f,
+                "{source} was frozen, and is by now {nature}, which is never copied: make it as it was, or set its mode to Live \
+                 in the plan"
+            ),
         }
     }
 }
@@ -170,7 +183,21 @@ pub fn want<O: AsRef<Object>>(seen: &Situation<'_, O>, mode: impl Fn(&Source) ->
         };
         let nature = known.live.as_ref().and_then(|object| live_by_nature(object.as_ref()));
         let always = nature.is_some_and(LiveReason::always);
-        let chosen = mode(source).filter(|_| !always);
+        let said = mode(source);
+        // Whoever may write a Secret can let it look like one that is renewed. That nobody has to judge its changes any
+        // more is for the plan to say.
+        if let Some(nature) = nature.filter(|_| said != Some(Mode::Live) && seen.frozen.contains(source)) {
+            if always {
+                want.problems.push(Problem::NeverFrozen(source.clone(), nature));
+                continue;
+            }
+            if said.is_none() {
+                want.still_frozen.insert(source.clone(), nature);
+            }
+            want.freeze(seen, source, reference, known);
+            continue;
+        }
+        let chosen = said.filter(|_| !always);
         if chosen.unwrap_or(if nature.is_some() { Mode::Live } else { Mode::Frozen }) == Mode::Live {
             want.unfrozen.insert(source.clone(), nature.filter(|_| chosen.is_none()));
             continue;
@@ -247,8 +274,8 @@ fn no_name<O: AsRef<Object>>(source: &Source, known: &Known<O>, key: &[u8; 32]) 
     if names.is_empty() { Problem::NameTooLong(source.clone()) } else { Problem::NamesTaken(source.clone(), names) }
 }
 
-/// What is wrong with a pin.
-fn problem<O: AsRef<Object>>(
+/// What is wrong with a pin: its pods would not start, or would read what is not the revision.
+pub fn problem<O: AsRef<Object>>(
     source: &Source,
     reference: &Reference,
     known: &Known<O>,

@@ -4,14 +4,12 @@
 //! A change of a ConfigMap or Secret becomes a change of the template, held like any other. Copies are made before the
 //! template names them, so that no pod ever waits for one.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use trimtab_config::{
-    LiveReason, Mode, Pin, Pins, Problem, Reads, SECRETS_NOT_READ, Situation, Source, SourceKind, Want, live_by_nature,
-    unread_words, want,
-};
+use trimtab_config::{Mode, Pin, Pins, Problem, Reads, Situation, Source, SourceKind, Want, unread_words, want};
 use trimtab_crds::{Adopt, ConfigKind, ConfigMode, ConfigStatus, PendingChange, Phase, SourceStatus, Track, names};
 use trimtab_plan::Severity;
 
@@ -54,7 +52,7 @@ pub(crate) fn decide(draft: &mut Draft<'_>) -> Gate {
     let before = draft.status.config.take().unwrap_or_default();
     if !template.has_text() || (!tracks && template.config.is_empty()) {
         draft.status.config = all_read_live(&template.reads, before);
-        return Gate::Open;
+        return if is_new(draft) { look_at(draft, &Want::default(), false) } else { Gate::Open };
     }
     let want = if tracks { wanted(draft, &before) } else { Want::all_live(&template.config) };
     let stamps = stamp_needed(draft, &before, &want);
@@ -65,10 +63,11 @@ pub(crate) fn decide(draft: &mut Draft<'_>) -> Gate {
         Some(problem) if changing || draft.progress().is_none() => {
             blocked(draft, problem.reason(), problem.to_string())
         }
-        _ if !changing || (want.pins.is_empty() && !stamps) => {
+        _ if !changing => {
             copy(draft, &want);
             Gate::Open
         }
+        _ if want.pins.is_empty() && !stamps => look_at(draft, &want, stamps),
         _ => settle(draft, before.pending, &want, stamps),
     };
     draft.config = Some(want);
@@ -86,6 +85,7 @@ fn wanted(draft: &Draft<'_>, before: &ConfigStatus) -> Want {
     let world = draft.world;
     let config = &world.plan.spec.config;
     let stable = world.stable_set(&draft.status).map(|rs| rs.spec.template.config.clone()).unwrap_or_default();
+    let frozen = frozen_before(before, &stable);
     let considered = before.sources.iter().filter_map(|s| Some((s.source.parse().ok()?, s.considered.as_deref()?)));
     let considered = considered.filter(|(_, pin)| *pin != LIVE);
     let considered = considered.filter_map(|(source, pin)| Some((source, Pin::parse(pin)?))).collect();
@@ -97,6 +97,7 @@ fn wanted(draft: &Draft<'_>, before: &ConfigStatus) -> Want {
         considered: &considered,
         overrides: &Pins::of(world.plan.metadata.annotation(names::CONFIG_PINNED)),
         joins: is_new(draft) || config.adopt == Adopt::Now,
+        frozen: &frozen,
         key: world.seen.digest_key.bytes(),
     };
     want(&situation, |source| {
@@ -107,6 +108,18 @@ fn wanted(draft: &Draft<'_>, before: &ConfigStatus) -> Want {
             _ => None,
         }
     })
+}
+
+/// The sources of which a revision was frozen under this plan. That something was not there yet says nothing of what it is.
+fn frozen_before(before: &ConfigStatus, stable: &Pins) -> BTreeSet<Source> {
+    let is_revision = |pin: &Option<String>| pin.as_deref().and_then(Pin::parse).is_some_and(|pin| pin != Pin::Absent);
+    let known = |source: &Source| before.sources.iter().any(|status| status.source == source.to_string());
+    let of_stable = stable.0.iter().filter(|(source, pin)| **pin != Pin::Absent && !known(source));
+    let noted = before.sources.iter().filter(|status| {
+        status.mode == ConfigMode::Frozen && (is_revision(&status.pinned) || is_revision(&status.considered))
+    });
+    let noted = noted.filter_map(|status| status.source.parse().ok());
+    of_stable.map(|(source, _)| source.clone()).chain(noted).collect()
 }
 
 fn is(kind: ConfigKind, name: &str, source: &Source) -> bool {
@@ -161,6 +174,11 @@ fn note(source: &Source, template: &Pins, want: &Want, overridden: bool) -> Opti
     }
     if overridden {
         return Some("pinned by a person; the live object is not looked at until it is unpinned".to_owned());
+    }
+    if let Some(nature) = want.still_frozen.get(source) {
+        return Some(format!(
+            "frozen as before, though it looks by now like {nature}: mode Live in config.sources lets pods read it live"
+        ));
     }
     if want.ahead.contains(source) {
         return Some("the live object is ahead of what is released".to_owned());
@@ -237,19 +255,9 @@ fn settle(draft: &mut Draft<'_>, before: Option<PendingChange>, want: &Want, sta
         }
         return Gate::Waiting;
     }
-    match validate(draft, want) {
-        Validity::Allowed => {}
-        Validity::Refused { reason, message } => return blocked(draft, reason, message),
-        Validity::Asked => {
-            if draft.progress().is_none() {
-                draft.say(
-                    Phase::Waiting,
-                    "ValidatingConfig",
-                    "the configuration is being looked at by its ConfigPolicies",
-                );
-            }
-            return Gate::Waiting;
-        }
+    match look_at(draft, want, stamps) {
+        Gate::Open => {}
+        gate => return gate,
     }
     copy(draft, want);
     if !stamps {
@@ -261,6 +269,21 @@ fn settle(draft: &mut Draft<'_>, before: Option<PendingChange>, want: &Want, sta
         draft.say(Phase::Waiting, "PinningConfig", message);
     }
     Gate::Waiting
+}
+
+/// Has the policies look at what pods of the release would read.
+fn look_at(draft: &mut Draft<'_>, want: &Want, stamps: bool) -> Gate {
+    match validate(draft, want, stamps) {
+        Validity::Allowed => Gate::Open,
+        Validity::Refused { reason, message } => blocked(draft, reason, message),
+        Validity::Asked => {
+            if draft.progress().is_none() {
+                let message = "the configuration is being looked at by its ConfigPolicies";
+                draft.say(Phase::Waiting, "ValidatingConfig", message);
+            }
+            Gate::Waiting
+        }
+    }
 }
 
 fn settled_at(pending: &PendingChange, quiet: Duration) -> Timestamp {
@@ -348,59 +371,4 @@ fn owners(draft: &Draft<'_>, named: &dyn Fn(&Pins) -> bool, wanted: bool) -> Vec
         .chain(sets.map(|rs| owner("apps/v1", "ReplicaSet", &rs.metadata)))
         .chain(releases.map(|r| owner(&names::RELEASE.api_version(), "Release", &r.metadata)))
         .collect()
-}
-
-/// What protects the pods from a live change: the condition's value, reason and message.
-pub(crate) fn protection(draft: &Draft<'_>) -> Option<(bool, &'static str, String)> {
-    let want = draft.config.as_ref()?;
-    let world = draft.world;
-    if !want.unread.is_empty() {
-        return Some((false, SECRETS_NOT_READ, unread_words(&want.unread)));
-    }
-    if want.live.is_empty() && want.pins.is_empty() && want.unfrozen.is_empty() {
-        return None;
-    }
-    if let Some(appeared) = want.problems.iter().find(|problem| matches!(problem, Problem::Appeared(..))) {
-        return Some((false, appeared.reason(), appeared.to_string()));
-    }
-    let unfreezable = world.deployment.spec.template.reads.unfreezable.clone();
-    // What stable pods read may be other objects than the template names by now.
-    let stable = world.stable_set(&draft.status).map(|rs| &rs.spec.template);
-    let own = stable.filter(|template| template.has_text() && template.digest != world.digest);
-    let read = |source: &Source| own.is_none_or(|template| template.reads.sources.contains_key(source));
-    let others = own.into_iter().flat_map(|template| template.reads.sources.keys());
-    let others = others.filter(|source| {
-        let live = world.seen.sources.get(source).map(|known| known.live.as_ref().map(AsRef::as_ref));
-        let natural = live.is_some_and(|live| live.and_then(live_by_nature).is_none());
-        natural && world.plan.spec.config.track == Track::Referenced && !want.unfrozen.contains_key(source)
-    });
-    let frozen = want.live.keys().chain(want.pins.0.keys()).filter(|source| read(source)).chain(others);
-    let frozen: Vec<&Source> = frozen.collect();
-    let open: Vec<String> = frozen
-        .into_iter()
-        .filter(|source| stable.is_none_or(|template| template.config.get(source).is_none()))
-        .map(ToString::to_string)
-        .collect::<std::collections::BTreeSet<_>>()
-        .into_iter()
-        .collect();
-    let live: Vec<String> = want.unfrozen.iter().map(|(source, nature)| live_words(source, *nature)).collect();
-    let aside = match (live.is_empty(), unfreezable.is_empty()) {
-        (true, true) => String::new(),
-        (false, true) => format!("; read live: {}", live.join(", ")),
-        (_, false) => format!("; read live: {}", [live, unfreezable].concat().join(", ")),
-    };
-    Some(if open.is_empty() {
-        (true, "Frozen", format!("stable pods read their own revision, also when they are moved{aside}"))
-    } else {
-        let message = format!(
-            "stable pods still read the live {}: a change reaches those that restart before it is judged. The next \
-             release ends that; config.adopt: Now makes one at once{aside}",
-            open.join(", ")
-        );
-        (false, "NotAdopted", message)
-    })
-}
-
-fn live_words(source: &Source, nature: Option<LiveReason>) -> String {
-    nature.map_or_else(|| source.to_string(), |nature| format!("{source} ({nature})"))
 }

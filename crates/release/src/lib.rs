@@ -22,6 +22,7 @@ mod guard;
 mod idle;
 mod origin;
 mod promoting;
+mod protection;
 mod record;
 mod report;
 mod request;

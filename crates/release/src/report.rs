@@ -7,9 +7,10 @@ use trimtab_plan::{Condition, Plan, set_condition};
 
 use crate::{
     arithmetic::share,
-    configuration,
     draft::Draft,
-    guard, record,
+    guard,
+    protection::protection,
+    record,
     steps::{Asks, asks},
     views::PlanView,
     world::World,
@@ -18,7 +19,7 @@ use crate::{
 /// Completes the status of a draft.
 pub(crate) fn finish(mut draft: Draft<'_>) -> Plan<Option<ReleasePlanStatus>> {
     let guarded = guard::hold(&mut draft);
-    let protection = configuration::protection(&draft).map(|protected| guard::freeze(&mut draft, protected));
+    let protection = protection(&draft).map(|protected| guard::freeze(&mut draft, protected));
     let looked_at = draft.config.is_some();
     let Draft { world, mut status, mut plan, reason, .. } = draft;
     columns(&world, &mut status);

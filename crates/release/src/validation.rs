@@ -1,14 +1,17 @@
-//! Whether changed configuration is as the namespace's ConfigPolicies ask, before anything moves. The looking is done by a
+//! Whether the configuration of a release is as the namespace's ConfigPolicies ask, before anything moves. The looking is done by a
 //! question, since no store holds what ConfigMaps and Secrets hold; here it is asked, and the answer is understood.
 
 use std::time::Duration;
 
 use serde_json::json;
-use trimtab_config::{Judgement, NamedPolicy, Object, Pin, Source, SourceKind, Validate, Want};
+use trimtab_config::{
+    Judgement, Known, NamedPolicy, Object, Pin, Problem, Reference, Source, SourceKind, SourceView, Validate, Want,
+    problem,
+};
 use trimtab_crds::{ConfigKind, ConfigPolicySpec};
-use trimtab_plan::Ask;
+use trimtab_plan::{Ask, TextMap};
 
-use crate::{digest::value_digest, draft::Draft, views::ConfigPolicyView};
+use crate::{digest::value_digest, draft::Draft, template::Template, views::ConfigPolicyView};
 
 /// How long one source may take to be looked at, in seconds.
 const TIMEOUT: u32 = 20;
@@ -28,30 +31,66 @@ pub(crate) enum Validity {
     Refused { reason: &'static str, message: String },
 }
 
-/// Looks at every source of which pods are to read what is live and stable pods do not. That the template names it already proves
-/// nothing: it may have been tried and taken back since, or have come with a manifest.
-pub(crate) fn validate(draft: &mut Draft<'_>, want: &Want) -> Validity {
+/// What pods of the release read of a source.
+struct Reading<'r> {
+    source: &'r Source,
+    object: &'r Object,
+    by: By<'r>,
+}
+
+/// How they read it.
+#[derive(Clone, Copy)]
+enum By<'r> {
+    /// As it is live, and frozen.
+    Copied,
+    /// As it was kept: the revision of this pin, which is not what is live. Whoever made it.
+    Kept(&'r Pin),
+    /// Live, for as long as they run.
+    Live,
+}
+
+impl Reading<'_> {
+    /// What is read, in a person's words.
+    fn words(&self) -> String {
+        match self.by {
+            By::Copied => self.source.to_string(),
+            By::Kept(pin) => format!("revision {pin} of {}", self.source),
+            By::Live => format!("{}, which is read live,", self.source),
+        }
+    }
+
+    /// What to do where it is refused.
+    fn advice(&self) -> &'static str {
+        match self.by {
+            By::Kept(_) => "it is kept as it was: let the policy allow it, or release another",
+            By::Copied | By::Live => "correct it, or the policy",
+        }
+    }
+}
+
+/// Looks at whatever pods of the release will read and stable pods do not, by whatever name: what is live, a revision that is kept,
+/// and what is read live. That the template names it already proves nothing: it may have been tried and taken back since, or
+/// have come with a manifest, and so may what only looks like a revision. `stamps`: the template gets the pins that it is to have.
+pub(crate) fn validate(draft: &mut Draft<'_>, want: &Want, stamps: bool) -> Validity {
     let world = draft.world;
-    let template = &world.deployment.spec.template.config;
-    // A canary that is judged goes on with what it has.
-    let passed = match draft.progress() {
-        Some(_) => template.clone(),
-        None => world.stable_set(&draft.status).map(|rs| rs.spec.template.config.clone()).unwrap_or_default(),
-    };
+    let template = &world.deployment.spec.template;
     let mut result = Validity::Allowed;
-    for (source, pin) in &want.pins.0 {
-        if passed.get(source) == Some(pin) || want.live.get(source) != Some(pin) {
-            continue;
-        }
-        let live = world.seen.sources.get(source).and_then(|known| known.live.as_ref()).map(AsRef::as_ref);
-        let Some(live) = live else { continue };
+    for (source, reference) in &template.reads.sources {
+        let pin = if stamps { want.pins.get(source) } else { template.config.get(source) };
+        let Some(known) = world.seen.sources.get(source).filter(|_| !is_read(draft, source, pin)) else { continue };
+        let reading = match reading(source, reference, known, pin, want.live.get(source)) {
+            Ok(Some(reading)) => reading,
+            Ok(None) => continue,
+            Err(problem) => return Validity::Refused { reason: problem.reason(), message: problem.to_string() },
+        };
         if let Some(policy) = world.seen.unreadable_policies.first() {
-            return not_understood(source, policy);
+            return not_understood(&reading, policy);
         }
-        let policies = policies_of(&world.seen.policies, source, live);
+        let labels = known.live.as_ref().map(|live| &live.as_ref().metadata.labels);
+        let policies = policies_of(&world.seen.policies, source, labels);
         if let Some(newer) = policies.iter().find(|policy| !policy.newer.spec.is_empty()) {
             let paths: Vec<&str> = newer.newer.spec.iter().map(String::as_str).collect();
-            return not_understood(source, &format!("{} asks for {}", newer.metadata.name, paths.join(", ")));
+            return not_understood(&reading, &format!("{} asks for {}", newer.metadata.name, paths.join(", ")));
         }
         if policies.is_empty() {
             continue;
@@ -59,7 +98,7 @@ pub(crate) fn validate(draft: &mut Draft<'_>, want: &Want) -> Validity {
         if let Some(refused) = too_many(source, policies.len()) {
             return refused;
         }
-        match judged(draft, source, live, template.get(source), policies) {
+        match judged(draft, &reading, policies) {
             Validity::Allowed => {}
             Validity::Asked => result = Validity::Asked,
             refused @ Validity::Refused { .. } => return refused,
@@ -68,11 +107,45 @@ pub(crate) fn validate(draft: &mut Draft<'_>, want: &Want) -> Validity {
     result
 }
 
+/// Whether there are pods that read this: a canary that is judged goes on with what it has, and what stable pods read is theirs. What
+/// they read live may be another by now.
+fn is_read(draft: &Draft<'_>, source: &Source, pin: Option<&Pin>) -> bool {
+    let world = draft.world;
+    if draft.progress().is_some() {
+        return world.deployment.spec.template.config.get(source) == pin;
+    }
+    let stable = world.stable_set(&draft.status).map(|rs| &rs.spec.template);
+    let reads = |stable: &&Template| stable.reads.sources.contains_key(source);
+    pin.is_some() && stable.filter(reads).is_some_and(|stable| stable.config.get(source) == pin)
+}
+
+/// What is read of a source by a pin, or without one. `None`: nothing.
+fn reading<'r>(
+    source: &'r Source,
+    reference: &Reference,
+    known: &'r Known<SourceView>,
+    pin: Option<&'r Pin>,
+    live: Option<&Pin>,
+) -> Result<Option<Reading<'r>>, Problem> {
+    let object = known.live.as_ref().map(AsRef::as_ref);
+    let Some(pin) = pin else { return Ok(object.map(|object| Reading { source, object, by: By::Live })) };
+    if let Some(problem) = problem(source, reference, known, pin, live.unwrap_or(&Pin::Absent)) {
+        return Err(problem);
+    }
+    if live == Some(pin) {
+        return Ok(object.map(|object| Reading { source, object, by: By::Copied }));
+    }
+    let mut copies = known.copies.iter().map(AsRef::as_ref);
+    let object = copies.find(|copy| copy.metadata.name == pin.copy_name(source));
+    Ok(object.map(|object| Reading { source, object, by: By::Kept(pin) }))
+}
+
 /// A policy of another version: what it asks is not known, so nothing is known to be as it asks.
-fn not_understood(source: &Source, what: &str) -> Validity {
+fn not_understood(reading: &Reading<'_>, what: &str) -> Validity {
     let message = format!(
-        "ConfigPolicy {what}, which this version of Trimtab does not understand, so {source} is not released: correct the \
-         policy, or run the version that does"
+        "ConfigPolicy {what}, which this version of Trimtab does not understand, so {} is not released: correct the policy, or \
+         run the version that does",
+        reading.words()
     );
     Validity::Refused { reason: "ConfigPolicyInvalid", message }
 }
@@ -86,38 +159,38 @@ fn too_many(source: &Source, policies: usize) -> Option<Validity> {
     (policies > POLICIES).then_some(Validity::Refused { reason: "ConfigPolicyInvalid", message })
 }
 
+/// The policies about a source. Where it is not there any more, its labels are not known, and whatever could be about it is.
 fn policies_of(
     all: &[std::sync::Arc<ConfigPolicyView>],
     source: &Source,
-    live: &Object,
+    labels: Option<&TextMap>,
 ) -> Vec<std::sync::Arc<ConfigPolicyView>> {
     let kind = match source.kind {
         SourceKind::ConfigMap => ConfigKind::ConfigMap,
         SourceKind::Secret => ConfigKind::Secret,
     };
-    let selects = |spec: &ConfigPolicySpec| spec.selects(kind, &source.name, &live.metadata.labels);
+    let selects = |spec: &ConfigPolicySpec| match labels {
+        Some(labels) => spec.selects(kind, &source.name, labels),
+        None => spec.may_select(kind, &source.name),
+    };
     all.iter().filter(|policy| policy.metadata.deletion_timestamp.is_none() && selects(&policy.spec)).cloned().collect()
 }
 
-fn judged(
-    draft: &mut Draft<'_>,
-    source: &Source,
-    live: &Object,
-    before: Option<&Pin>,
-    policies: Vec<std::sync::Arc<ConfigPolicyView>>,
-) -> Validity {
+fn judged(draft: &mut Draft<'_>, reading: &Reading<'_>, policies: Vec<std::sync::Arc<ConfigPolicyView>>) -> Validity {
     let world = draft.world;
-    let stable = world.stable_set(&draft.status).and_then(|rs| rs.spec.template.config.get(source).cloned());
-    let old = stable.as_ref().or(before).filter(|pin| **pin != Pin::Absent).map(|pin| pin.copy_name(source));
+    let (source, read) = (reading.source, &reading.object.metadata);
+    let stable = world.stable_set(&draft.status).and_then(|rs| rs.spec.template.config.get(source));
+    let old = stable.filter(|pin| **pin != Pin::Absent).map(|pin| pin.copy_name(source));
     let versions: Vec<&str> = policies.iter().map(|policy| policy.metadata.resource_version.as_str()).collect();
-    let digest = value_digest(&json!([live.metadata.uid, live.metadata.resource_version, old, versions]));
+    let digest = value_digest(&json!([read.uid, read.resource_version, old, versions]));
     let id = format!("validate/{source}/{digest}");
     let named =
         |policy: &ConfigPolicyView| NamedPolicy { name: policy.metadata.name.clone(), spec: policy.spec.clone() };
     let question = Validate {
         namespace: world.deployment.metadata.namespace.clone(),
         source: source.clone(),
-        resource_version: live.metadata.resource_version.clone(),
+        copy: matches!(reading.by, By::Kept(_)).then(|| read.name.clone()),
+        resource_version: read.resource_version.clone(),
         old,
         policies: policies.iter().map(|policy| named(policy)).collect(),
     };
@@ -132,24 +205,25 @@ fn judged(
         Ok(Some(judgement)) if judgement.changed => Validity::Asked,
         Ok(Some(judgement)) => {
             draft.plan.asks.push(ask);
-            understood(source, &judgement)
+            understood(reading, &judgement)
         }
         Err(why) => {
             // Not asked again at once: an answer that is dropped is asked for anew.
             draft.plan.wake_by(world.now.checked_add(AGAIN).unwrap_or(world.now));
             Validity::Refused {
                 reason: "ConfigNotValidated",
-                message: format!("{source} could not be validated: {why}"),
+                message: format!("{} could not be validated: {why}", reading.words()),
             }
         }
     }
 }
 
-fn understood(source: &Source, judgement: &Judgement) -> Validity {
+fn understood(reading: &Reading<'_>, judgement: &Judgement) -> Validity {
+    let (words, advice) = (reading.words(), reading.advice());
     if let Some(bad) = judgement.bad.first() {
         let message = format!(
-            "ConfigPolicy {} cannot be used, so {source} is not released: rule {}: {}",
-            bad.policy, bad.rule, bad.message
+            "ConfigPolicy {} cannot be used, so {} is not released: rule {}: {}",
+            bad.policy, words, bad.rule, bad.message
         );
         return Validity::Refused { reason: "ConfigPolicyInvalid", message };
     }
@@ -158,10 +232,7 @@ fn understood(source: &Source, judgement: &Judgement) -> Validity {
         0 => String::new(),
         more => format!(", and {more} more"),
     };
-    Validity::Refused {
-        reason: "ConfigRefused",
-        message: format!("{source} is refused: {first}{more}; correct it, or the policy"),
-    }
+    Validity::Refused { reason: "ConfigRefused", message: format!("{words} is refused: {first}{more}; {advice}") }
 }
 
 #[cfg(test)]

@@ -77,6 +77,7 @@ fn run(case: &Case) -> Want {
         considered: &pins(case.considered).0,
         overrides: &pins(case.pinned),
         joins: case.joins,
+        frozen: &BTreeSet::new(),
         key: &KEY,
     };
     want(&seen, |_| None)
@@ -139,6 +140,7 @@ fn what_is_not_read_keeps_its_pin_and_is_named() {
             considered: &considered,
             overrides: &none,
             joins: true,
+            frozen: &BTreeSet::new(),
             key: &KEY,
         };
         want(&seen, |_| mode)
@@ -189,6 +191,7 @@ fn a_key_that_a_pod_needs_blocks() {
         considered: &empty,
         overrides: &none,
         joins: true,
+        frozen: &BTreeSet::new(),
         key: &KEY,
     };
     assert_eq!(want(&seen, |_| None).problems, [Problem::MissingKey(web(), "k".into())]);
@@ -245,6 +248,7 @@ fn what_only_looks_like_a_pinned_copy_is_not_read() {
             considered: &pins(Some("a")).0,
             overrides: &pins(Some(pinned)),
             joins: false,
+            frozen: &BTreeSet::new(),
             key: &KEY,
         };
         assert_eq!(want(&seen, |_| None).problems[0].reason(), "ConfigCopyChanged", "{pinned}");
@@ -265,7 +269,51 @@ fn a_copy_that_was_made_anew_is_not_trusted() {
         considered: &pins(Some("a")).0,
         overrides: &Pins::default(),
         joins: false,
+        frozen: &BTreeSet::new(),
         key: &KEY,
     };
     assert_eq!(want(&seen, |_| None).problems[0].reason(), "ConfigCopyChanged");
+}
+
+#[test]
+fn what_was_frozen_does_not_become_live_by_what_it_looks_like() {
+    let check = |type_: &str, annotated: bool, frozen: bool, mode: Option<Mode>, expected: &str| {
+        let source = Source::secret("db");
+        let annotations = if annotated { json!({"cert-manager.io/certificate-name": "x"}) } else { json!({}) };
+        let object = json!({"metadata": {"name": "db", "annotations": annotations}, "type": type_, "data": {}});
+        let live = serde_json::from_str::<crate::SecretView>(&object.to_string()).unwrap().0;
+        let known = Known { live: Some(Any(live)), copies: vec![], strangers: vec![] };
+        let seen = Situation {
+            reads: &reads(&json!({"spec": {"volumes": [{"secret": {"secretName": "db"}}]}})),
+            known: &[(source.clone(), known)].into(),
+            template: &Pins::default(),
+            stable: &Pins::default(),
+            considered: &BTreeMap::new(),
+            overrides: &Pins::default(),
+            joins: true,
+            frozen: &frozen.then(|| source.clone()).into_iter().collect(),
+            key: &KEY,
+        };
+        let want = want(&seen, |_| mode);
+        let shown = match want.problems.first() {
+            Some(problem) => problem.reason(),
+            None if want.unfrozen.contains_key(&source) => "live",
+            None if want.still_frozen.contains_key(&source) => "still frozen",
+            None => "frozen",
+        };
+        assert_eq!(shown, expected, "{type_} {annotated} {frozen} {mode:?}");
+    };
+    let (tls, registry) = ("kubernetes.io/tls", "kubernetes.io/dockerconfigjson");
+    check("Opaque", true, false, None, "live");
+    check("Opaque", true, true, None, "still frozen");
+    check("Opaque", true, true, Some(Mode::Live), "live");
+    check("Opaque", true, true, Some(Mode::Frozen), "frozen");
+    check("Opaque", false, true, None, "frozen");
+    // Deleted and made anew, with another type.
+    check(tls, false, false, None, "live");
+    check(tls, false, true, None, "still frozen");
+    check(registry, false, false, Some(Mode::Frozen), "live");
+    check(registry, false, true, Some(Mode::Frozen), "ConfigNeverFrozen");
+    check(registry, false, true, None, "ConfigNeverFrozen");
+    check(registry, false, true, Some(Mode::Live), "live");
 }

@@ -19,6 +19,7 @@ mod manifests;
 mod obstacles;
 mod pauses;
 mod proof;
+mod refused;
 mod requests;
 mod rules;
 mod slow;

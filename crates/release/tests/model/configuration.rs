@@ -1,23 +1,60 @@
-//! Configuration in the model: a ConfigMap that the workload reads, the policy that gives each pod its revision, and what
-//! is seen of it all.
+//! Configuration in the model: a ConfigMap and a Secret that the workload may read, the policy that gives each pod its
+//! revision, what ConfigPolicies refuse, and what is seen of it all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use trimtab_config::{ConfigMapView, Known, Pins, Source, SourceView, Validate, reads};
-use trimtab_crds::names;
+use trimtab_config::{
+    ConfigMapView, Known, Object, Pin, Pins, SecretView, Source, SourceKind, SourceView, Validate, reads,
+};
+use trimtab_crds::{ConfigPolicySpec, names};
 use trimtab_plan::Answer;
+use trimtab_release::Snapshot;
 
 use super::WEB;
-use super::server::{CONFIG_MAPS, Cluster, text};
+use super::server::{CONFIG_MAPS, Cluster, REPLICA_SETS, SECRETS, text};
 
-/// The one key of the ConfigMap.
+/// The one key of what the workload reads.
 const KEY: &str = "app.conf";
+/// The Secret that it may read.
+pub const DB: &str = "db";
 
-fn view(object: &Value) -> SourceView {
-    let view: ConfigMapView = serde_json::from_str(&object.to_string()).unwrap();
-    SourceView::ConfigMap(Arc::new(view))
+/// A release that began, with what was refused then.
+#[derive(Clone, Default)]
+pub struct Begun {
+    release: String,
+    refused: BTreeSet<String>,
+    /// What was live then, by source.
+    live: BTreeMap<Source, String>,
+}
+
+/// What a workload can read.
+fn all() -> [Source; 2] {
+    [Source::config_map(WEB), Source::secret(DB)]
+}
+
+fn kind_of(source: &Source) -> &'static str {
+    if source.kind == SourceKind::Secret { SECRETS } else { CONFIG_MAPS }
+}
+
+fn view(source: &Source, object: &Value) -> SourceView {
+    let text = object.to_string();
+    match source.kind {
+        SourceKind::ConfigMap => SourceView::ConfigMap(Arc::new(serde_json::from_str::<ConfigMapView>(&text).unwrap())),
+        SourceKind::Secret => SourceView::Secret(Arc::new(serde_json::from_str::<SecretView>(&text).unwrap())),
+    }
+}
+
+/// What an object holds.
+fn value(object: &Value) -> String {
+    object["data"][KEY].as_str().unwrap_or_default().to_owned()
+}
+
+/// What a policy of this test refuses.
+fn refused_by(policy: &ConfigPolicySpec) -> BTreeSet<String> {
+    let texts = policy.rules.iter().filter_map(|rule| rule.pattern.clone());
+    texts.flat_map(|text| text.split('|').map(str::to_owned).collect::<Vec<_>>()).collect()
 }
 
 impl Cluster {
@@ -30,11 +67,32 @@ impl Cluster {
         });
     }
 
+    /// Lets the workload read Secret `db` beside it. What it holds is in base64.
+    pub fn configure_secret(&mut self, value: &str) {
+        self.create(SECRETS, DB, json!({"metadata": {}, "type": "Opaque", "data": {KEY: value}}));
+        self.edit(|d| {
+            let volume = json!({"name": "s", "secret": {"secretName": DB, "items": [{"key": KEY, "path": KEY}]}});
+            d["spec"]["template"]["spec"]["volumes"].as_array_mut().unwrap().push(volume);
+        });
+    }
+
     /// From now on a policy refuses the value `refused`.
     pub fn refuse(&mut self) {
+        self.refuse_all(&["refused"]);
+    }
+
+    /// From now on a policy refuses these values, and no others.
+    pub fn refuse_all(&mut self, values: &[&str]) {
+        self.policies.clear();
+        if values.is_empty() {
+            return;
+        }
+        let version = self.next().to_string();
+        // The pattern lists here what is refused: nothing of it is evaluated.
         let policy = json!({
-            "metadata": {"name": "strict", "namespace": super::NAMESPACE, "uid": "policy", "resourceVersion": "1"},
-            "spec": {"selector": {}, "rules": [{"name": "sane", "pattern": "a|b|c"}]},
+            "metadata": {"name": "strict", "namespace": super::NAMESPACE, "uid": "policy", "resourceVersion": version},
+            "spec": {"selector": {"kinds": ["ConfigMap", "Secret"], "names": [WEB, DB]},
+                     "rules": [{"name": "sane", "pattern": values.join("|")}]},
         });
         self.policies.push(Arc::new(serde_json::from_value(policy).unwrap()));
     }
@@ -42,12 +100,14 @@ impl Cluster {
     /// Answers as the program that looks at bodies does.
     pub(super) fn judge(&self, input: &Value) -> Answer {
         let asked: Validate = serde_json::from_value(input.clone()).unwrap();
-        let Some(live) = self.get(CONFIG_MAPS, WEB) else { return Answer::NotFound };
-        if text(live, "/metadata/resourceVersion") != asked.resource_version {
+        let name = asked.copy.as_ref().unwrap_or(&asked.source.name);
+        let Some(object) = self.get(kind_of(&asked.source), name) else { return Answer::NotFound };
+        if text(object, "/metadata/resourceVersion") != asked.resource_version {
             return Answer::Object(json!({"changed": true}));
         }
         let finding = json!({"policy": "strict", "key": KEY, "line": 1, "rule": "sane", "message": "it is odd"});
-        let findings = if text(live, &format!("/data/{KEY}")) == "refused" { vec![finding] } else { vec![] };
+        let refused = asked.policies.iter().any(|policy| refused_by(&policy.spec).contains(&value(object)));
+        let findings = if refused { vec![finding] } else { vec![] };
         Answer::Object(json!({"findings": findings}))
     }
 
@@ -56,25 +116,128 @@ impl Cluster {
         self.update(CONFIG_MAPS, WEB, "alice", |map| map["data"] = json!({KEY: value}));
     }
 
+    /// Changes what the live Secret holds.
+    pub fn set_secret(&mut self, value: &str) {
+        self.update(SECRETS, DB, "alice", |secret| secret["data"] = json!({KEY: value}));
+    }
+
+    /// Lets the Secret look like one that a program renews, or no longer.
+    pub fn renew_secret(&mut self, renewed: bool) {
+        self.update(SECRETS, DB, "mallory", |secret| {
+            let annotations = if renewed { json!({"cert-manager.io/certificate-name": "x"}) } else { json!({}) };
+            secret["metadata"]["annotations"] = annotations;
+        });
+    }
+
     /// Changes the live ConfigMap in any way.
     pub fn edit_config(&mut self, change: impl FnOnce(&mut Value)) {
         self.update(CONFIG_MAPS, WEB, "alice", change);
     }
 
-    /// What a pod of this template reads: the policy rewrites the reference as the pins say.
-    pub(super) fn config_of(&mut self, template: &Value) -> Option<String> {
-        let source = Source::config_map(WEB);
-        if !reads(template).sources.contains_key(&source) {
+    /// Somebody makes an object that is in every way like a copy of ConfigMap `web` that Trimtab made, and holds this. Its pin.
+    pub fn look_alike(&mut self, value: &str) -> String {
+        let data = json!({KEY: value});
+        let whole = json!({"metadata": {"name": WEB}, "data": data});
+        let digest = view(&Source::config_map(WEB), &whole).as_ref().revision(&[0; 32]);
+        let suffix: String = digest.chars().skip(3).take(10).collect();
+        let meta = json!({"labels": {names::COPY_LABEL: "true"},
+            "annotations": {names::COPY_OF: "cm/web", names::DIGEST: digest},
+            "ownerReferences": [{"apiVersion": "v1", "kind": "Somebody", "name": "else", "uid": super::strangers::STRANGER}]});
+        self.create(
+            CONFIG_MAPS,
+            &format!("{WEB}-{suffix}"),
+            json!({"metadata": meta, "immutable": true, "data": data}),
+        );
+        suffix
+    }
+
+    /// The pin of a copy of ConfigMap `web` that holds this, where one is kept.
+    pub fn pin_of(&self, held: &str) -> Option<String> {
+        let copies = self.list(CONFIG_MAPS).filter(|map| value(map) == held);
+        let mut suffixes = copies.filter_map(|map| text(map, "/metadata/name").strip_prefix("web-"));
+        suffixes.find(|suffix| Pin::is_suffix(suffix)).map(str::to_owned)
+    }
+
+    /// A person names a revision in the template.
+    pub fn pin_in_template(&mut self, pin: &str) {
+        self.edit(|d| d["spec"]["template"]["metadata"]["annotations"][names::CONFIG] = json!(format!("cm/web={pin}")));
+    }
+
+    /// A person pins a revision by the plan, or takes that off.
+    pub fn pin_by_plan(&mut self, pin: Option<&str>) {
+        let pin = pin.map(|pin| format!("cm/web={pin}"));
+        self.edit_plan(|plan| match &pin {
+            Some(pin) => plan["metadata"]["annotations"][names::CONFIG_PINNED] = json!(pin),
+            None => _ = plan["metadata"]["annotations"].as_object_mut().map(|all| all.remove(names::CONFIG_PINNED)),
+        });
+    }
+
+    /// The object that pods of a template read of a source, if they read it.
+    fn name_read(template: &Value, source: &Source) -> Option<String> {
+        if !reads(template).sources.contains_key(source) {
             return None;
         }
         let pins =
             Pins::in_template(template.pointer("/metadata/annotations").and_then(|a| a.get(names::CONFIG)?.as_str()));
-        let name = pins.get(&source).map_or_else(|| WEB.to_owned(), |pin| pin.copy_name(&source));
-        let Some(object) = self.get(CONFIG_MAPS, &name) else {
-            self.fault(format!("a pod is to read ConfigMap {name}, which is not there"));
+        Some(pins.get(source).map_or_else(|| source.name.clone(), |pin| pin.copy_name(source)))
+    }
+
+    /// What a pod of this template reads: the policy rewrites the reference as the pins say.
+    fn value_read(&mut self, template: &Value, source: &Source) -> Option<String> {
+        let name = Self::name_read(template, source)?;
+        let Some(object) = self.get(kind_of(source), &name) else {
+            self.fault(format!("a pod is to read {source} from {name}, which is not there"));
             return None;
         };
-        Some(object["data"][KEY].as_str().unwrap_or_default().to_owned())
+        Some(value(object))
+    }
+
+    /// What a pod of this ReplicaSet reads of ConfigMap `web`. Nothing that was refused when its release began.
+    pub(super) fn config_of(&mut self, rs: &Value) -> Option<String> {
+        let template = &rs["spec"]["template"];
+        let mut found = all().map(|source| (self.value_read(template, &source), source));
+        for (held, source) in &found {
+            if let Some(held) = held {
+                self.guard_read(rs, source, held);
+            }
+        }
+        found[0].0.take()
+    }
+
+    /// No pod that is made by a release reads what the policies refused when that began, save what stable pods read.
+    fn guard_read(&mut self, rs: &Value, source: &Source, held: &str) {
+        let Some(status) = self.plan_of_web().and_then(|plan| plan.get("status")).cloned() else { return };
+        let begun = self.watch.begun.clone();
+        let (stage, stable) = (text(&status, "/release/stage"), text(&status, "/stable/replicaSet"));
+        let is_new = self.digest_of(text(rs, "/metadata/name")).as_deref() == Some(text(&status, "/release/digest"));
+        let goes_on = matches!(stage, "Steps" | "Promoting") && text(&status, "/release/name") == begun.release;
+        if !goes_on || !is_new || !begun.refused.contains(held) {
+            return;
+        }
+        let name = Self::name_read(&rs["spec"]["template"], source);
+        let live = name.as_deref() == Some(source.name.as_str());
+        let of_stable = self.get(REPLICA_SETS, stable).and_then(|rs| Self::name_read(&rs["spec"]["template"], source));
+        // What is read live may have changed since.
+        let came_later = live && begun.live.get(source).is_none_or(|then| then != held);
+        if came_later || (!live && of_stable == name) {
+            return;
+        }
+        self.fault(format!("a pod of release {} reads {held} of {source}, which is refused", begun.release));
+    }
+
+    fn digest_of(&mut self, name: &str) -> Option<String> {
+        let views = self.replica_set_views();
+        views.iter().find(|rs| rs.metadata.name == name).map(|rs| rs.spec.template.digest.clone())
+    }
+
+    /// Notes what is refused where a decision begins a release.
+    pub(super) fn note_begun(&mut self, seen: &Snapshot, release: &str) {
+        let refused = seen.policies.iter().flat_map(|policy| refused_by(&policy.spec)).collect();
+        let live = all().into_iter().filter_map(|source| {
+            let held = value(self.get(kind_of(&source), &source.name)?);
+            Some((source, held))
+        });
+        self.watch.begun = Begun { release: release.to_owned(), refused, live: live.collect() };
     }
 
     /// What the pods read, with how many do.
@@ -88,25 +251,28 @@ impl Cluster {
     /// The copies of the ConfigMap, by what they hold.
     pub fn copies(&self) -> Vec<String> {
         let is_copy = |map: &&Value| map.pointer("/metadata/annotations").is_some_and(|a| !a[names::COPY_OF].is_null());
-        let mut copies: Vec<String> =
-            self.list(CONFIG_MAPS).filter(is_copy).map(|map| text(map, &format!("/data/{KEY}")).to_owned()).collect();
+        let mut copies: Vec<String> = self.list(CONFIG_MAPS).filter(is_copy).map(value).collect();
         copies.sort();
         copies
     }
 
     /// What is known of the sources, as the controller gathers it.
     pub(super) fn sources(&self) -> BTreeMap<Source, Known<SourceView>> {
-        let source = Source::config_map(WEB);
-        let reads = self.deployment().is_some_and(|d| reads(&d["spec"]["template"]).sources.contains_key(&source));
-        let copies: Vec<SourceView> =
-            self.list(CONFIG_MAPS).map(view).filter(|map| map.as_ref().copy_of().as_ref() == Some(&source)).collect();
+        all().into_iter().filter_map(|source| Some((source.clone(), self.known(&source)?))).collect()
+    }
+
+    fn known(&self, source: &Source) -> Option<Known<SourceView>> {
+        let reads = self.deployment().is_some_and(|d| reads(&d["spec"]["template"]).sources.contains_key(source));
+        let views = self.list(kind_of(source)).map(|object| view(source, object));
+        let is_copy = |object: &Object| object.copy_of().as_ref() == Some(source);
+        let copies: Vec<SourceView> = views.filter(|object| is_copy(object.as_ref())).collect();
         if !reads && copies.is_empty() {
-            return BTreeMap::new();
+            return None;
         }
-        let live = self.get(CONFIG_MAPS, WEB).map(view);
+        let live = self.get(kind_of(source), &source.name).map(|object| view(source, object));
         let is_copy = |name: &str| copies.iter().any(|copy| copy.as_ref().metadata.name == name);
-        let maps = self.list(CONFIG_MAPS).map(|map| text(map, "/metadata/name").to_owned());
-        let strangers = maps.filter(|name| name != WEB && !is_copy(name)).collect();
-        [(source, Known { live, copies, strangers })].into()
+        let names = self.list(kind_of(source)).map(|object| text(object, "/metadata/name").to_owned());
+        let strangers = names.filter(|name| *name != source.name && !is_copy(name)).collect();
+        Some(Known { live, copies, strangers })
     }
 }

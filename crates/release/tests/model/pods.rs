@@ -80,6 +80,8 @@ pub struct Watch {
     pub trace: Vec<String>,
     /// Whether ReplicaSets were left without an owner by a person.
     pub orphans: bool,
+    /// The release that began last.
+    pub begun: super::configuration::Begun,
 }
 
 impl Cluster {
@@ -129,7 +131,7 @@ impl Cluster {
         let uid = format!("pod-{number}");
         let name = format!("{set}-{number}");
         let owner = text(rs, "/metadata/uid").to_owned();
-        let config = self.config_of(&rs["spec"]["template"]);
+        let config = self.config_of(rs);
         let (made_at, ready_since, served, crashing) = (self.now, None, false, false);
         let sick = self.broken.as_deref() == Some(image.as_str());
         self.pods.push(Pod {

@@ -109,12 +109,18 @@ pub fn keep(old: &Value, new: &mut Value) {
     }
 }
 
-/// What the policy that freezes configuration makes of a pod that reads a ConfigMap by its first volume.
+/// What the policy that freezes configuration makes of a pod that reads ConfigMaps and Secrets by its volumes.
 pub fn freeze(mut pod: Value) -> Value {
     let pins = Pins::in_template(annotation(&pod, CONFIG));
-    let name = pod.pointer("/spec/volumes/0/configMap/name").and_then(Value::as_str).map(Source::config_map);
-    if let Some((source, pin)) = name.and_then(|source| Some((source.clone(), pins.get(&source)?.clone()))) {
-        pod["spec"]["volumes"][0]["configMap"]["name"] = json!(pin.copy_name(&source));
+    for volume in pod["spec"]["volumes"].as_array_mut().into_iter().flatten() {
+        let map = volume["configMap"]["name"].as_str().map(Source::config_map);
+        let secret = volume["secret"]["secretName"].as_str().map(Source::secret);
+        if let Some((source, pin)) = map.and_then(|source| Some((source.clone(), pins.get(&source)?.clone()))) {
+            volume["configMap"]["name"] = json!(pin.copy_name(&source));
+        }
+        if let Some((source, pin)) = secret.and_then(|source| Some((source.clone(), pins.get(&source)?.clone()))) {
+            volume["secret"]["secretName"] = json!(pin.copy_name(&source));
+        }
     }
     pod
 }

@@ -125,6 +125,7 @@ impl Cluster {
                 println!("    {} {:?}: {}", now, status.phase, status.message);
             }
         }
+        self.note_release(seen, &plan);
         self.answer(&plan);
         let mut outcome = Outcome::default();
         let total = plan.writes.len();
@@ -180,6 +181,15 @@ impl Cluster {
             _ = self.perform(0, &chore.write, &mut done);
         }
         done
+    }
+
+    /// Notes a release that a decision begins, as the policies are that it sees.
+    fn note_release(&mut self, seen: &Snapshot, plan: &Plan<Option<ReleasePlanStatus>>) {
+        let Some(progress) = plan.status.as_ref().and_then(|status| status.release.as_ref()) else { return };
+        let before = seen.plans.iter().filter_map(|plan| plan.status.as_ref()?.release.as_ref());
+        if before.into_iter().all(|before| before.name != progress.name) {
+            self.note_begun(seen, &progress.name);
+        }
     }
 
     /// Performs one write, and counts what came of it.

@@ -17,6 +17,7 @@ pub const REPLICA_SETS: &str = "replicasets";
 pub const PLANS: &str = "releaseplans";
 pub const RELEASES: &str = "releases";
 pub const CONFIG_MAPS: &str = "configmaps";
+pub const SECRETS: &str = "secrets";
 
 /// Who writes when Trimtab does.
 pub const TRIMTAB: &str = "system:serviceaccount:trimtab:trimtab";
@@ -272,7 +273,9 @@ impl Cluster {
                             body[*field] = value.clone();
                         }
                     }
-                    self.admit_copy(&mut body);
+                    if kind == CONFIG_MAPS {
+                        self.admit_copy(&mut body);
+                    }
                     self.create(kind, &name, body);
                     Ok(())
                 }
@@ -340,7 +343,7 @@ impl Cluster {
     }
 
     fn kind(&self, plural: &str) -> &'static str {
-        let kinds = [DEPLOYMENTS, REPLICA_SETS, PLANS, RELEASES, CONFIG_MAPS];
+        let kinds = [DEPLOYMENTS, REPLICA_SETS, PLANS, RELEASES, CONFIG_MAPS, SECRETS];
         kinds.into_iter().find(|kind| *kind == plural).unwrap_or_else(|| panic!("{plural} is not written to"))
     }
 
