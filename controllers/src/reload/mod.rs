@@ -231,7 +231,7 @@ impl Controller for Reloading {
         let patched = ["deployments", "statefulsets", "daemonsets", "deployments/status", "daemonsets/status"];
         let patched = patched.map(|resource| Permission { group: "apps", resource, verbs: &["patch"] });
         let others = [
-            Permission { group: "apps", resource: "controllerrevisions", verbs: &["get", "create", "delete"] },
+            Permission { group: "apps", resource: "controllerrevisions", verbs: &["get", "create", "patch", "delete"] },
             // Where a pod is reloaded without a restart: it is looked at and so are the sources of its files, and an
             // annotation lets its kubelet bring these at once.
             Permission { group: "", resource: "pods", verbs: &["get", "patch"] },

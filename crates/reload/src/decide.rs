@@ -90,7 +90,7 @@ pub fn decide(now: Timestamp, seen: &Snapshot) -> Plan<()> {
         let_go(now, &seen.options, workload, &mut plan);
         return plan;
     }
-    if seen.kept.as_ref().is_some_and(|kept| kept.is_ours(&seen.options.proof_key)) {
+    if seen.kept.as_ref().is_some_and(|kept| kept.is_known(&seen.options.proof_key)) {
         job::go_on(seen, workload, &mut plan);
         return plan;
     }

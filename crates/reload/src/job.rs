@@ -1,14 +1,16 @@
 //! Jobs, whose templates cannot be changed: they are deleted and made anew. What is to be made is kept in a
 //! ControllerRevision first, so that no failure and no crash in between loses the Job.
 //!
-//! A Job is made of nothing but what this made: whoever may write ControllerRevisions need not be allowed to make Jobs.
+//! A Job is made of nothing but what this made, and once: whoever may write ControllerRevisions need not be allowed to make
+//! Jobs. What is kept is signed when it is made, and sealed with its uid before the Job goes. One that somebody creates again
+//! has another uid.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 use trimtab_config::{DigestKey, canonical};
 use trimtab_crds::names;
-use trimtab_plan::{Answer, Ask, Kind, Meta, Notice, Plan, Question, Severity, Watched, Write};
+use trimtab_plan::{Answer, Ask, Kind, Meta, Notice, PatchOp, Plan, Question, Severity, Watched, Write};
 
 use crate::blocked::Blocked;
 use crate::decide::{Snapshot, read, sources, tell};
@@ -18,8 +20,9 @@ use crate::{Workload, trigger};
 const REPLACES: &str = "trimtab.dev/replaces";
 /// Start of the names of what is kept.
 const PREFIX: &str = "reloaded-job-";
-/// What the digest of what is kept begins with, and what it is of.
-const PROOF: &str = "j1:";
+/// What the digest of what is kept begins with while the Job is still there, and once it may go; and what it is of.
+const BEGUN: &str = "j1:";
+const SEALED: &str = "j2:";
 const PURPOSE: &str = "trimtab.dev/reloaded-job";
 
 /// The name of the question whether a Job was made anew.
@@ -72,7 +75,7 @@ fn signed(namespace: &str, name: &str, replaces: &str, content: &str) -> String 
 
 fn proof(key: &DigestKey, namespace: &str, name: &str, replaces: &str, data: &Value) -> String {
     let content = DigestKey::default().sign(PURPOSE, &canonical(data));
-    format!("{PROOF}{}", key.sign(PURPOSE, &signed(namespace, name, replaces, &content)))
+    format!("{BEGUN}{}", key.sign(PURPOSE, &signed(namespace, name, replaces, &content)))
 }
 
 impl KeptJob {
@@ -96,10 +99,29 @@ impl KeptJob {
         self.metadata.annotation(REPLACES).unwrap_or_default()
     }
 
-    /// Whether a manager with this key made it, as it is.
+    /// Whether a Job may be made of it: a manager with this key sealed it, this very object and as it is, and nobody is
+    /// deleting it. What is deleted was made use of, however long somebody keeps it from going.
     pub fn is_ours(&self, key: &DigestKey) -> bool {
-        let proof = format!("{PROOF}{}", key.sign(PURPOSE, &self.signed));
-        self.metadata.name.starts_with(PREFIX) && self.metadata.annotation(names::DIGEST) == Some(proof.as_str())
+        self.is_proven_by(&self.seal(key)) && self.metadata.deletion_timestamp.is_none()
+    }
+
+    /// Whether a manager with this key made it. It may have been created again since by somebody else.
+    fn is_begun(&self, key: &DigestKey) -> bool {
+        self.is_proven_by(&format!("{BEGUN}{}", key.sign(PURPOSE, &self.signed)))
+    }
+
+    /// Whether a manager with this key has to do with it: while the Job is there, no more is asked.
+    pub(crate) fn is_known(&self, key: &DigestKey) -> bool {
+        self.is_begun(key) || self.is_proven_by(&self.seal(key))
+    }
+
+    fn is_proven_by(&self, proof: &str) -> bool {
+        self.metadata.name.starts_with(PREFIX) && self.metadata.annotation(names::DIGEST) == Some(proof)
+    }
+
+    /// The proof of this very object.
+    fn seal(&self, key: &DigestKey) -> String {
+        format!("{SEALED}{}", key.sign(PURPOSE, &format!("{}/{}", self.metadata.uid, self.signed)))
     }
 }
 
@@ -111,7 +133,7 @@ impl Watched for KeptJob {
     }
 }
 
-/// Keeps what is to be made, and deletes the Job.
+/// Keeps what is to be made. The Job goes once that is sealed.
 pub(crate) fn begin(now: Timestamp, seen: &Snapshot, workload: &Workload, plan: &mut Plan<()>) -> Option<Blocked> {
     if let Some(kept) = &seen.kept {
         let message = unproven(kept);
@@ -139,7 +161,6 @@ pub(crate) fn begin(now: Timestamp, seen: &Snapshot, workload: &Workload, plan: 
     });
     plan.because("Replacing", format!("made anew for {}", sources(&seen.survey)));
     plan.writes.push(Write::create(kept, revision, "keep the Job that is to be made"));
-    plan.writes.push(Write::delete(workload.object(), uid, "make room for it"));
     tell(workload, Severity::Normal, "Reloaded", "Replace", format!("made anew for {}", sources(&seen.survey)), plan);
     None
 }
@@ -153,10 +174,31 @@ pub(crate) fn go_on(seen: &Snapshot, workload: &Workload, plan: &mut Plan<()>) {
         plan.writes.push(Write::delete(what, &kept.metadata.uid, "forget what was kept of the Job"));
         return;
     }
+    if kept.metadata.deletion_timestamp.is_some() {
+        plan.because("Replacing", "what was kept of the Job is being deleted, and is kept anew once it is gone");
+        return;
+    }
     plan.because("Replacing", "the Job is deleted, and made anew once it is gone");
+    let key = &seen.options.proof_key;
+    if !kept.is_ours(key) {
+        plan.writes.push(seal(kept, key));
+    }
     if workload.metadata.deletion_timestamp.is_none() {
         plan.writes.push(Write::delete(workload.object(), &workload.metadata.uid, "make room for the new one"));
     }
+}
+
+/// Makes what is kept the only object of which the Job can be made. While the Job that it replaces is there, that harms nobody
+/// whoever created it: what it holds is signed.
+fn seal(kept: &KeptJob, key: &DigestKey) -> Write {
+    let digest = format!("/metadata/annotations/{}", PatchOp::escape(names::DIGEST));
+    let before = kept.metadata.annotation(names::DIGEST).unwrap_or_default();
+    let ops = vec![
+        PatchOp::test("/metadata/uid", kept.metadata.uid.clone()),
+        PatchOp::test(digest.clone(), before),
+        PatchOp::add(digest, kept.seal(key)),
+    ];
+    Write::patch(kept.metadata.object(names::CONTROLLER_REVISION), ops, "seal what is kept of the Job")
 }
 
 /// The Job is gone: makes what was kept, and forgets it at once, so that a Job that somebody then deletes stays deleted.
@@ -164,6 +206,10 @@ pub(crate) fn make_again(now: Timestamp, seen: &Snapshot, plan: &mut Plan<()>) {
     let Some(kept) = &seen.kept else { return };
     let (meta, key) = (&kept.metadata, &seen.options.proof_key);
     let object = meta.object(names::CONTROLLER_REVISION);
+    if meta.deletion_timestamp.is_some() {
+        plan.because("Replaced", "what was kept of the Job is being deleted: no Job is made of it any more");
+        return;
+    }
     if !kept.is_ours(key) {
         let note = unproven(kept);
         plan.because("KeptJobUnproven", note.clone());
@@ -230,7 +276,7 @@ fn was_made(seen: &Snapshot, kept: &KeptJob, plan: &mut Plan<()>) -> Made {
 fn unproven(kept: &KeptJob) -> String {
     let (name, namespace) = (&kept.metadata.name, &kept.metadata.namespace);
     format!(
-        "ControllerRevision {name} says that Job {} is kept in it, and is not what this manager made: no Job is made of it. Look \
+        "ControllerRevision {name} says that Job {} is kept in it, and is not what this manager sealed: no Job is made of it. Look \
          at it, make the Job if it is to be there (kubectl get controllerrevision {name} -n {namespace} -o jsonpath='{{.data}}' | \
          kubectl create -n {namespace} -f -), and delete it",
         kept.job()

@@ -73,8 +73,8 @@ async fn a_job_that_is_deleted_after_it_was_made_anew_stays_deleted_though_the_m
     with_app("deleted-job", shape(), |app| async move {
         let reloads = Reloads::new(&app).await?;
         reloads.make(&[one("once").of("Job")]).await?;
-        // It notes the Job, keeps it, deletes it and makes it; what was kept is still there then.
-        let mut manager = reloads.manager_with(Some("kill-after:4"), &[]).await?;
+        // It notes the Job, keeps it, seals that, deletes the Job and makes it; what was kept is still there then.
+        let mut manager = reloads.manager_with(Some("kill-after:5"), &[]).await?;
         reloads.noted("job/once").await?;
         let old = reloads.get("job/once").await?["metadata"]["uid"].as_str().context("no uid")?.to_owned();
         reloads.set("web", "b").await?;

@@ -2,6 +2,24 @@
 
 use super::*;
 
+/// What becomes of what is kept when the manager goes on.
+fn sealed(world: &World, kept: &Value) -> Value {
+    let plan = World { kept: Some(kept.clone()), ..world.clone() }.decide();
+    let [seal, delete] = plan.writes.as_slice() else { panic!("{plan:?}") };
+    assert!(matches!(delete.verb, Verb::Delete { .. }) && delete.target.kind.kind == "Job");
+    let Verb::Patch { ops, .. } = &seal.verb else { panic!("{seal:?}") };
+    let ops: Vec<Value> = ops.iter().map(|op| serde_json::to_value(op).unwrap()).collect();
+    let mut sealed = kept.clone();
+    for op in ops {
+        let (path, value) = (op["path"].as_str().unwrap(), op["value"].clone());
+        match op["op"].as_str().unwrap() {
+            "test" => assert_eq!(sealed.pointer(path), Some(&value)),
+            _ => *sealed.pointer_mut(path).unwrap() = value,
+        }
+    }
+    sealed
+}
+
 /// A Job that is being made anew, and what is kept of it.
 fn kept_job() -> (World, Value) {
     let mut world = World::new(json!({AUTO: "true"}));
@@ -17,6 +35,7 @@ fn kept_job() -> (World, Value) {
     kept["metadata"]["namespace"] = "ns".into();
     kept["metadata"]["uid"] = "k".into();
     world.answers.clear();
+    let kept = sealed(&world, &kept);
     (world, kept)
 }
 
@@ -61,6 +80,9 @@ fn a_job_is_made_of_nothing_but_what_was_kept_of_it_by_this_manager() {
     check_kept(set("/metadata/namespace", json!("elsewhere")), 9, refused, refused);
     check_kept(set("/metadata/name", json!("reloaded-job-other")), 9, refused, refused);
     check_kept(set("/metadata/name", json!("any")), 9, refused, refused);
+    // Created again, once it had done its work; or kept from going by somebody's finalizer.
+    check_kept(set("/metadata/uid", json!("another")), 9, refused, refused);
+    check_kept(set("/metadata/deletionTimestamp", json!("2026-01-01T00:00:00Z")), 9, "", "");
     // Made by a manager with another key.
     check_kept(|_| {}, 8, refused, refused);
 }
@@ -101,16 +123,21 @@ fn a_job_that_is_made_anew_is_lost_at_no_cut() {
     let ask = world.decide().asks[0].clone();
     world.answers.insert(ask.id, Answer::Object(world.workload.clone()));
     let plan = world.decide();
-    let [keep, delete] = plan.writes.as_slice() else { panic!("{plan:?}") };
+    let [keep] = plan.writes.as_slice() else { panic!("{plan:?}") };
     let Verb::Create { body: kept } = keep.verb.clone() else { panic!("{keep:?}") };
-    assert!(matches!(delete.verb, Verb::Delete { .. }));
-    // Cut off after the first: the second follows.
     let mut revision = kept.clone();
     revision["metadata"]["name"] = keep.target.name.as_str().into();
     revision["metadata"]["namespace"] = "ns".into();
     revision["metadata"]["uid"] = "k".into();
+    // Seen: it is sealed, and the Job is deleted. Cut off between the two: the second follows.
+    let begun = revision.clone();
+    let revision = sealed(&world, &begun);
     world.kept = Some(revision.clone());
     assert!(matches!(world.decide().writes.as_slice(), [w] if matches!(w.verb, Verb::Delete { .. })));
+    // What is not sealed is of no use once the Job is gone: it was deleted by somebody, or this was created again.
+    let again = World { kept: Some(begun), ..world.clone() };
+    let plan = decide(world.now, &Snapshot { workload: None, answers: Answers::new(), ..again.snapshot() });
+    assert!(plan.writes.is_empty() && plan.notices[0].reason == "KeptJobUnproven", "{plan:?}");
     // Gone: made anew from what was kept.
     let gone = Snapshot { workload: None, answers: Answers::new(), ..world.snapshot() };
     let ask = decide(world.now, &gone).asks[0].clone();

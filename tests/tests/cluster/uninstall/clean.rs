@@ -216,8 +216,8 @@ async fn a_job_that_was_being_made_anew_is_made_where_the_manager_s_key_proves_i
         reloads.noted("job/job").await?;
         first.kill()?;
         reloads.set("web", "b").await?;
-        // It keeps the Job, deletes it, and dies before it makes the new one.
-        let mut manager = reloads.manager_with(Some("kill-before:3"), &[]).await?;
+        // It keeps the Job, seals that, deletes the Job, and dies before it makes the new one.
+        let mut manager = reloads.manager_with(Some("kill-before:4"), &[]).await?;
         manager.wait_end(PATIENCE).await?;
         let jobs = async || -> Result<usize> { Ok(app.api::<Job>().list(&ListParams::default()).await?.items.len()) };
         eventually("the old Job to go", PATIENCE, async || Ok((jobs().await? == 0).then_some(()))).await?;
