@@ -43,7 +43,7 @@ pub async fn of(to: &Connection, source: &Source) -> Result<Known<SourceView>> {
             copies.push(copy);
         }
     }
-    Ok(Known { live, copies, strangers: vec![] })
+    Ok(Known { live, copies, strangers: vec![], unseen: false })
 }
 
 pub(crate) fn view(kind: SourceKind, value: Value) -> Result<SourceView> {

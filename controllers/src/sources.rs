@@ -3,13 +3,44 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::Deserialize;
 use trimtab::{Key, Permission, Selector, Store, Watches};
 use trimtab_config::{
     ConfigMapView, DigestKey, Known, Object, Pin, Pins, Reads, SecretView, Source, SourceKind, SourceView, copy_names,
 };
+use trimtab_crds::names;
+use trimtab_plan::{Kind, Meta, Watched};
 
-/// Helm keeps its releases in Secrets, large ones and many. No pod reads them.
+/// Helm keeps its releases in Secrets, large ones and many.
 pub const NOT_HELM: &str = "type!=helm.sh/release.v1";
+/// Those. No pod is to read them, and whoever may create Secrets can give one this type: kubelets look at none. So their names
+/// are watched.
+const HELM: &str = "type=helm.sh/release.v1";
+
+/// A Secret of which nothing is known but that it is there.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(from = "Unread")]
+pub struct UnreadSecret(Meta);
+
+#[derive(Deserialize)]
+struct Unread {
+    metadata: Meta,
+}
+
+impl From<Unread> for UnreadSecret {
+    fn from(unread: Unread) -> Self {
+        let Meta { name, namespace, uid, resource_version, .. } = unread.metadata;
+        Self(Meta { name, namespace, uid, resource_version, ..Meta::default() })
+    }
+}
+
+impl Watched for UnreadSecret {
+    const KIND: Kind = names::SECRET;
+
+    fn meta(&self) -> &Meta {
+        &self.0
+    }
+}
 
 /// The stores of ConfigMaps and Secrets.
 #[derive(Debug)]
@@ -17,6 +48,8 @@ pub struct Sources {
     config_maps: Store<ConfigMapView>,
     /// `None`: they are left alone.
     secrets: Option<Store<SecretView>>,
+    /// The Secrets that are there and that `secrets` does not have.
+    unread: Option<Store<UnreadSecret>>,
 }
 
 /// What it needs to copy sources, beside watching them: one copy for each revision, and `get` of what is copied and of what
@@ -36,7 +69,7 @@ impl Sources {
         secrets: bool,
         readers: impl Fn(&str) -> Vec<K> + Clone + Send + Sync + 'static,
     ) -> Self {
-        let of_maps = readers.clone();
+        let (of_maps, of_unread) = (readers.clone(), readers.clone());
         let config_maps = watches
             .watch::<ConfigMapView>(Selector::default())
             .index("copies", |map| copies(&map.0))
@@ -49,7 +82,17 @@ impl Sources {
                 .wakes(move |secret| concerned(&secret.0).iter().flat_map(|source| readers(source)).collect())
                 .store()
         });
-        Self { config_maps, secrets }
+        let unread = secrets.is_some().then(|| {
+            watches
+                .watch::<UnreadSecret>(Selector::all().fields(HELM).metadata_only())
+                .wakes(move |secret| {
+                    let source = Source::secret(&secret.0.name);
+                    let all = in_place(&secret.0.namespace, &source, &source);
+                    all.iter().flat_map(|source| of_unread(source)).collect()
+                })
+                .store()
+        });
+        Self { config_maps, secrets, unread }
     }
 
     /// What is known of all that templates read, and of what pins name; of what is left alone, nothing.
@@ -92,9 +135,18 @@ impl Sources {
         let names = live.iter().flat_map(|live| copy_names(source, live.as_ref(), key.bytes()));
         let is_copy = |name: &String| copies.iter().any(|copy| copy.as_ref().metadata.name == *name);
         let names: BTreeSet<String> = names.chain(pinned).collect();
-        let is_stranger = |name: &String| !is_copy(name) && self.get(source.kind, namespace, name).is_some();
-        let strangers = names.into_iter().filter(is_stranger).collect();
-        Known { live, copies, strangers }
+        let is_there = |name: &str| {
+            self.get(source.kind, namespace, name).is_some() || self.is_unread(source.kind, namespace, name)
+        };
+        let strangers = names.into_iter().filter(|name| !is_copy(name) && is_there(name)).collect();
+        let unseen = live.is_none() && self.is_unread(source.kind, namespace, &source.name);
+        Known { live, copies, strangers, unseen }
+    }
+
+    /// Whether there is such an object, of a type that is not looked at.
+    fn is_unread(&self, kind: SourceKind, namespace: &str, name: &str) -> bool {
+        let unread = self.unread.as_ref().filter(|_| kind == SourceKind::Secret);
+        unread.is_some_and(|unread| unread.get(namespace, name).is_some())
     }
 
     fn get(&self, kind: SourceKind, namespace: &str, name: &str) -> Option<SourceView> {
@@ -123,8 +175,12 @@ fn copies(object: &Object) -> Vec<String> {
 /// stands in the way of where it is no copy.
 fn concerned(object: &Object) -> BTreeSet<String> {
     let source = object.copy_of().unwrap_or_else(|| object.source());
-    let in_the_way = Pin::in_place_of(&object.source());
-    [source].iter().chain(&in_the_way).map(|source| id(&object.metadata.namespace, source)).collect()
+    in_place(&object.metadata.namespace, &object.source(), &source)
+}
+
+/// What an object is of, and what pods would read it in place of, by its name.
+fn in_place(namespace: &str, object: &Source, of: &Source) -> BTreeSet<String> {
+    [of].into_iter().chain(&Pin::in_place_of(object)).map(|source| id(namespace, source)).collect()
 }
 
 #[cfg(test)]
@@ -148,5 +204,18 @@ mod tests {
         check("web-absent", &["cm/web-absent", "cm/web"]);
         check("web-4f7c19ab20", &["cm/web-4f7c19ab20", "cm/web"]);
         check("-absent", &["cm/-absent"]);
+        // By its name alone, what is not read.
+        let object = Source::secret("db-absent");
+        let wanted = BTreeSet::from(["shop/secret/db".to_owned(), "shop/secret/db-absent".to_owned()]);
+        assert_eq!(in_place("shop", &object, &object), wanted);
+    }
+
+    #[test]
+    fn of_a_secret_that_is_not_read_nothing_is_kept_but_its_name() {
+        let labels = json!({"owner": "helm", "name": "web"});
+        let meta = json!({"name": "sh.helm.release.v1.web.v1", "namespace": "shop", "uid": "u", "labels": labels});
+        let unread: UnreadSecret =
+            serde_json::from_value(json!({"kind": "PartialObjectMetadata", "metadata": meta})).unwrap();
+        assert!(unread.0.name.starts_with("sh.helm") && unread.0.labels.is_empty() && unread.0.annotations.is_empty());
     }
 }

@@ -20,6 +20,9 @@ pub struct Known<O> {
     /// Other objects whose names a copy could have, or has for pods: what looks like a copy and is none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub strangers: Vec<String>,
+    /// Whether the object is there, and of a type that is not looked at: then it is not in `live`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unseen: bool,
 }
 
 /// A ConfigMap or a Secret, without its data.

@@ -68,6 +68,8 @@ pub struct Want {
 pub enum Problem {
     /// There is no such object, and pods do not start without it.
     Missing(Source),
+    /// It is there, and of a type that is not looked at.
+    Unseen(Source),
     /// An entry is not there without which pods do not start.
     MissingKey(Source, Box<str>),
     /// The name of the copy would be too long.
@@ -89,6 +91,7 @@ impl Problem {
     pub fn source(&self) -> &Source {
         match self {
             Self::Missing(source)
+            | Self::Unseen(source)
             | Self::MissingKey(source, _)
             | Self::NameTooLong(source)
             | Self::NamesTaken(source, _)
@@ -103,6 +106,7 @@ impl Problem {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Missing(_) => "ConfigMissing",
+            Self::Unseen(_) => "ConfigTypeNotRead",
             Self::MissingKey(..) => "ConfigKeyMissing",
             Self::NameTooLong(_) => "ConfigNameTooLong",
             Self::NamesTaken(..) => "ConfigNamesTaken",
@@ -119,6 +123,11 @@ impl fmt::Display for Problem {
             Self::Missing(source) => {
                 write!(f, "{source} is not there and is not optional: create it, or take the reference out")
             }
+            Self::Unseen(source) => write!(
+                f,
+                "{source} is of the type in which Helm keeps its releases, which is not looked at: make it of another type, or \
+                 take the reference out"
+            ),
             Self::MissingKey(source, key) => {
                 write!(
                     f,
@@ -246,7 +255,8 @@ impl Want {
             (None, Some(pin)) if live == Pin::Absent && !reference.optional => Some(pin.clone()),
             (None, None) if unchanged && !seen.joins => None,
             _ if live == Pin::Absent && !reference.optional => {
-                self.problems.push(Problem::Missing(source.clone()));
+                let missing = if known.unseen { Problem::Unseen } else { Problem::Missing };
+                self.problems.push(missing(source.clone()));
                 return;
             }
             _ => Some(live.clone()),

@@ -105,8 +105,12 @@ impl World {
     fn snapshot(&self) -> TrackedSnapshot {
         let web = Source::config_map("web");
         let copies = self.config_maps.iter().filter(|(name, _)| *name != "web").map(|(_, object)| Self::view(object));
-        let known =
-            Known { live: self.config_maps.get("web").map(Self::view), copies: copies.collect(), strangers: vec![] };
+        let known = Known {
+            live: self.config_maps.get("web").map(Self::view),
+            copies: copies.collect(),
+            strangers: vec![],
+            unseen: false,
+        };
         TrackedSnapshot {
             kind: names::STATEFUL_SET,
             workload: serde_json::from_value::<StatefulSetView>(self.set.clone()).unwrap().0,

@@ -78,6 +78,10 @@ pub(crate) fn validate(draft: &mut Draft<'_>, want: &Want, stamps: bool) -> Vali
     for (source, reference) in &template.reads.sources {
         let pin = if stamps { want.pins.get(source) } else { template.config.get(source) };
         let Some(known) = world.seen.sources.get(source).filter(|_| !is_read(draft, source, pin)) else { continue };
+        if pin.is_none() && known.unseen && concerns_some(draft, source) {
+            let unseen = Problem::Unseen(source.clone());
+            return Validity::Refused { reason: unseen.reason(), message: unseen.to_string() };
+        }
         let reading = match reading(source, reference, known, pin, want.live.get(source)) {
             Ok(Some(reading)) => reading,
             Ok(None) => continue,
@@ -105,6 +109,12 @@ pub(crate) fn validate(draft: &mut Draft<'_>, want: &Want, stamps: bool) -> Vali
         }
     }
     result
+}
+
+/// Whether a policy may be about a source that is not looked at.
+fn concerns_some(draft: &Draft<'_>, source: &Source) -> bool {
+    let seen = draft.world.seen;
+    !seen.unreadable_policies.is_empty() || !policies_of(&seen.policies, source, None).is_empty()
 }
 
 /// Whether there are pods that read this: a canary that is judged goes on with what it has, and what stable pods read is theirs. What

@@ -1,4 +1,4 @@
-//! Selectors: which objects of a kind are watched. Not the matching itself, which the API server does.
+//! Selectors: which objects of a kind are watched, and whether as a whole. Not the matching itself, which the API server does.
 
 use std::collections::BTreeMap;
 
@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 pub struct Selector {
     labels: String,
     fields: String,
+    metadata_only: bool,
 }
 
 impl Selector {
@@ -17,7 +18,7 @@ impl Selector {
 
     /// Those whose labels match, in kubectl's syntax: `app=web,tier in (a, b),!canary`.
     pub fn labels(selector: impl Into<String>) -> Self {
-        Self { labels: selector.into(), fields: String::new() }
+        Self { labels: selector.into(), ..Self::default() }
     }
 
     /// Those whose fields match too: `metadata.name=web`.
@@ -25,6 +26,17 @@ impl Selector {
     pub fn fields(mut self, selector: impl Into<String>) -> Self {
         self.fields = selector.into();
         self
+    }
+
+    /// Of each only its metadata: what else it holds does not even leave the API server.
+    #[must_use]
+    pub fn metadata_only(mut self) -> Self {
+        self.metadata_only = true;
+        self
+    }
+
+    pub(crate) fn is_metadata_only(&self) -> bool {
+        self.metadata_only
     }
 
     pub(crate) fn label_selector(&self) -> &str {

@@ -380,6 +380,20 @@ async fn nothing_restarts_when_a_plan_comes_and_an_optional_object_cannot_appear
         app.wait_phase(Phase::TakenBack).await?;
         let result = app.releases().await?.into_iter().max_by_key(|r| r.spec.sequence).and_then(|r| r.status);
         ensure!(result.is_some_and(|status| status.result == ReleaseResult::TakenBack));
+        // What pods would read in place of what is absent is told, whatever its type.
+        app.kubectl(&["delete", "configmap", "feature"]).await?;
+        let volume = r#"[{"op":"add","path":"/spec/template/spec/volumes/-","value":
+            {"name":"extra","secret":{"secretName":"extra","optional":true}}}]"#;
+        app.kubectl(&["patch", "deployment/web", "--type=json", "-p", volume]).await?;
+        app.wait_phase(Phase::Paused).await?;
+        app.kubectl(&["create", "secret", "generic", "extra-absent", "--type=helm.sh/release.v1"]).await?;
+        app.wait_plan("the Secret that pods would read to be told", |plan| {
+            plan.status.as_ref().and_then(|status| status.config.as_ref()).is_some_and(|config| {
+                let notes = config.sources.iter().filter_map(|source| source.note.as_deref());
+                notes.into_iter().any(|note| note.contains("pods read extra-absent in its place"))
+            })
+        })
+        .await?;
         Ok(())
     })
     .await;

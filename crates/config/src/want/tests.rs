@@ -26,7 +26,7 @@ fn web() -> Source {
 
 /// The suffix under which this data is copied.
 fn suffix(data: &str) -> String {
-    let known = Known { live: Some(Any(map("web", data))), copies: vec![], strangers: vec![] };
+    let known = Known { live: Some(Any(map("web", data))), copies: vec![], strangers: vec![], unseen: false };
     live_pin(&web(), &known, &KEY).unwrap().to_string()
 }
 
@@ -68,6 +68,7 @@ fn run(case: &Case) -> Want {
         live: case.live.map(|data| Any(map("web", data))),
         copies: case.copies.iter().map(|data| copy(data)).collect(),
         strangers: vec![],
+        unseen: false,
     };
     let seen = Situation {
         reads: &reads,
@@ -180,7 +181,7 @@ fn a_key_that_a_pod_needs_blocks() {
     let mut object = map("web", "a");
     object.content = serde_json::from_str::<ConfigMapView>(r#"{"metadata":{},"data":{"other":""}}"#).unwrap().0.content;
     let reads = reads(&json!({"spec": {"volumes": [{"configMap": {"name": "web", "items": [{"key": "k"}]}}]}}));
-    let known = Known { live: Some(Any(object)), copies: vec![], strangers: vec![] };
+    let known = Known { live: Some(Any(object)), copies: vec![], strangers: vec![], unseen: false };
     let (none, empty) = (Pins::default(), BTreeMap::new());
     let known = [(web(), known)].into();
     let seen = Situation {
@@ -201,7 +202,7 @@ fn a_key_that_a_pod_needs_blocks() {
 #[test]
 fn what_appears_in_place_of_a_source_that_is_not_there_is_told() {
     let (key, name) = (Pin::Absent, Pin::Absent.copy_name(&web()));
-    let known = Known::<Any> { live: None, copies: vec![], strangers: vec![name.clone()] };
+    let known = Known::<Any> { live: None, copies: vec![], strangers: vec![name.clone()], unseen: false };
     let reference = Reference { optional: true, ..Reference::default() };
     let problem = problem(&web(), &reference, &known, &key, &Pin::Absent).unwrap();
     assert!(problem.reason() == "ConfigCopyChanged" && problem.to_string().contains(&name), "{problem}");
@@ -209,7 +210,7 @@ fn what_appears_in_place_of_a_source_that_is_not_there_is_told() {
 
 #[test]
 fn a_name_that_is_taken_gives_way_to_a_longer_one() {
-    let mut known = Known { live: Some(Any(map("web", "a"))), copies: vec![], strangers: vec![] };
+    let mut known = Known { live: Some(Any(map("web", "a"))), copies: vec![], strangers: vec![], unseen: false };
     let short = live_pin(&web(), &known, &KEY).unwrap();
     known.strangers.push(short.copy_name(&web()));
     let long = live_pin(&web(), &known, &KEY).unwrap().to_string();
@@ -220,7 +221,7 @@ fn a_name_that_is_taken_gives_way_to_a_longer_one() {
     assert!(problem.reason() == "ConfigNamesTaken" && problem.to_string().contains("delete or rename"), "{problem}");
     let name = "x".repeat(243);
     let source = Source::config_map(name.clone());
-    let known = Known { live: Some(Any(map(&name, "a"))), copies: vec![], strangers: vec![] };
+    let known = Known { live: Some(Any(map(&name, "a"))), copies: vec![], strangers: vec![], unseen: false };
     assert_eq!(live_pin(&source, &known, &KEY), None);
     assert_eq!(no_name(&source, &known, &KEY).reason(), "ConfigNameTooLong");
 }
@@ -230,7 +231,8 @@ fn a_longer_name_of_the_same_copy_steers_nothing() {
     let short = copy("a");
     let mut long = map("web", "a");
     long.metadata.name = format!("{}0123456789", short.0.metadata.name);
-    let known = Known { live: Some(Any(map("web", "a"))), copies: vec![Any(long), short], strangers: vec![] };
+    let known =
+        Known { live: Some(Any(map("web", "a"))), copies: vec![Any(long), short], strangers: vec![], unseen: false };
     assert_eq!(live_pin(&web(), &known, &KEY).unwrap().to_string(), suffix("a"));
 }
 
@@ -239,7 +241,8 @@ fn what_only_looks_like_a_pinned_copy_is_not_read() {
     let reads = reads(&json!({"spec": {"volumes": [{"configMap": {"name": "web"}}]}}));
     let strangers = vec![format!("web-{}", suffix("a")), format!("web-{}", suffix("b"))];
     for pinned in ["a", "b"] {
-        let known = Known { live: Some(Any(map("web", "a"))), copies: vec![], strangers: strangers.clone() };
+        let known =
+            Known { live: Some(Any(map("web", "a"))), copies: vec![], strangers: strangers.clone(), unseen: false };
         let seen = Situation {
             reads: &reads,
             known: &[(web(), known)].into(),
@@ -260,7 +263,8 @@ fn a_copy_that_was_made_anew_is_not_trusted() {
     let reads = reads(&json!({"spec": {"volumes": [{"configMap": {"name": "web"}}]}}));
     let forged = Any(map(&format!("web-{}", suffix("b")), "forged"));
     let known: BTreeMap<Source, Known<Any>> =
-        [(web(), Known { live: Some(Any(map("web", "a"))), copies: vec![forged], strangers: vec![] })].into();
+        [(web(), Known { live: Some(Any(map("web", "a"))), copies: vec![forged], strangers: vec![], unseen: false })]
+            .into();
     let seen = Situation {
         reads: &reads,
         known: &known,
@@ -282,7 +286,7 @@ fn what_was_frozen_does_not_become_live_by_what_it_looks_like() {
         let annotations = if annotated { json!({"cert-manager.io/certificate-name": "x"}) } else { json!({}) };
         let object = json!({"metadata": {"name": "db", "annotations": annotations}, "type": type_, "data": {}});
         let live = serde_json::from_str::<crate::SecretView>(&object.to_string()).unwrap().0;
-        let known = Known { live: Some(Any(live)), copies: vec![], strangers: vec![] };
+        let known = Known { live: Some(Any(live)), copies: vec![], strangers: vec![], unseen: false };
         let seen = Situation {
             reads: &reads(&json!({"spec": {"volumes": [{"secret": {"secretName": "db"}}]}})),
             known: &[(source.clone(), known)].into(),

@@ -197,6 +197,19 @@ fn a_secret_that_is_renewed_when_it_is_first_seen_is_read_live_and_asked_about()
     check_refused(&mut cluster, "a", "secret/db, which is read live, is refused");
 }
 
+#[test]
+fn a_secret_of_a_type_that_is_not_looked_at_is_no_way_past_a_policy() {
+    let mut cluster = with_secret(true);
+    cluster.refuse_all(&["bbbb"]);
+    cluster.remake_secret("helm.sh/release.v1", "bbbb");
+    cluster.set_image("app:2");
+    let status = check_end(&mut cluster).unwrap();
+    assert_eq!(status.phase, Phase::Blocked, "{}", status.message);
+    assert!(!cluster.made.contains_key("app:2") && status.message.contains("Helm"), "{}", status.message);
+    cluster.remake_secret("kubernetes.io/tls", "aaaa");
+    check(&mut cluster, Phase::Stable, &[("a", 4)], "");
+}
+
 /// What people and others do to configuration.
 #[derive(Clone, Debug)]
 enum Act {

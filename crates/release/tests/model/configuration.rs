@@ -18,7 +18,9 @@ use super::server::{CONFIG_MAPS, Cluster, REPLICA_SETS, SECRETS, text};
 /// The one key of what the workload reads.
 const KEY: &str = "app.conf";
 /// The Secret that it may read.
-pub const DB: &str = "db";
+const DB: &str = "db";
+/// The type of Secrets in which Helm keeps its releases.
+const HELM: &str = "helm.sh/release.v1";
 
 /// A release that began, with what was refused then.
 #[derive(Clone, Default)]
@@ -127,6 +129,12 @@ impl Cluster {
             let annotations = if renewed { json!({"cert-manager.io/certificate-name": "x"}) } else { json!({}) };
             secret["metadata"]["annotations"] = annotations;
         });
+    }
+
+    /// Somebody makes the Secret anew, of another type.
+    pub fn remake_secret(&mut self, type_: &str, value: &str) {
+        self.delete(SECRETS, DB);
+        self.create(SECRETS, DB, json!({"metadata": {}, "type": type_, "data": {KEY: value}}));
     }
 
     /// Changes the live ConfigMap in any way.
@@ -263,16 +271,20 @@ impl Cluster {
 
     fn known(&self, source: &Source) -> Option<Known<SourceView>> {
         let reads = self.deployment().is_some_and(|d| reads(&d["spec"]["template"]).sources.contains_key(source));
-        let views = self.list(kind_of(source)).map(|object| view(source, object));
+        // As the manager watches them: of what Helm keeps it sees the names.
+        let helm = |object: &&Value| text(object, "/type") == HELM;
+        let views = self.list(kind_of(source)).filter(|object| !helm(object)).map(|object| view(source, object));
         let is_copy = |object: &Object| object.copy_of().as_ref() == Some(source);
         let copies: Vec<SourceView> = views.filter(|object| is_copy(object.as_ref())).collect();
         if !reads && copies.is_empty() {
             return None;
         }
-        let live = self.get(kind_of(source), &source.name).map(|object| view(source, object));
+        let live = self.get(kind_of(source), &source.name);
+        let unseen = live.as_ref().is_some_and(helm);
+        let live = live.filter(|object| !helm(object)).map(|object| view(source, object));
         let is_copy = |name: &str| copies.iter().any(|copy| copy.as_ref().metadata.name == name);
         let names = self.list(kind_of(source)).map(|object| text(object, "/metadata/name").to_owned());
         let strangers = names.filter(|name| *name != source.name && !is_copy(name)).collect();
-        Some(Known { live, copies, strangers })
+        Some(Known { live, copies, strangers, unseen })
     }
 }

@@ -19,6 +19,11 @@ const LINE: usize = body::OBJECT + 1024;
 /// A line buffer that grew beyond this is given back.
 const KEEP_BUFFER: usize = 64 * 1024;
 
+/// How objects without anything but their metadata are asked for.
+const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+/// The same of a list.
+const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+
 /// What is listed or watched.
 #[derive(Clone, Copy)]
 pub(super) struct Target<'a> {
@@ -39,7 +44,12 @@ impl Target<'_> {
             path::push_encoded(&mut uri, value);
         }
         // Compressed watch streams cost time and memory on both sides and save nothing in a cluster.
-        http::Request::get(uri).header(http::header::ACCEPT_ENCODING, "identity").body(vec![])
+        let mut request = http::Request::get(uri).header(http::header::ACCEPT_ENCODING, "identity");
+        if self.selector.is_metadata_only() {
+            let watches = query.iter().any(|(name, _)| *name == "watch");
+            request = request.header(http::header::ACCEPT, if watches { METADATA } else { METADATA_LIST });
+        }
+        request.body(vec![])
     }
 
     /// A watch from a version on.
@@ -255,5 +265,20 @@ mod tests {
         let text = request.uri().to_string();
         assert!(text.starts_with("/apis/apps/v1/namespaces/shop/deployments?watch=1&"), "{text}");
         assert!(text.ends_with("&resourceVersion=7&labelSelector=a%20in%20%28b%2Cc%29"), "{text}");
+        assert!(request.headers().get(http::header::ACCEPT).is_none());
+    }
+
+    #[test]
+    fn what_is_watched_by_its_metadata_is_asked_for_as_that() {
+        let kind = Kind::namespaced("", "v1", "Secret", "secrets");
+        let selector = Selector::all().metadata_only();
+        let target = Target { kind, namespace: None, selector: &selector };
+        let accepts = |request: http::Request<Vec<u8>>| {
+            request.headers().get(http::header::ACCEPT).unwrap().to_str().unwrap().to_owned()
+        };
+        for request in [target.watch("7"), target.watch_from_start()] {
+            assert_eq!(accepts(request.unwrap()), METADATA);
+        }
+        assert_eq!(accepts(target.page(500, "").unwrap()), METADATA_LIST);
     }
 }
