@@ -91,6 +91,14 @@ pub fn decide_scale_with(now: Timestamp, seen: &ScaleSnapshot, scheduled: &Sched
     course.end(desired)
 }
 
+/// What is found where others scale the same target.
+pub(crate) fn contested_by(others: &[String]) -> Option<Finding> {
+    let rest = "two must not set one size: delete it, or set mode: Recommend here";
+    let message = format!("{} scales the same target: {rest}", others.join(", "));
+    let finding = Finding { type_: "Contested", holds: true, reason: "OtherAutoscaler".to_owned(), message };
+    (!others.is_empty()).then_some(finding)
+}
+
 /// What schedules leave to metrics.
 struct Choice {
     /// Nothing: it is this size.
@@ -470,15 +478,12 @@ impl Course<'_> {
             verdict = Verdict::Keep;
             held = Some(if mode == ScaleMode::Recommend { "only recommended" } else { "paused" }.to_owned());
         }
-        if !self.seen.others.is_empty() {
-            let others = self.seen.others.join(", ");
-            let rest = "two must not set one size: delete it, or set mode: Recommend here";
+        if let Some(finding) = contested_by(&self.seen.others) {
             if mode == ScaleMode::Auto {
                 verdict = Verdict::Keep;
-                held = Some(format!("{others} scales the same target: {rest}"));
+                held = Some(finding.message.clone());
             }
-            let message = format!("{others} scales the same target: {rest}");
-            self.find("Contested", true, "OtherAutoscaler", message);
+            self.findings.push(finding);
         } else if let Some(message) = self.overwritten() {
             self.find("Contested", true, "ReplicasOverwritten", message);
         }

@@ -13,6 +13,7 @@ use trimtab_plan::{
 };
 
 use crate::beat::Beat;
+use crate::decide::contested_by;
 use crate::questions::{
     self, ForecastQuestion, FoundScale, MetricQuestion, ScaleQuestion, ask_forecast, ask_metric, ask_scale,
 };
@@ -321,12 +322,12 @@ fn ready_after(pods: &[Arc<PodView>]) -> u64 {
 /// Decides about one autoscaler.
 pub fn reconcile(now: Timestamp, seen: &Seen) -> Plan<Option<AutoscalerStatus>> {
     let mut plan = Plan::new(None);
-    if seen.unread.holds_after(now, seen.autoscaler.status.as_ref()) {
+    if seen.unread.holds_after(now, seen.autoscaler.status.as_ref(), &seen.others) {
         // What is read to its end wakes the key.
         plan.because("Starting", format!("not read to the end: {}", seen.unread.kinds.join(", ")));
         plan.wake_by(seen.unread.again(now));
         if seen.unread.is_told(now) {
-            plan.status = Some(lost(now, seen, "NotRead", &seen.unread.message()));
+            leave_undecided(now, seen, "NotRead", &seen.unread.message(), &mut plan);
         }
         return plan;
     }
@@ -338,7 +339,7 @@ pub fn reconcile(now: Timestamp, seen: &Seen) -> Plan<Option<AutoscalerStatus>> 
         }
         Target::Lost(reason, message) => {
             plan.because(reason, message.clone());
-            plan.status = Some(lost(now, seen, reason, &message));
+            leave_undecided(now, seen, reason, &message, &mut plan);
             return plan;
         }
     };
@@ -361,10 +362,8 @@ pub fn reconcile(now: Timestamp, seen: &Seen) -> Plan<Option<AutoscalerStatus>> 
     if let Verdict::Set(to) = decision.verdict {
         scale(seen, &object, &target, &decision, to, &mut plan);
     }
-    contested(seen, &decision, &mut plan);
-    let mut status = status(now, seen, decision);
-    seen.unread.note(now, seen.autoscaler.metadata.generation, &mut status.conditions);
-    plan.status = Some(status);
+    contested(seen, &decision.findings, &mut plan);
+    plan.status = Some(status(now, seen, decision));
     plan
 }
 
@@ -374,7 +373,7 @@ pub fn late(now: Timestamp, seen: &Seen) -> Plan<Option<AutoscalerStatus>> {
     let message = "the decision took too long and was given up, so the size stays as it is: write a shorter formula and fewer schedules, \
                    here or in the other Autoscalers of the namespace, which share its turns";
     plan.because("TookTooLong", message);
-    plan.status = Some(lost(now, seen, "TookTooLong", message));
+    leave_undecided(now, seen, "TookTooLong", message, &mut plan);
     plan
 }
 
@@ -419,8 +418,8 @@ fn scale(
 }
 
 /// People are told once when somebody else sets the size.
-fn contested(seen: &Seen, decision: &Decision, plan: &mut Plan<Option<AutoscalerStatus>>) {
-    let Some(finding) = decision.findings.iter().find(|finding| finding.type_ == "Contested") else { return };
+fn contested(seen: &Seen, findings: &[Finding], plan: &mut Plan<Option<AutoscalerStatus>>) {
+    let Some(finding) = findings.iter().find(|finding| finding.type_ == "Contested") else { return };
     let meta = &seen.autoscaler.metadata;
     let known = seen.autoscaler.status.as_ref().is_some_and(|status| {
         status.conditions.iter().any(|c| c.type_ == "Contested" && c.status == "True" && c.reason == finding.reason)
@@ -437,18 +436,27 @@ fn contested(seen: &Seen, decision: &Decision, plan: &mut Plan<Option<Autoscaler
     }
 }
 
-fn lost(now: Timestamp, seen: &Seen, reason: &str, message: &str) -> AutoscalerStatus {
+/// Nothing is decided, and why not is told. What else scales the target is looked at all the same, where it can be.
+fn leave_undecided(
+    now: Timestamp,
+    seen: &Seen,
+    reason: &str,
+    message: &str,
+    plan: &mut Plan<Option<AutoscalerStatus>>,
+) {
     let old = seen.autoscaler.status.clone().unwrap_or_default();
-    let finding =
-        Finding { type_: "AbleToScale", holds: false, reason: reason.to_owned(), message: message.to_owned() };
-    let conditions = conditions(now, seen, &[finding], old.conditions.clone());
-    AutoscalerStatus {
+    let mut findings =
+        vec![Finding { type_: "AbleToScale", holds: false, reason: reason.to_owned(), message: message.to_owned() }];
+    findings.extend(contested_by(&seen.others));
+    contested(seen, &findings, plan);
+    let conditions = conditions(now, seen, &findings, old.conditions, |condition| seen.unread.leaves(condition));
+    plan.status = Some(AutoscalerStatus {
         observed_generation: Some(seen.autoscaler.metadata.generation),
         message: message.to_owned(),
         decision: None,
         conditions,
         ..old
-    }
+    });
 }
 
 /// The status if every write succeeds.
@@ -465,7 +473,13 @@ fn status(now: Timestamp, seen: &Seen, decision: Decision) -> AutoscalerStatus {
         let (reason, message) = ("SucceededGetScale".to_owned(), "the target's scale is known".to_owned());
         findings.push(Finding { type_: "AbleToScale", holds: true, reason, message });
     }
-    let conditions = conditions(now, seen, &findings, old.conditions);
+    let is_known = findings.iter().any(|finding| finding.type_ == "Contested");
+    let unknown = seen.unread.unknown(now, seen.autoscaler.metadata.generation).filter(|_| !is_known);
+    let stays = |condition: &Condition| unknown.as_ref().is_some_and(|unknown| unknown.type_ == condition.type_);
+    let mut conditions = conditions(now, seen, &findings, old.conditions, stays);
+    if let Some(unknown) = unknown {
+        set_condition(&mut conditions, unknown);
+    }
     AutoscalerStatus {
         observed_generation: Some(seen.autoscaler.metadata.generation),
         current_replicas: decision.decision.from,
@@ -479,10 +493,16 @@ fn status(now: Timestamp, seen: &Seen, decision: Decision) -> AutoscalerStatus {
 }
 
 /// The conditions that a decision finds. Every decision finds all that hold: what one does not find is not known any more, and
-/// does not stay.
-fn conditions(now: Timestamp, seen: &Seen, findings: &[Finding], old: Vec<Condition>) -> Vec<Condition> {
+/// does not stay, but for what nobody looked at.
+fn conditions(
+    now: Timestamp,
+    seen: &Seen,
+    findings: &[Finding],
+    old: Vec<Condition>,
+    stays: impl Fn(&Condition) -> bool,
+) -> Vec<Condition> {
     let mut all = old;
-    all.retain(|c| c.type_ == "Ready" || findings.iter().any(|finding| finding.type_ == c.type_));
+    all.retain(|c| c.type_ == "Ready" || findings.iter().any(|finding| finding.type_ == c.type_) || stays(c));
     amend(now, seen, findings, all)
 }
 

@@ -35,13 +35,20 @@ impl Unread {
         !self.kinds.is_empty() && (self.kinds != [HPAS] || !self.is_told(now))
     }
 
-    /// The same with what was found before they were last read: somebody else set the size then.
-    pub(crate) fn holds_after(&self, now: Timestamp, status: Option<&AutoscalerStatus>) -> bool {
+    /// The same with what was found before they were last read: something else set the size then. What is seen to do so now is decided
+    /// on.
+    pub(crate) fn holds_after(&self, now: Timestamp, status: Option<&AutoscalerStatus>, others: &[String]) -> bool {
         let was_contested = || {
             let mut conditions = status.iter().flat_map(|status| &status.conditions);
             conditions.any(|c| c.type_ == "Contested" && c.status == "True" && c.reason == "OtherAutoscaler")
         };
-        self.holds(now) || (!self.kinds.is_empty() && was_contested())
+        self.holds(now) || (!self.kinds.is_empty() && others.is_empty() && was_contested())
+    }
+
+    /// Whether what a condition said before stays where no size is decided. It is all that keeps a size from being set which something
+    /// else sets, so that nothing but a look takes it back: who writes a size is found by a decision, what else scales it by a list.
+    pub(crate) fn leaves(&self, condition: &Condition) -> bool {
+        condition.type_ == "Contested" && (self.kinds.contains(&HPAS) || condition.reason == "ReplicasOverwritten")
     }
 
     /// When it is looked again.
@@ -60,22 +67,20 @@ impl Unread {
     }
 
     /// What cannot be known without them, where a decision is made all the same.
-    pub(crate) fn note(&self, now: Timestamp, generation: i64, conditions: &mut Vec<Condition>) {
-        if self.kinds.is_empty() || conditions.iter().any(|condition| condition.type_ == "Contested") {
-            return;
-        }
+    pub(crate) fn unknown(&self, now: Timestamp, generation: i64) -> Option<Condition> {
         let message = format!(
             "whether something else sets the size is not known, since {} could not be read: the manager's log and its readiness say why",
             self.kinds.join(", ")
         );
-        conditions.push(Condition {
+        let condition = Condition {
             type_: "Contested".to_owned(),
             status: "Unknown".to_owned(),
             observed_generation: Some(generation),
             last_transition_time: Timestamp::from_second(now.as_second()).unwrap_or(now),
             reason: "NotRead".to_owned(),
             message,
-        });
+        };
+        (!self.kinds.is_empty()).then_some(condition)
     }
 }
 
@@ -100,7 +105,11 @@ mod tests {
             ..AutoscalerStatus::default()
         };
         let after = unread.again(now).duration_since(since).as_secs();
-        assert_eq!((unread.holds(now), unread.holds_after(now, Some(&status)), after), expected, "{kinds:?} {seconds}");
+        assert_eq!(
+            (unread.holds(now), unread.holds_after(now, Some(&status), &[]), after),
+            expected,
+            "{kinds:?} {seconds}"
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails says so")]
 
 mod conditions;
+mod contested;
 mod dead_ends;
 mod forecast;
 mod loss;
