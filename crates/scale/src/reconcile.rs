@@ -99,7 +99,7 @@ impl Seen {
     }
 
     /// The target with its selector, unless there is too much of it to look at.
-    fn bounded(&self, target: Target) -> Target {
+    fn bounded(&self, target: Target, plan: &mut Plan<Option<AutoscalerStatus>>, now: Timestamp) -> Target {
         match target {
             Target::Found(_, _, selector) if selector.len() > SELECTOR => {
                 let message = format!(
@@ -109,6 +109,8 @@ impl Seen {
                 Target::Lost("InvalidSelector", message)
             }
             Target::Found(_, _, selector) if !selector.is_empty() && self.samples() > SAMPLES => {
+                // Many of them may be nobody's, or somebody else's: those wake nobody when they go.
+                plan.wake_by(self.next_look(now));
                 // No more are gathered than tell that there are too many.
                 let or_more = if self.pods.len() > SAMPLES { " or more" } else { "" };
                 let message = format!(
@@ -140,6 +142,16 @@ impl Seen {
         let namespace = &self.autoscaler.metadata.namespace;
         let first = self.specs().first().map(|metric| questions::source(metric, namespace, selector));
         Beat::new(self.interval_ms(), &first.unwrap_or_default())
+    }
+
+    /// When it looks again where no metric says when it decides.
+    fn next_look(&self, now: Timestamp) -> Timestamp {
+        let beat = self.scale_beat();
+        beat.start(beat.step(now) + 1)
+    }
+
+    fn scale_beat(&self) -> Beat {
+        Beat::new(self.interval_ms(), &self.autoscaler.metadata.uid)
     }
 
     fn target(&self, plan: &mut Plan<Option<AutoscalerStatus>>, now: Timestamp) -> Target {
@@ -181,11 +193,10 @@ impl Seen {
             });
         }
         let question = ScaleQuestion { target: asked.clone(), namespace: meta.namespace.clone() };
-        let step = Beat::new(self.interval_ms(), &meta.uid).step(now);
-        let ask = ask_scale(&question, step);
+        let ask = ask_scale(&question, self.scale_beat().step(now));
         let answer = self.answers.get(&ask.id).cloned();
         plan.asks.push(ask);
-        plan.wake_by(Beat::new(self.interval_ms(), &meta.uid).start(step + 1));
+        plan.wake_by(self.next_look(now));
         match answer {
             None => Target::Asked,
             Some(Answer::NotFound) => not_found(),
@@ -331,7 +342,8 @@ pub fn reconcile(now: Timestamp, seen: &Seen) -> Plan<Option<AutoscalerStatus>> 
         }
         return plan;
     }
-    let (object, target, selector) = match seen.bounded(seen.target(&mut plan, now)) {
+    let target = seen.target(&mut plan, now);
+    let (object, target, selector) = match seen.bounded(target, &mut plan, now) {
         Target::Found(object, target, selector) => (object, target, selector),
         Target::Asked => {
             plan.because("Asking", "the scale of the target is asked for");
@@ -380,7 +392,8 @@ pub fn late(now: Timestamp, seen: &Seen) -> Plan<Option<AutoscalerStatus>> {
 /// What the snapshot of a decision would be now, if everything is known.
 pub fn snapshot(now: Timestamp, seen: &Seen) -> Option<ScaleSnapshot> {
     let mut plan = Plan::new(None);
-    let Target::Found(_, target, selector) = seen.bounded(seen.target(&mut plan, now)) else { return None };
+    let target = seen.target(&mut plan, now);
+    let Target::Found(_, target, selector) = seen.bounded(target, &mut plan, now) else { return None };
     seen.snapshot(now, &target, &selector, &mut plan)
 }
 

@@ -186,3 +186,18 @@ fn it_is_told_since_when_nobody_knows_what_else_sets_a_size() {
     assert_eq!(played.contested(), ["Unknown", "NotRead"]);
     assert_eq!(played.condition("Contested")["lastTransitionTime"], since, "{:#}", played.status);
 }
+
+#[test]
+fn a_crowd_that_goes_away_is_seen_to_be_gone() {
+    let mut played = Played::new();
+    let crowd = There { crowd: true, ..There::default() };
+    for _ in 0..3 {
+        // Pods that nobody owns wake nobody.
+        let Wake::At(next) = played.round(crowd, reconcile) else { panic!("nothing wakes it: {:#}", played.status) };
+        assert_eq!(played.condition("AbleToScale")["reason"], "TooLarge");
+        assert!(next > played.now && next <= played.now + seconds(15), "{next}");
+        played.now = next;
+    }
+    played.round(There::default(), reconcile);
+    assert_eq!(played.sizes, [5], "{:#}", played.status);
+}

@@ -75,7 +75,8 @@ fn check(shape: &Shape, events: &[Event], load: i64) -> Result<(), String> {
         play(&mut world, *event)?;
     }
     // Nothing stands in the way any more.
-    (world.refusals, world.cap, world.load, world.mode) = (vec![], None, Some(load), "Auto");
+    (world.refusals, world.cap, world.crowd) = (vec![], None, false);
+    (world.load, world.mode) = (Some(load), "Auto");
     world.happen(Event::CreateTarget(1));
     if !shape.night && shape.least > 0 && world.replicas == Some(0) {
         // Somebody set it, and has to take that back: nothing says that it may ever be so.

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use trimtab_crds::AutoscalerStatus;
 use trimtab_plan::{Answer, Answers, Applied, Class, Failure, Outcome, Plan, Question, Subresource, Verb};
-use trimtab_scale::{PodView, Seen, conclude, reconcile};
+use trimtab_scale::{PodView, SAMPLES, Seen, conclude, reconcile};
 
 use super::world::{self, at, external, of_pods};
 
@@ -38,6 +38,8 @@ pub(crate) enum Event {
     AllowAll,
     /// An admission lets no size above this be stored.
     Cap(Option<i32>),
+    /// More pods than can be looked at bear the target's labels, or no longer: nobody owns them, and they wake nobody.
+    Crowd(bool),
     Load(Option<i64>),
     /// Somebody sets the size.
     SetSize(i32),
@@ -105,6 +107,7 @@ pub(crate) fn refusals() -> impl Strategy<Value = Event> {
         4 => (part, fate, any::<bool>()).prop_map(|(part, fate, once)| Event::Refuse(part, fate, once)),
         1 => Just(Event::AllowAll),
         1 => prop::option::of(1..5i32).prop_map(Event::Cap),
+        1 => any::<bool>().prop_map(Event::Crowd),
     ]
 }
 
@@ -134,6 +137,7 @@ pub(crate) struct World {
     pub load: Option<i64>,
     pub mode: &'static str,
     pub cap: Option<i32>,
+    pub crowd: bool,
     pub refusals: Vec<(Part, Fate, bool)>,
     version: u64,
     answers: Answers,
@@ -151,6 +155,7 @@ impl World {
             load: Some(2),
             mode: "Auto",
             cap: None,
+            crowd: false,
             refusals: vec![],
             version: 1,
             answers: Answers::new(),
@@ -193,6 +198,10 @@ impl World {
     fn seen(&self) -> Seen {
         let mut seen = world::seen(&self.spec(), &self.status, self.replicas);
         (seen.pods, seen.answers) = (self.pods(), self.answers.clone());
+        if self.crowd {
+            let one = serde_json::from_value(json!({"name": "crowd", "phase": "Running"})).unwrap();
+            seen.pods.resize(SAMPLES + 1, Arc::new(one));
+        }
         if !self.shape.watched {
             (seen.kind, seen.target) = (None, None);
         }
@@ -319,6 +328,7 @@ impl World {
             Event::Refuse(part, fate, once) => self.refusals.push((part, fate, once)),
             Event::AllowAll => (self.refusals, self.cap) = (vec![], None),
             Event::Cap(cap) => self.cap = cap,
+            Event::Crowd(is_there) => self.crowd = is_there,
             Event::Load(load) => self.load = load,
             Event::SetSize(size) | Event::SetSizeUnseen(size) if self.replicas.is_some() => self.set_size(size),
             Event::CreateTarget(size) if self.replicas.is_none() => self.set_size(size),
