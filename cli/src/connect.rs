@@ -96,7 +96,7 @@ impl Connection {
             }
             kube::Error::Api(status) => {
                 let said = format!("the API server says: {}", status.message.trim());
-                if matches!(status.code, 401 | 403 | 404) { Final(said).into() } else { anyhow!(said) }
+                if matches!(status.code, 403 | 404) { Final(said).into() } else { anyhow!(said) }
             }
             kube::Error::HyperError(_) | kube::Error::Service(_) => {
                 let error = anyhow::Error::new(error);
@@ -239,7 +239,7 @@ mod tests {
     async fn what_the_server_refuses_however_often_it_is_asked_is_not_waited_for() {
         let client = Client::try_from(Config::new("http://127.0.0.1:1".parse().unwrap())).unwrap();
         let to = Connection::of(client, "shop");
-        for (code, is_final) in [(401, true), (403, true), (404, true), (429, false), (500, false), (503, false)] {
+        for (code, is_final) in [(401, false), (403, true), (404, true), (429, false), (500, false), (503, false)] {
             let reason = if code == 404 { "NotFound" } else { "" };
             let status = serde_json::json!({"status": "Failure", "message": "no", "reason": reason, "code": code});
             let status: kube::core::Status = serde_json::from_value(status).unwrap();

@@ -159,7 +159,7 @@ const LONG: [(&str, &str); 1] =
 const VAGUE: [&str; 6] = ["utils", "util", "helpers", "helper", "common", "misc"];
 
 /// Words in the release engine's sources that look like reasons and are none.
-const NO_REASONS: [&str; 29] = [
+const NO_REASONS: [&str; 32] = [
     "AlreadyExists",
     "ContainersNotReady",
     "ReplicaSet",
@@ -189,6 +189,9 @@ const NO_REASONS: [&str; 29] = [
     "Progressing",
     "Referenced",
     "RawRevision",
+    "Exists",
+    "NotIn",
+    "DoesNotExist",
 ];
 
 #[test]

@@ -132,9 +132,10 @@ pub(super) async fn stop(client: &Client, writer: &Writer, manager: &str, until:
     set_size(writer, &stopped, 0, Some(stopped.replicas)).await?;
     let mut failed = String::new();
     while Instant::now() < until {
-        match api.get(name).await {
-            Ok(deployment) if has_ended(&deployment) => return Ok(stopped),
-            Ok(_) => failed.clear(),
+        match api.get_opt(name).await {
+            Ok(Some(deployment)) if !has_ended(&deployment) => failed.clear(),
+            // One that is gone has ended too.
+            Ok(_) => return Ok(stopped),
             // One read that fails says nothing of its pods.
             Err(error) => failed = format!(" ({error})"),
         }
@@ -148,7 +149,11 @@ pub(super) async fn stop(client: &Client, writer: &Writer, manager: &str, until:
 fn size_before(deployment: &Deployment) -> i32 {
     let noted = deployment.metadata.annotations.as_ref().and_then(|all| all.get(STOPPED_FROM));
     let noted = noted.and_then(|text| text.parse().ok()).filter(|size| (1..=MOST).contains(size));
-    noted.unwrap_or_else(|| deployment.spec.replicas.unwrap_or(1))
+    match deployment.spec.replicas.unwrap_or(1) {
+        0 => noted.unwrap_or(0),
+        // Somebody has started it since.
+        size => size,
+    }
 }
 
 /// Whether a Deployment that was scaled to zero has no pods any more. Those that are ending count: a manager works until its
@@ -217,8 +222,9 @@ mod tests {
             (Some(0), Some("2"), 2),
             // Nobody ended it but a person.
             (Some(0), None, 0),
-            (Some(2), Some("-1"), 2),
-            (Some(2), Some("a great many"), 2),
+            (Some(3), Some("2"), 3),
+            (Some(0), Some("-1"), 0),
+            (Some(0), Some("a great many"), 0),
         ] {
             let mut deployment = Deployment::new("trimtab", &resource, DeploymentSpec { replicas: size });
             let noted = noted.map(|text| [(STOPPED_FROM.to_owned(), text.to_owned())].into());

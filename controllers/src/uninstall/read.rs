@@ -13,7 +13,7 @@ use serde_json::Value;
 use trimtab_config::{Pins, SourceKind, claimed_source};
 use trimtab_crds::names;
 use trimtab_plan::{Kind, Meta, ObjectRef};
-use trimtab_release::{DeploymentView, ReplicaSetView};
+use trimtab_release::{DeploymentView, ReplicaSetView, writes::is_adrift};
 use trimtab_uninstall::{Copy, KeptJob, Other, PlanFacts, Scaled, Snapshot};
 
 use super::scope::Scope;
@@ -275,13 +275,12 @@ fn key(namespace: &str, name: &str) -> (String, String) {
 fn of_workload(sets: Vec<ReplicaSetView>) -> Sets {
     let mut found = Sets::new();
     for rs in sets {
-        let Some(owner) = rs.metadata.controller() else { continue };
-        let workload = if owner.is(&names::DEPLOYMENT) {
-            Some(owner.name.clone())
-        } else if owner.is(&names::RELEASE_PLAN) {
-            rs.metadata.annotation(names::CANARY_OF).map(str::to_owned)
-        } else {
-            None
+        let canary_of = || rs.metadata.annotation(names::CANARY_OF).map(str::to_owned);
+        let workload = match rs.metadata.controller() {
+            Some(owner) if owner.is(&names::DEPLOYMENT) => Some(owner.name.clone()),
+            Some(owner) if owner.is(&names::RELEASE_PLAN) => canary_of(),
+            Some(_) => None,
+            None => canary_of().filter(|name| is_adrift(name, &rs)),
         };
         if let Some(workload) = workload {
             found.entry((rs.metadata.namespace.clone(), workload)).or_default().push(Arc::new(rs));
@@ -300,7 +299,7 @@ fn concerns_us(deployment: &DeploymentView, sets: &[Arc<ReplicaSetView>]) -> boo
         || !deployment.spec.template.config.is_empty()
         || sets
             .iter()
-            .any(|rs| marked(&rs.metadata) || rs.metadata.controller().is_some_and(|o| o.is(&names::RELEASE_PLAN)))
+            .any(|rs| marked(&rs.metadata) || rs.metadata.controller().is_none_or(|o| o.is(&names::RELEASE_PLAN)))
 }
 
 /// The plan of a Deployment: the one that guards it, else the oldest that targets it.

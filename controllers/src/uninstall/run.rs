@@ -103,7 +103,14 @@ pub async fn free(
     };
     if let Some(manager) = stopped.filter(|_| failed) {
         tell("starting the manager again: not everything is free".to_owned());
-        leader::start(&writer, &manager).await?;
+        let started = leader::start(&writer, &manager).await;
+        return match (result, started) {
+            (Ok(mut report), Err(error)) => {
+                report.notes.push(format!("the manager was not started again: {error:#}"));
+                Ok(report)
+            }
+            (result, _) => result,
+        };
     }
     result
 }

@@ -16,6 +16,7 @@ pub(crate) fn outside<'a>(selector: &Value, labels: impl Iterator<Item = (&'a st
     // A selector that only says what must not be there fits whatever has none of that.
     if asked.there.is_empty() {
         kept.extend(asked.absent.iter().map(|(name, text)| ((*name).to_owned(), json!(text))));
+        kept.remove(names::POD_TEMPLATE_HASH);
     }
     Value::Object(kept)
 }
@@ -64,11 +65,21 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// Whether a canary of this Deployment has lost its owner. Whoever marked another ReplicaSet so could as well have scaled or deleted it.
-pub(crate) fn is_adrift(deployment: &str, rs: &ReplicaSetView) -> bool {
+/// Whether a canary of this Deployment has lost its owner: nobody owns it, and it lacks labels of its own pods, as none does that the
+/// Deployment has or may take. Whoever marked another ReplicaSet so could as well have scaled or deleted it.
+pub fn is_adrift(deployment: &str, rs: &ReplicaSetView) -> bool {
     rs.metadata.controller().is_none()
         && rs.metadata.deletion_timestamp.is_none()
         && rs.metadata.annotation(names::CANARY_OF) == Some(deployment)
+        && is_outside(rs)
+}
+
+/// Whether a ReplicaSet bears the labels that [`outside`] gives it. The mark alone stays on what was promoted.
+fn is_outside(rs: &ReplicaSetView) -> bool {
+    let template = if rs.spec.template.has_text() { rs.spec.template.value() } else { Value::Null };
+    let pods = template.pointer("/metadata/labels").and_then(Value::as_object);
+    let lacks = |(name, text): (&String, &Value)| rs.metadata.labels.get(name) != text.as_str();
+    pods.is_some_and(|labels| labels.iter().any(lacks))
 }
 
 /// Makes the plan the owner of a canary that has lost its owner.
@@ -137,6 +148,11 @@ mod tests {
         let back = inside(selector, &rs);
         assert!(fits(selector, &back), "{selector} does not fit {back}");
         assert_eq!(back["extra"], "kept", "{selector}");
+        assert!(is_adrift("web", &rs) && !is_adrift("api", &rs), "{selector}: {out}");
+        // What was promoted keeps the mark.
+        let mut promoted = serde_json::to_value(&rs).unwrap();
+        promoted["metadata"]["labels"] = back;
+        assert!(!is_adrift("web", &serde_json::from_value(promoted).unwrap()), "{selector}");
     }
 
     #[test]

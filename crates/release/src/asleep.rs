@@ -1,6 +1,7 @@
 //! A Deployment without replicas: its changes stay held until it wakes, and then stable comes up first, so that the canary
 //! has something to be compared with.
 
+use serde_json::json;
 use trimtab_crds::{Phase, WhileScaledToZero, mark, names};
 use trimtab_plan::Severity;
 
@@ -11,9 +12,40 @@ use crate::{
     world::{Held, World},
 };
 
-/// Whether changes wait for replicas.
+/// The largest size that a Deployment is woken to.
+const MOST: i32 = 1_000_000;
+
+/// Whether changes wait for replicas: also where some are on their way.
 pub(crate) fn holds(world: &World<'_>) -> bool {
-    world.replicas == 0 && world.plan.spec.while_scaled_to_zero == WhileScaledToZero::Hold
+    let waits = world.plan.spec.while_scaled_to_zero == WhileScaledToZero::Hold || wish(world).is_some();
+    world.replicas == 0 && waits
+}
+
+/// How many replicas the write asked for that changed the template of what sleeps.
+fn wish(world: &World<'_>) -> Option<i32> {
+    let noted = world.deployment.metadata.annotation(names::WAKE_TO)?;
+    noted.parse().ok().filter(|size| world.replicas == 0 && (1..=MOST).contains(size))
+}
+
+/// Gives the Deployment the replicas that were asked for, once what comes up is stable. True if that is all for now.
+pub(crate) fn wake(draft: &mut Draft<'_>) -> bool {
+    let world = draft.world;
+    let (Some(size), Some(stable)) = (wish(&world), sleeping(draft)) else { return false };
+    // What would come up before stable is taken out first.
+    if draft.plan.writes.is_empty() && !rolled_since(draft, stable) {
+        draft.write(canary::wake(world.deployment, size));
+    }
+    let message = format!("the Deployment is to have {size} replicas: the stable revision comes up first");
+    draft.say(Phase::Waiting, "Waking", message);
+    true
+}
+
+/// Takes off what was asked for of a Deployment that has replicas by now.
+pub(crate) fn forget_wish(draft: &mut Draft<'_>) {
+    let deployment = draft.world.deployment;
+    if draft.world.replicas > 0 && deployment.metadata.annotations.contains_key(names::WAKE_TO) {
+        draft.tidy(canary::annotate(deployment, json!({names::WAKE_TO: null}), "it has replicas"));
+    }
 }
 
 /// Says that the held change waits for the Deployment to wake.

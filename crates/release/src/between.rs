@@ -10,7 +10,7 @@ use crate::{
     draft::Draft,
     idle::is_new,
     record,
-    report::{NAME_TAKEN, WRITE_REFUSED},
+    report::{NAME_TAKEN, WRITE_KEEPS_FAILING, WRITE_REFUSED},
     request::Verb,
     world::Held,
 };
@@ -171,7 +171,7 @@ pub(crate) fn answer_what_waits(draft: &mut Draft<'_>) {
 /// What was said when a write was last refused, if that is what the plan waits for: no release may ever begin.
 fn refused_before(draft: &Draft<'_>) -> Option<String> {
     let status = draft.world.plan.status.as_ref()?;
-    let why = [WRITE_REFUSED, NAME_TAKEN];
-    let refused = status.conditions.iter().any(|condition| why.contains(&&*condition.reason));
-    (refused && status.phase == Phase::Blocked).then(|| status.message.clone())
+    let is = |reason: &str| status.conditions.iter().any(|condition| condition.reason == reason);
+    let refused = status.phase == Phase::Blocked && (is(WRITE_REFUSED) || is(NAME_TAKEN));
+    (refused || is(WRITE_KEEPS_FAILING)).then(|| status.message.clone())
 }

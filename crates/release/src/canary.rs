@@ -240,6 +240,21 @@ pub(crate) fn hold(world: &World<'_>, by: &str) -> Write {
     Write::patch(world.deployment_ref(), ops, "hold the Deployment again, to take the new revision back")
 }
 
+/// Gives a Deployment without replicas the size that was asked for: exactly the generation that was seen.
+pub(crate) fn wake(deployment: &DeploymentView, size: i32) -> Write {
+    let meta = &deployment.metadata;
+    let ops = vec![
+        PatchOp::test("/metadata/uid", meta.uid.clone()),
+        PatchOp::test("/metadata/generation", meta.generation),
+        PatchOp::add("/spec/replicas", size),
+    ];
+    Write::patch(
+        meta.object(names::DEPLOYMENT),
+        ops,
+        "give the Deployment the replicas that were asked for, stable first",
+    )
+}
+
 /// Sets annotations of the Deployment.
 pub(crate) fn annotate(deployment: &DeploymentView, annotations: Value, why: &str) -> Write {
     // The uid in the patch is a precondition: it never goes to a recreated Deployment.

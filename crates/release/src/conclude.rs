@@ -128,6 +128,7 @@ fn after_failure(
     let reason = match failure.class {
         _ if taken => report::NAME_TAKEN,
         Class::Blocked => report::WRITE_REFUSED,
+        _ if failure.lasting => report::WRITE_KEEPS_FAILING,
         _ => "WriteFailed",
     };
     report::summarise(now, plan, &mut status, reason);

@@ -64,6 +64,7 @@ fn with_target(world: World<'_>) -> Plan<Option<ReleasePlanStatus>> {
     tell_stable_gone(&mut draft);
     tell_load(&mut draft);
     remove_strays(&mut draft, another);
+    asleep::forget_wish(&mut draft);
     configuration::keep_owners(&mut draft);
     let mut records = record::close_forgotten(&draft.world, &draft.status, &draft.plan.writes);
     records.extend(record::prune(&draft.world, &draft.status));

@@ -52,6 +52,9 @@ pub(crate) fn decide(draft: &mut Draft<'_>) {
 
 fn go_on(draft: &mut Draft<'_>) {
     asleep::keep_stable_first(draft);
+    if asleep::wake(draft) {
+        return;
+    }
     // What was taken back waits for a change, and so do its pins.
     let gate = configuration::decide(draft);
     if between::handle(draft, gate) || gate != Gate::Open {

@@ -58,5 +58,6 @@ pub use world::{Held, held, pod_failure, words};
 /// Writes to ReplicaSets and Deployments with the preconditions that make them safe, for whoever ends a release in the
 /// engine's place.
 pub mod writes {
+    pub use crate::adoption::is_adrift;
     pub use crate::canary::{delete, hand_over, let_go, return_to_history, scale, was_the_deployments, write_template};
 }

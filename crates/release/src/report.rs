@@ -83,6 +83,8 @@ fn waits_for_a_person(phase: Phase, reason: &str) -> bool {
 
 /// Why a plan is blocked whose write is refused.
 pub(crate) const WRITE_REFUSED: &str = "WriteRefused";
+/// Why a plan waits whose write should pass by itself and has not for long.
+pub(crate) const WRITE_KEEPS_FAILING: &str = "WriteKeepsFailing";
 /// Why a plan is blocked whose object's name is another's.
 pub(crate) const NAME_TAKEN: &str = "NameTaken";
 

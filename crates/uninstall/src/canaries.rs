@@ -25,6 +25,8 @@ impl Turn {
 /// Whether the Deployment can have this canary: it is of what is asked for, and has a pod that is of use.
 pub(crate) fn of_use(scene: &Scene<'_>, rs: &ReplicaSetView) -> bool {
     rs.spec.template.digest == scene.digest()
+        // One that has lost its owner is given to nobody: it goes as the Deployment's own pods come.
+        && rs.metadata.controller().is_some()
         && scene.held().is_some()
         && scene.replicas() > 0
         && (rs.status.available_replicas > 0 || rs.status.observed_generation < rs.metadata.generation)
@@ -75,7 +77,7 @@ pub(crate) fn end(seen: &Snapshot, rs: &ReplicaSetView) -> Turn {
     if !gone || rs.status.observed_generation < rs.metadata.generation {
         return Turn::wait(waits_for);
     }
-    let write = if writes::was_the_deployments(rs) {
+    let write = if writes::was_the_deployments(rs) && rs.metadata.controller().is_some() {
         writes::return_to_history(scene.deployment, rs)
     } else {
         writes::delete(rs)

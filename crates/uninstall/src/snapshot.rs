@@ -5,7 +5,7 @@ use std::sync::Arc;
 use trimtab_config::{Pins, SourceKind};
 use trimtab_crds::names;
 use trimtab_plan::Meta;
-use trimtab_release::{DeploymentView, Held, ReplicaSetView, held};
+use trimtab_release::{DeploymentView, Held, ReplicaSetView, held, writes};
 
 use crate::facts::PlanFacts;
 
@@ -52,11 +52,14 @@ impl Snapshot {
         Some(Scene { deployment, seen: self })
     }
 
-    /// The ReplicaSets that stand at the side: a plan is their controller.
+    /// The ReplicaSets that stand at the side: a plan is their controller, or was, and nobody is.
     pub(crate) fn canaries(&self) -> impl Iterator<Item = &ReplicaSetView> {
         self.replica_sets.iter().map(AsRef::as_ref).filter(|rs| {
             rs.metadata.deletion_timestamp.is_none()
-                && rs.metadata.controller().is_some_and(|owner| owner.is(&names::RELEASE_PLAN))
+                && match rs.metadata.controller() {
+                    Some(owner) => owner.is(&names::RELEASE_PLAN),
+                    None => rs.metadata.annotation(names::CANARY_OF).is_some_and(|name| writes::is_adrift(name, rs)),
+                }
         })
     }
 }

@@ -7,7 +7,7 @@
 use serde_json::{Value, json};
 
 use crate::mark::{LET_GO, RELEASED_AT};
-use crate::names::{CANARY_OF, DIGEST, GROUP, HELD, HELD_WHILE_PAUSED, PLAN, RELEASED};
+use crate::names::{CANARY_OF, DIGEST, GROUP, HELD, HELD_WHILE_PAUSED, PLAN, RELEASED, WAKE_TO};
 
 /// Where kubectl keeps the manifest that was applied last on the client's side.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -16,7 +16,8 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 const ASLEEP: &str = "has(oldObject.spec.replicas) && oldObject.spec.replicas == 0";
 
 /// Whether a write changes the template of a Deployment without replicas and gives it some. Kubernetes would bring up the ReplicaSet that
-/// equals the new template before anybody looks, so it wakes by another write: what is stable comes up first then.
+/// equals the new template before anybody looks, so it stays at 0 and the wish is noted: whoever keeps the release wakes it once stable is
+/// what comes up.
 fn wakes() -> String {
     format!("variables.changed && {ASLEEP} && !(has(object.spec.replicas) && object.spec.replicas == 0)")
 }
@@ -185,7 +186,13 @@ fn patch() -> String {
         remove(DIGEST),
         "(variables.hold && !variables.paused ? [JSONPatch{op: 'add', path: '/spec/paused', value: true}] : [])"
             .to_owned(),
-        "(variables.wakes ? [JSONPatch{op: 'add', path: '/spec/replicas', value: 0}] : [])".to_owned(),
+        format!(
+            "(variables.wakes ? [JSONPatch{{op: 'add', path: {}, value: string(object.spec.replicas)}}, \
+             JSONPatch{{op: 'add', path: '/spec/replicas', value: 0}}] \
+             : has(object.spec.replicas) && object.spec.replicas > 0 ? {} : [])",
+            path(WAKE_TO),
+            remove(WAKE_TO)
+        ),
     ];
     parts.join(" + ")
 }
@@ -215,8 +222,14 @@ pub(super) fn warning() -> Value {
                 "messageExpression": "'held by Trimtab: this change waits for a release under ReleasePlan ' + variables.plan + \
                  '; see: kubectl trimtab why ' + variables.plan + ' -n ' + object.metadata.namespace",
             }, {
-                "expression": format!("!(variables.held && {ASLEEP} && object.spec.template != oldObject.spec.template)"),
-                "message": "a write that changes the template of a Deployment without replicas does not wake it: apply again, or scale it",
+                "expression": format!(
+                    "!(variables.held && {ASLEEP} && '{WAKE_TO}' in object.metadata.annotations \
+                     && object.spec.template != oldObject.spec.template)"
+                ),
+                "messageExpression": format!(
+                    "'the Deployment stays without replicas until what is stable comes up first; then it is scaled to ' \
+                     + object.metadata.annotations['{WAKE_TO}']"
+                ),
             }],
         }
     })

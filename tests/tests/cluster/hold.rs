@@ -428,8 +428,11 @@ async fn a_write_that_changes_what_has_no_replicas_does_not_wake_it_and_the_next
         let size = async || anyhow::Ok(app.deployment().await?.spec.and_then(|spec| spec.replicas));
         app.kubectl(&["patch", "deployment/web", "-p", both]).await?;
         ensure!(app.is_held().await? && size().await? == Some(0), "{:?} replicas, {}", size().await?, mark(&app).await?);
+        let wish = async || anyhow::Ok(app.deployment().await?.annotations().get("trimtab.dev/wake-to").cloned());
+        ensure!(wish().await?.as_deref() == Some("3"), "{:?}", wish().await?);
         app.kubectl(&["patch", "deployment/web", "-p", both]).await?;
         ensure!(app.is_held().await? && size().await? == Some(3), "{:?} replicas, {}", size().await?, mark(&app).await?);
+        ensure!(wish().await?.is_none(), "{:?}", wish().await?);
         Ok(())
     })
     .await;

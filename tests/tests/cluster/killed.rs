@@ -143,9 +143,9 @@ async fn play(app: App, story: Story, fault: Option<String>) -> Result<(bool, En
 async fn run(story: Story, fault: Option<String>) -> (bool, End) {
     let name = format!("killed-{}", fault.as_deref().unwrap_or("never").replace(':', "-"));
     let (send, receive) = tokio::sync::oneshot::channel();
-    // Promotion is slow enough to be caught in: pods count as available after a second.
+    // Promotion is slow enough to be caught in, also on a busy machine: a pod counts as available after some seconds.
     let shape = Shape {
-        min_ready: u32::from(story == Story::AbortedInPromotion),
+        min_ready: if story == Story::AbortedInPromotion { 3 } else { 0 },
         steps: "[{setWeight: 20}, {pause: {duration: 100ms}}]",
         max_surge: "1",
         max_unavailable: "0",

@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use trimtab_crds::{Phase, Stage};
+use trimtab_crds::{Phase, Stage, names};
 
 use crate::histories::config;
 use crate::model::{Cluster, RELEASES};
@@ -128,34 +128,49 @@ fn one_that_wakes_while_nobody_looks_is_put_right_and_then_the_canary_follows() 
 
 /// Kubernetes would bring up what equals the template.
 #[test]
-fn one_write_of_a_change_and_of_replicas_starts_nothing_and_the_next_wakes_stable_first() {
-    for (world, stable, changed) in [(second as fn() -> Cluster, "app:1", "app:0"), (rolled_back, "app:0", "app:1")] {
-        let why = format!("{changed} while {stable} sleeps");
-        let mut cluster = world();
-        cluster.scale(0);
-        cluster.settle().unwrap();
-        let write = |cluster: &mut Cluster| {
+fn one_write_of_a_change_and_of_replicas_wakes_stable_first() {
+    let worlds =
+        [(second as fn() -> Cluster, "app:1", "app:0"), (rolled_back, "app:0", "app:1"), (second, "app:1", "app:2")];
+    for (world, stable, changed) in worlds {
+        for choice in ["Hold", "Promote"] {
+            let why = format!("{changed} while {stable} sleeps ({choice})");
+            let mut cluster = world();
+            cluster.edit_plan(|plan| plan["spec"]["whileScaledToZero"] = json!(choice));
+            cluster.scale(0);
+            cluster.settle().unwrap();
             cluster.edit(|deployment| {
                 deployment["spec"]["template"]["spec"]["containers"][0]["image"] = json!(changed);
                 deployment["spec"]["replicas"] = json!(4);
             });
-        };
-        let made = cluster.made.get(changed).copied();
-        write(&mut cluster);
-        check_ends(&mut cluster, Phase::Waiting, &[], &why);
-        assert_eq!(cluster.made.get(changed).copied(), made, "{why}");
-        // The same manifest is applied again.
-        write(&mut cluster);
-        for _ in 0..30 {
-            cluster.advance(1);
-            cluster.round();
-            let begun = cluster.images().get(stable).copied() == Some(4) || !cluster.images().contains_key(changed);
-            assert!(begun, "{why}: {:?}", cluster.images());
+            assert_eq!(cluster.replicas(), 0, "{why}");
+            for _ in 0..40 {
+                cluster.rest_of_round();
+                let images = cluster.images();
+                let first = !images.contains_key(changed) || images.get(stable).copied() == Some(4);
+                assert!(first, "{why}: {images:?}");
+                cluster.advance(1);
+                cluster.reconcile();
+            }
+            let mut both = [(stable, 4), (changed, 4)];
+            both.sort_unstable();
+            check_ends(&mut cluster, Phase::Paused, &both, &why);
+            assert_eq!(cluster.annotation(names::WAKE_TO), None, "{why}");
         }
-        let mut both = [(stable, 4), (changed, 4)];
-        both.sort_unstable();
-        check_ends(&mut cluster, Phase::Paused, &both, &why);
     }
+}
+
+#[test]
+fn what_sleeps_is_woken_as_it_is_asked_also_with_what_is_stable() {
+    let mut cluster = second();
+    cluster.scale(0);
+    cluster.settle().unwrap();
+    cluster.set_image("app:2");
+    cluster.settle().unwrap();
+    cluster.edit(|deployment| {
+        deployment["spec"]["template"]["spec"]["containers"][0]["image"] = json!("app:1");
+        deployment["spec"]["replicas"] = json!(4);
+    });
+    check_ends(&mut cluster, Phase::Stable, &[("app:1", 4)], "changed back and woken");
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod interrupted;
 mod made_again;
 mod manifests;
 mod obstacles;
+mod owners;
 mod pauses;
 mod proof;
 mod refused;

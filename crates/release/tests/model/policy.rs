@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use trimtab_config::{Pins, Source};
 use trimtab_crds::mark::{LET_GO, RELEASED_AT, is_released};
-use trimtab_crds::names::{CANARY_OF, CONFIG, DIGEST, HELD, HELD_WHILE_PAUSED, PLAN, RELEASED};
+use trimtab_crds::names::{CANARY_OF, CONFIG, DIGEST, HELD, HELD_WHILE_PAUSED, PLAN, RELEASED, WAKE_TO};
 
 /// Who writes, and how.
 #[derive(Clone, Copy)]
@@ -54,9 +54,12 @@ pub fn hold(old: &Value, new: &mut Value, request: Request<'_>) {
     if hold {
         new["spec"]["paused"] = json!(true);
     }
-    // What sleeps wakes by another write.
-    if changed && old["spec"]["replicas"] == 0 {
+    // What sleeps is woken by whoever keeps the release.
+    if changed && old["spec"]["replicas"] == 0 && new["spec"]["replicas"] != 0 {
+        new["metadata"]["annotations"][WAKE_TO] = json!(new["spec"]["replicas"].to_string());
         new["spec"]["replicas"] = json!(0);
+    } else if new["spec"]["replicas"] != 0 {
+        _ = new["metadata"]["annotations"].as_object_mut().and_then(|annotations| annotations.remove(WAKE_TO));
     }
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use trimtab_crds::names;
 
 use super::WEB;
-use super::server::{CONFIG_MAPS, Cluster, PLANS, RELEASES, REPLICA_SETS, owner, text};
+use super::server::{CONFIG_MAPS, Cluster, DEPLOYMENTS, PLANS, RELEASES, REPLICA_SETS, owner, text};
 
 /// Uid of the owner of what others make: it exists for as long as the test runs.
 pub const STRANGER: &str = "stranger";
@@ -114,6 +114,20 @@ impl Cluster {
             let spec =
                 json!({"targetRef": {"kind": "Deployment", "name": "other"}, "strategy": {"canary": {"steps": []}}});
             self.create(PLANS, &name, json!({"metadata": {}, "spec": spec}));
+        }
+    }
+
+    /// `kubectl delete deployment --cascade=orphan`: its ReplicaSets stay, without an owner.
+    pub fn orphan_deployment(&mut self) {
+        let uid = self.deployment().map(|d| text(d, "/metadata/uid").to_owned()).unwrap_or_default();
+        self.watch.orphans = true;
+        let owned = self.list(REPLICA_SETS).filter(|rs| owner(rs) == Some(uid.as_str()));
+        let names: Vec<String> = owned.map(|rs| text(rs, "/metadata/name").to_owned()).collect();
+        self.delete(DEPLOYMENTS, WEB);
+        for name in names {
+            self.update(REPLICA_SETS, &name, "system:serviceaccount:kube-system:generic-garbage-collector", |rs| {
+                _ = rs["metadata"].as_object_mut().map(|meta| meta.remove("ownerReferences"));
+            });
         }
     }
 
