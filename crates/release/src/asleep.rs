@@ -30,9 +30,15 @@ fn wish(world: &World<'_>) -> Option<i32> {
 /// Gives the Deployment the replicas that were asked for, once what comes up is stable. True if that is all for now.
 pub(crate) fn wake(draft: &mut Draft<'_>) -> bool {
     let world = draft.world;
-    let (Some(size), Some(stable)) = (wish(&world), sleeping(draft)) else { return false };
+    let Some(size) = wish(&world) else { return false };
+    let is_held = matches!(world.held(), Held::By { .. }) && world.deployment.spec.paused;
+    let ready = match sleeping(draft) {
+        Some(stable) => !rolled_since(draft, stable),
+        // Nothing is held, or nothing of stable is left that could come up first.
+        None => !is_held || world.stable_set(&draft.status).is_none(),
+    };
     // What would come up before stable is taken out first.
-    if draft.plan.writes.is_empty() && !rolled_since(draft, stable) {
+    if ready && draft.plan.writes.is_empty() {
         draft.write(canary::wake(world.deployment, size));
     }
     let message = format!("the Deployment is to have {size} replicas: the stable revision comes up first");

@@ -21,6 +21,7 @@ mod reconcile;
 mod recorded;
 mod requests;
 mod scheduled;
+mod seen;
 mod snapshot;
 mod stabilise;
 mod unread;
@@ -29,9 +30,10 @@ mod views;
 pub use autoscaler::AutoscalerView;
 pub use decide::{Decision, Finding, Verdict, decide_scale, decide_scale_with};
 pub use history::settle;
-pub use reconcile::{SAMPLES, SELECTOR, Seen, conclude, late, reconcile, snapshot};
+pub use reconcile::{conclude, late, reconcile, snapshot};
 pub use recorded::Recorded;
 pub use scheduled::Scheduled;
+pub use seen::{SAMPLES, SELECTOR, Seen};
 pub use snapshot::{
     ContainerView, ForecastView, Missing, Observation, Options, Phase, PodSample, PodView, Readiness, ReleaseView,
     ScaleSnapshot, TargetView,
