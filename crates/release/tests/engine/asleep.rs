@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use trimtab_crds::{Phase, Stage, names};
 
 use crate::histories::config;
-use crate::model::{Cluster, RELEASES};
-use crate::world::{Setup, brief, check_end, check_faults, four_with, half, sizes};
+use crate::model::{Cluster, RELEASES, REPLICA_SETS};
+use crate::world::{brief, check_end, check_faults, four_with, half, sizes};
 
 /// `app:1` is stable on four pods, and `app:0` is in the history; a change back to it goes through the steps.
 fn second() -> Cluster {
@@ -159,16 +159,18 @@ fn one_write_of_a_change_and_of_replicas_wakes_stable_first() {
     }
 }
 
-/// A history of none keeps nothing of stable that could come up first.
 #[test]
 fn what_sleeps_is_woken_as_it_is_asked_also_where_nothing_of_stable_is_left() {
-    let mut cluster = Setup { history: 0, ..four_with(half()) }.stable();
+    let mut cluster = four_with(half()).stable();
     cluster.scale(0);
     cluster.settle().unwrap();
     cluster.edit(|deployment| {
         deployment["spec"]["template"]["spec"]["containers"][0]["image"] = json!("app:2");
         deployment["spec"]["replicas"] = json!(4);
     });
+    let sets: Vec<String> =
+        cluster.list(REPLICA_SETS).map(|rs| rs["metadata"]["name"].as_str().unwrap().to_owned()).collect();
+    sets.iter().for_each(|name| cluster.delete(REPLICA_SETS, name));
     check_ends(&mut cluster, Phase::Stable, &[("app:2", 4)], "woken with nothing to compare with");
 }
 
