@@ -5,12 +5,7 @@ use serde_json::json;
 use trimtab_crds::{Phase, WhileScaledToZero, mark, names};
 use trimtab_plan::Severity;
 
-use crate::{
-    canary,
-    draft::Draft,
-    views::ReplicaSetView,
-    world::{Held, World},
-};
+use crate::{canary, draft::Draft, views::ReplicaSetView, world::World};
 
 /// The largest size that a Deployment is woken to.
 const MOST: i32 = 1_000_000;
@@ -31,11 +26,10 @@ fn wish(world: &World<'_>) -> Option<i32> {
 pub(crate) fn wake(draft: &mut Draft<'_>) -> bool {
     let world = draft.world;
     let Some(size) = wish(&world) else { return false };
-    let is_held = matches!(world.held(), Held::By { .. }) && world.deployment.spec.paused;
     let ready = match sleeping(draft) {
         Some(stable) => !rolled_since(draft, stable),
         // Nothing is held, or nothing of stable is left that could come up first.
-        None => !is_held || world.stable_set(&draft.status).is_none(),
+        None => !world.is_stopped() || world.stable_set(&draft.status).is_none(),
     };
     // What would come up before stable is taken out first.
     if ready && draft.plan.writes.is_empty() {
@@ -64,11 +58,15 @@ pub(crate) fn wait(draft: &mut Draft<'_>) {
     draft.say(Phase::Waiting, "ScaledToZero", message);
 }
 
-/// The stable ReplicaSet of a held Deployment, where it has no pods to multiply.
-fn sleeping<'a>(draft: &Draft<'a>) -> Option<&'a ReplicaSetView> {
+/// The stable ReplicaSet of a held Deployment.
+fn stable_of_held<'a>(draft: &Draft<'a>) -> Option<&'a ReplicaSetView> {
     let world = draft.world;
-    let held = matches!(world.held(), Held::By { .. }) && world.deployment.spec.paused;
-    world.stable_set(&draft.status).filter(|rs| held && rs.spec.replicas == 0 && world.owned_by_deployment(rs))
+    world.stable_set(&draft.status).filter(|rs| world.is_stopped() && world.owned_by_deployment(rs))
+}
+
+/// The same, where it has no pods to multiply.
+fn sleeping<'a>(draft: &Draft<'a>) -> Option<&'a ReplicaSetView> {
+    stable_of_held(draft).filter(|rs| rs.spec.replicas == 0)
 }
 
 /// Whether the Deployment is about to bring stable up.
@@ -94,10 +92,7 @@ pub(crate) fn keeps_aside(draft: &Draft<'_>) -> bool {
 /// equals its template, or else the one that was created last: those come out of its history too, until stable has pods again.
 pub(crate) fn keep_stable_first(draft: &mut Draft<'_>) {
     let world = draft.world;
-    let held = matches!(world.held(), Held::By { .. }) && world.deployment.spec.paused;
-    let Some(stable) = world.stable_set(&draft.status).filter(|rs| held && world.owned_by_deployment(rs)) else {
-        return;
-    };
+    let Some(stable) = stable_of_held(draft) else { return };
     if rolled_since(draft, stable) {
         return;
     }

@@ -7,8 +7,8 @@ use trimtab_crds::{mark, names};
 use trimtab_plan::{OwnerRef, PatchOp, Verb, Write};
 
 use crate::{
-    adoption,
     digest::hash_label,
+    labels,
     views::{DeploymentView, ReplicaSetView},
     world::{World, deployment_owner, rolling_limits},
 };
@@ -31,7 +31,7 @@ pub(crate) fn create(world: &World<'_>) -> Write {
     put(&mut selector, &["matchLabels", names::POD_TEMPLATE_HASH], json!(hash));
     let labels = template.pointer("/metadata/labels").and_then(Value::as_object).into_iter().flatten();
     let labels = labels.map(|(name, text)| (name.as_str(), text.as_str().unwrap_or_default()));
-    let labels = adoption::outside(&deployment.spec.selector, labels);
+    let labels = labels::outside(&deployment.spec.selector, labels);
     let name = set_name(&deployment.metadata.name, world.digest);
     let body = json!({
         "metadata": {
@@ -61,8 +61,7 @@ fn put(value: &mut Value, path: &[&str], new: Value) {
     *place = new;
 }
 
-/// An owner as it stands in metadata.
-pub(crate) fn reference(owner: &OwnerRef) -> Value {
+fn reference(owner: &OwnerRef) -> Value {
     let kind = if owner.is(&names::DEPLOYMENT) { names::DEPLOYMENT } else { names::RELEASE_PLAN };
     json!({
         "apiVersion": kind.api_version(), "kind": owner.kind, "name": owner.name, "uid": owner.uid,
@@ -72,33 +71,42 @@ pub(crate) fn reference(owner: &OwnerRef) -> Value {
 
 fn same_object(rs: &ReplicaSetView) -> Vec<PatchOp> {
     let mut tests = vec![PatchOp::test("/metadata/uid", rs.metadata.uid.clone())];
-    if let Some(owner) = rs.metadata.controller() {
-        tests.push(PatchOp::test(format!("{}/uid", place_of_controller(rs)), owner.uid.clone()));
+    if let Some((owner, place)) = rs.metadata.controller().zip(place_of_controller(rs)) {
+        tests.push(PatchOp::test(format!("{place}/uid"), owner.uid.clone()));
     }
     tests
 }
 
-/// Where the reference of its controller is: others may have added owners before it.
-fn place_of_controller(rs: &ReplicaSetView) -> String {
-    let place = rs.metadata.owner_references.iter().position(|owner| owner.controller).unwrap_or(0);
-    format!("/metadata/ownerReferences/{place}")
+/// Where the reference of its controller is, if it has one: others may have added owners before it.
+fn place_of_controller(rs: &ReplicaSetView) -> Option<String> {
+    let place = rs.metadata.owner_references.iter().position(|owner| owner.controller)?;
+    Some(format!("/metadata/ownerReferences/{place}"))
 }
 
-/// Gives a ReplicaSet to the Deployment, with labels that its selector fits: it would let go of any other. Other owners stay.
+/// Gives a ReplicaSet to another controller, or to its first; its other owners stay.
+fn give_to(rs: &ReplicaSetView, owner: &OwnerRef) -> PatchOp {
+    let value = reference(owner);
+    match place_of_controller(rs) {
+        Some(path) => PatchOp::Replace { path, value },
+        None if rs.metadata.owner_references.is_empty() => PatchOp::add("/metadata/ownerReferences", json!([value])),
+        None => PatchOp::add("/metadata/ownerReferences/-", value),
+    }
+}
+
+/// Gives a ReplicaSet to the Deployment, with labels that its selector fits: it would let go of any other.
 fn give_to_deployment(deployment: &DeploymentView, rs: &ReplicaSetView) -> [PatchOp; 2] {
-    let owner = reference(&deployment_owner(deployment));
-    let labels = adoption::inside(&deployment.spec.selector, rs);
-    [adoption::relabel(labels), PatchOp::Replace { path: place_of_controller(rs), value: owner }]
+    let labels = labels::inside(&deployment.spec.selector, rs);
+    [labels::relabel(labels), give_to(rs, &deployment_owner(deployment))]
 }
 
-/// Gives a ReplicaSet to the plan, with labels that the Deployment's selector does not fit. Other owners stay.
+/// Gives a ReplicaSet to the plan, with labels that the Deployment's selector does not fit.
 fn give_to_plan(world: &World<'_>, rs: &ReplicaSetView) -> [PatchOp; 3] {
     let deployment = world.deployment;
-    let labels = adoption::outside(&deployment.spec.selector, rs.metadata.labels.iter());
+    let labels = labels::outside(&deployment.spec.selector, rs.metadata.labels.iter());
     [
         PatchOp::add(annotation(names::CANARY_OF), deployment.metadata.name.clone()),
-        adoption::relabel(labels),
-        PatchOp::Replace { path: place_of_controller(rs), value: reference(&world.plan_owner()) },
+        labels::relabel(labels),
+        give_to(rs, &world.plan_owner()),
     ]
 }
 
@@ -165,6 +173,14 @@ pub(crate) fn take_back(world: &World<'_>, rs: &ReplicaSetView) -> Write {
     ops.push(PatchOp::test("/metadata/resourceVersion", rs.metadata.resource_version.clone()));
     ops.extend(give_to_plan(world, rs));
     Write::patch(target(rs), ops, "take the new revision's ReplicaSet back from the Deployment")
+}
+
+/// Makes the plan the owner of a canary that has lost its owner: the very version that was seen, for somebody else may own it by now.
+pub(crate) fn claim(world: &World<'_>, rs: &ReplicaSetView) -> Write {
+    let mut ops = same_object(rs);
+    ops.push(PatchOp::test("/metadata/resourceVersion", rs.metadata.resource_version.clone()));
+    ops.extend(give_to_plan(world, rs));
+    Write::patch(target(rs), ops, "own the canary's ReplicaSet again")
 }
 
 /// Gives a ReplicaSet that came from the Deployment's history back to it, while it has no pods.

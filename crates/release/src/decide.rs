@@ -90,7 +90,7 @@ fn tell_load(draft: &mut Draft<'_>) {
 fn tell_stable_gone(draft: &mut Draft<'_>) {
     let world = draft.world;
     let waits = matches!(draft.status.phase, Phase::Paused | Phase::TakenBack) && draft.status.undo.is_none();
-    let held = matches!(world.held(), Held::By { .. }) && world.deployment.spec.paused && world.replicas > 0;
+    let held = world.is_stopped() && world.replicas > 0;
     let there = world.stable_set(&draft.status).is_some_and(|rs| rs.metadata.deletion_timestamp.is_none());
     if !waits || !held || there || world.owned().any(|rs| rs.spec.replicas > 0) {
         return;
@@ -115,8 +115,11 @@ fn remove_strays(draft: &mut Draft<'_>, another_deployment: bool) {
     }
     let name = &world.deployment.metadata.name;
     let sets = world.seen.replica_sets.iter().map(AsRef::as_ref);
-    for rs in sets.filter(|rs| adoption::is_adrift(name, rs)) {
-        draft.tidy(adoption::claim(&world, rs));
+    // One that a stage needs is claimed by that.
+    let claimed: Vec<_> = draft.plan.writes.iter().map(|write| write.target.clone()).collect();
+    let left = |rs: &&ReplicaSetView| !claimed.contains(&rs.metadata.object(names::REPLICA_SET));
+    for rs in sets.filter(|rs| adoption::is_adrift(name, rs)).filter(left) {
+        draft.tidy(canary::claim(&world, rs));
     }
     let needed = |rs: &ReplicaSetView| {
         let Some(progress) = &progress else { return false };

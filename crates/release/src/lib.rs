@@ -20,6 +20,7 @@ mod digest;
 mod draft;
 mod guard;
 mod idle;
+mod labels;
 mod origin;
 mod promoting;
 mod protection;

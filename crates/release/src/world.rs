@@ -65,6 +65,11 @@ impl<'a> World<'a> {
         matches!(self.held(), Held::By { person_paused: false, .. })
     }
 
+    /// Whether a change is held and the Deployment is paused for it, whoever had paused it before.
+    pub(crate) fn is_stopped(&self) -> bool {
+        matches!(self.held(), Held::By { .. }) && self.deployment.spec.paused
+    }
+
     /// Whether changes of the Deployment are held: it names a plan, and has not opted out.
     pub(crate) fn is_guarded(&self) -> bool {
         self.deployment.metadata.annotation(names::PLAN).is_some_and(|plan| !plan.is_empty())

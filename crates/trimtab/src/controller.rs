@@ -97,7 +97,8 @@ pub trait Controller: Send + Sync + 'static {
         None
     }
 
-    /// What people are told of a write that is refused for as long as nothing changes (forbidden, invalid, quota), or that has failed for long. For kinds
+    /// What people are told of a write that is refused for as long as nothing changes (forbidden, invalid, quota), or that has failed
+    /// for long. For kinds
     /// without a status of ours, where nothing else would say so; the log says it in any case.
     fn refused(_seen: &Self::Snapshot, _write: &Write, _failure: &Failure) -> Vec<Notice> {
         vec![]
