@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use kube::ResourceExt;
 use kube::api::Patch;
@@ -213,6 +213,24 @@ impl Reloads {
             found["spec"]["template"]["spec"]["containers"][0]["env"].as_array().cloned().unwrap_or_default();
         let variable = variables.into_iter().find(|variable| variable["name"] == name);
         Ok(variable.and_then(|variable| variable["value"].as_str().map(str::to_owned)))
+    }
+
+    /// Waits until a variable of the first container has this value, or is gone, and the object's controller has acted on
+    /// that. Without the second, two changes may reach a slow controller as one, and [`Reloads::restarts`] misses the first.
+    ///
+    /// # Errors
+    ///
+    /// If it never is.
+    pub async fn wait_variable(&self, object: &str, name: &str, value: Option<&str>) -> Result<()> {
+        eventually(&format!("{name} of {object} to be {value:?}"), PATIENCE, async || {
+            let is = self.variable(object, name).await?;
+            ensure!(is.as_deref() == value, "it is {is:?}");
+            let found = self.get(object).await?;
+            let (made, seen) = (&found["metadata"]["generation"], &found["status"]["observedGeneration"]);
+            ensure!(seen.as_i64() >= made.as_i64(), "its controller has seen generation {seen} of {made}");
+            Ok(Some(()))
+        })
+        .await
     }
 
     /// The pod template of a workload.

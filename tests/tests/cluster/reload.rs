@@ -31,13 +31,6 @@ fn made_since(watch: &PodWatch, before: &BTreeSet<String>) -> usize {
     watch.history().created.keys().filter(|uid| !before.contains(*uid)).count()
 }
 
-async fn wait_variable(reloads: &Reloads, object: &str, name: &str, value: &str) -> Result<()> {
-    eventually(&format!("{name} of {object} to be {value}"), PATIENCE, async || {
-        Ok((reloads.variable(object, name).await?.as_deref() == Some(value)).then_some(()))
-    })
-    .await
-}
-
 #[tokio::test]
 async fn a_switch_from_reloader_restarts_nothing_and_then_every_kind_is_reloaded() {
     with_app("switch", shape(), |app| async move {
@@ -72,7 +65,7 @@ async fn a_switch_from_reloader_restarts_nothing_and_then_every_kind_is_reloaded
         // And from now on, what changes restarts them.
         reloads.set("web", "b").await?;
         for object in objects {
-            wait_variable(&reloads, object, VARIABLE, digest_of("b")).await?;
+            reloads.wait_variable(object, VARIABLE, Some(digest_of("b"))).await?;
         }
         for (kind, name) in [("deployment", "of-deployment"), ("statefulset", "of-statefulset"), ("daemonset", "of-daemonset")] {
             reloads.settled(kind, name).await?;
@@ -371,7 +364,7 @@ async fn a_pause_after_a_change_ends_also_when_reloader_began_it() {
         reloads.settled("deployment", "left").await?;
         reloads.noted("deployment/own").await?;
         reloads.set("web", "b").await?;
-        wait_variable(&reloads, "deployment/own", VARIABLE, digest_of("b")).await?;
+        reloads.wait_variable("deployment/own", VARIABLE, Some(digest_of("b"))).await?;
         ensure!(reloads.get("deployment/own").await?["spec"]["paused"] == true, "it was not paused");
         eventually("the pause to end", PATIENCE, async || {
             let own = reloads.get("deployment/own").await?;

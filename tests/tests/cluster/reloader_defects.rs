@@ -22,15 +22,6 @@ fn one(name: &str) -> Reading {
     Reading { replicas: 1, ..Reading::deployment(name) }
 }
 
-async fn wait_variable(reloads: &Reloads, object: &str, value: Option<&str>) -> Result<()> {
-    eventually(&format!("{VARIABLE} of {object} to be {value:?}"), PATIENCE, async || {
-        let is = reloads.variable(object, VARIABLE).await?;
-        ensure!(is.as_deref() == value, "it is {is:?}");
-        Ok(Some(()))
-    })
-    .await
-}
-
 /// A policy of the API server that refuses our patches of one Deployment, until it is taken away.
 struct Refused<'a> {
     app: &'a App,
@@ -90,13 +81,13 @@ async fn a_refused_patch_is_made_later_with_what_is_live_then_and_holds_up_nobod
         }
         let refused = Refused::new(&app, "a").await?;
         reloads.set("web", "b").await?;
-        wait_variable(&reloads, "deployment/b", Some(OF_B)).await?;
+        reloads.wait_variable("deployment/b", VARIABLE, Some(OF_B)).await?;
         says(&manager, &app, "a", "not now").await?;
         reloads.set("web", "c").await?;
-        wait_variable(&reloads, "deployment/b", Some(OF_C)).await?;
+        reloads.wait_variable("deployment/b", VARIABLE, Some(OF_C)).await?;
         ensure!(reloads.variable("deployment/a", VARIABLE).await?.is_none(), "the policy did not refuse");
         refused.end().await?;
-        wait_variable(&reloads, "deployment/a", Some(OF_C)).await?;
+        reloads.wait_variable("deployment/a", VARIABLE, Some(OF_C)).await?;
         reloads.settled("deployment", "a").await?;
         ensure!(reloads.restarts("a").await? == 1 && reloads.restarts("b").await? == 2);
         Ok(())
@@ -129,11 +120,11 @@ async fn a_deletion_that_nobody_saw_concerns_its_own_workloads_once() {
         reloads.noted("deployment/own").await?;
         let rest = reloads.noted("deployment/other").await?;
         reloads.set("web", "b").await?;
-        wait_variable(&reloads, "deployment/own", Some(OF_B)).await?;
+        reloads.wait_variable("deployment/own", VARIABLE, Some(OF_B)).await?;
         manager.kill()?;
         app.kubectl(&["delete", "configmap/web"]).await?;
         let _manager = reloads.manager(&flags).await?;
-        wait_variable(&reloads, "deployment/own", None).await?;
+        reloads.wait_variable("deployment/own", VARIABLE, None).await?;
         reloads.settled("deployment", "own").await?;
         ensure!(reloads.restarts("other").await? == 0 && reloads.noted("deployment/other").await? == rest);
         // Without the variable the template is the first one again: that is its ReplicaSet.
@@ -158,7 +149,7 @@ async fn many_pauses_at_once_end_all_also_after_a_kill() {
         }
         reloads.set("web", "b").await?;
         for name in &names {
-            wait_variable(&reloads, &format!("deployment/{name}"), Some(OF_B)).await?;
+            reloads.wait_variable(&format!("deployment/{name}"), VARIABLE, Some(OF_B)).await?;
         }
         manager.kill()?;
         let _manager = reloads.manager(&flags).await?;
@@ -194,7 +185,7 @@ async fn a_change_costs_one_request_for_each_workload_that_reads_it_and_none_whe
         }
         reloads.set("web", "b").await?;
         for object in ["deployment/a", "deployment/b"] {
-            wait_variable(&reloads, object, Some(OF_B)).await?;
+            reloads.wait_variable(object, VARIABLE, Some(OF_B)).await?;
         }
         let busy = settled(&account).await?;
         // A patch and an event each.
