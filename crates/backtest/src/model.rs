@@ -239,6 +239,7 @@ impl World {
             release: None,
             others: vec![],
             desired: None,
+            asked: None,
             writer: None,
         };
         let samples = metrics.iter().map(|_| (0, BTreeMap::new())).collect();

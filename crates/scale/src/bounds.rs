@@ -58,6 +58,8 @@ pub(crate) struct Range {
     pub current: i32,
     pub min: i32,
     pub max: i32,
+    /// The size that it was set to since it was measured.
+    pub doubled: Option<i32>,
 }
 
 /// What the limits leave of a number.
@@ -68,14 +70,15 @@ pub(crate) fn limit(
     range: Range,
     desired: i32,
 ) -> Limited {
-    let Range { current, min, max } = range;
+    let Range { current, min, max, doubled } = range;
     let free = Limited { rated: desired, bounded: desired, reason: "DesiredWithinRange" };
     let Some(behavior) = behavior else {
         if desired < min {
             return Limited { rated: desired, bounded: min, reason: "TooFewReplicas" };
         }
-        // Against a single wild measurement: at most double in one step.
-        return up(desired, current.saturating_mul(2).max(4), max);
+        // Against a single wild measurement: at most double for each.
+        let most = doubled.map_or(current.saturating_mul(2).max(4), |set| set.max(current));
+        return up(desired, most, max);
     };
     if desired > current {
         up(desired, up_limit(now, &Rules::up(behavior), history, current).max(current), max)

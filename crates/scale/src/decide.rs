@@ -67,7 +67,8 @@ pub fn decide_scale(now: Timestamp, seen: &ScaleSnapshot) -> Decision {
 pub fn decide_scale_with(now: Timestamp, seen: &ScaleSnapshot, scheduled: &Scheduled) -> Decision {
     let windows = Windows::of(seen.spec.behavior.as_ref(), seen.options.downscale_stabilization_seconds);
     let effect = &scheduled.effect;
-    let range = Range { current: seen.target.replicas, min: effect.min.replicas, max: effect.max.replicas };
+    let range =
+        Range { current: seen.target.replicas, min: effect.min.replicas, max: effect.max.replicas, doubled: None };
     let mut course = Course {
         now,
         seen,
@@ -133,7 +134,7 @@ impl Course<'_> {
     /// The size that is wanted, before what a release leaves of it. Where schedules say which, and nobody names a metric, none is
     /// looked at.
     fn size(&mut self, scheduled: Option<String>, choice: &Choice) -> i32 {
-        let Range { current, min, max } = self.range;
+        let Range { current, min, max, .. } = self.range;
         if let Some(why) = scheduled {
             self.stage(ScaleStageName::Schedule, current, "ScheduleActive", why);
         }
@@ -175,7 +176,7 @@ impl Course<'_> {
     /// The size where it is not known what the metrics ask for together: it stays. What sleeps is woken by any metric that is
     /// active, whatever becomes of a formula.
     fn unknown(&mut self, unknown: &Unknown, choice: &Choice) -> i32 {
-        let Range { current, min, max } = self.range;
+        let Range { current, min, max, .. } = self.range;
         self.stage(ScaleStageName::Combined, current, unknown.reason, unknown.message.clone());
         if let Some(size) = choice.exact {
             return self.exactly(size, "a schedule sets the size, and no metric has a say in it");
@@ -249,32 +250,44 @@ impl Course<'_> {
             return Err(not_known(Some(&self.metrics[index]), "nothing that is known is active"));
         }
         if let Some(formula) = &self.seen.spec.formula {
-            let asked = formula::evaluate(formula, &self.metrics, current)?;
+            let evaluated = formula::evaluate(formula, &self.metrics, current)?;
+            let asked = self.seen.asked.unwrap_or(evaluated);
             // Whatever a formula makes of what is not known, or only assumed.
             let unknown = counting.iter().any(|stage| stage.replicas.is_none() || stage.reason == "Fallback");
             if unknown && asked < current {
                 let message = format!("the formula asks for {asked}, but not all metrics are known");
                 return Err(Unknown::new("MetricUnknown", message));
             }
-            self.stage(ScaleStageName::Combined, asked, "Formula", format!("the formula asks for {asked}"));
+            self.combine((asked, evaluated), "Formula", format!("the formula asks for {asked}"));
             return Ok(asked);
         }
         let unknown = counting.iter().find(|stage| stage.replicas.is_none());
         let largest = counting.iter().filter(|stage| stage.replicas.is_some()).max_by_key(|stage| stage.replicas);
-        let asked = largest.and_then(|stage| Some((stage.replicas?, stage.name.clone())));
+        let largest = largest.and_then(|stage| Some((stage.replicas?, stage.name.clone())));
+        let asked = largest.map(|(largest, name)| (self.seen.asked.unwrap_or(largest), largest, name));
         match (asked, unknown) {
             (None, unknown) => Err(not_known(unknown.copied(), "no metric is known")),
             // What is not known never makes a workload smaller.
-            (Some((asked, _)), Some(unknown)) if asked < current => {
+            (Some((asked, ..)), Some(unknown)) if asked < current => {
                 Err(not_known(Some(unknown), "a metric is not known, and the others ask for less"))
             }
-            (Some((asked, name)), _) => {
+            (Some((asked, largest, name)), _) => {
                 // Of a negative value less than nothing follows.
-                let asked = asked.max(0);
-                self.stage(ScaleStageName::Combined, asked, "LargestMetric", format!("{name} asks for {asked}"));
+                let (asked, largest) = (asked.max(0), largest.max(0));
+                self.combine((asked, largest), "LargestMetric", format!("{name} asks for {asked}"));
                 Ok(asked)
             }
         }
+    }
+
+    /// Notes what the metrics ask for, and whether that is of when the size was set, and not what would follow from the pods that
+    /// there are by now.
+    fn combine(&mut self, (asked, now): (i32, i32), reason: &str, message: String) {
+        if asked == now {
+            return self.stage(ScaleStageName::Combined, asked, reason, message);
+        }
+        let message = format!("{asked} were asked for when the size was set, and nothing was measured since");
+        self.stage(ScaleStageName::Combined, asked, "MeasuredBefore", message);
     }
 
     /// Notes since when a metric is unknown, and what is assumed of it after a while.
@@ -387,7 +400,7 @@ impl Course<'_> {
 
     /// What recent recommendations, limits of speed, and the smallest and largest size leave of a number.
     fn limited(&mut self, wanted: i32) -> i32 {
-        let Range { current, min, max } = self.range;
+        let Range { current, min, max, .. } = self.range;
         let past = history::points(self.seen, self.now, &self.history);
         // A release keeps what there is: that fewer seemed enough while pods came and went is no reason to have fewer later.
         let noted = if self.seen.release.is_some() { wanted.max(current) } else { wanted };
@@ -413,7 +426,8 @@ impl Course<'_> {
         };
         self.stage(ScaleStageName::Stabilised, stabilised, reason, message);
         self.find("AbleToScale", true, reason, message);
-        let limited = limit(self.now, self.seen.spec.behavior.as_ref(), &self.history, self.range, stabilised);
+        let range = Range { doubled: self.seen.asked.and(self.seen.desired), ..self.range };
+        let limited = limit(self.now, self.seen.spec.behavior.as_ref(), &self.history, range, stabilised);
         let message = format!("{stabilised} is wanted, of {current}");
         self.stage(ScaleStageName::RateLimited, limited.rated, limited.reason, message);
         let message = match limited.reason {
@@ -474,6 +488,14 @@ impl Course<'_> {
         }
         let mut verdict = if desired == current { Verdict::Keep } else { Verdict::Set(desired) };
         let mut held = None;
+        if let Verdict::Set(to) = verdict
+            && self.waits(to)
+        {
+            verdict = Verdict::Keep;
+            held = Some(
+                "it was set since it was measured, and by somebody else: again once it is measured anew".to_owned(),
+            );
+        }
         if mode != ScaleMode::Auto {
             verdict = Verdict::Keep;
             held = Some(if mode == ScaleMode::Recommend { "only recommended" } else { "paused" }.to_owned());
@@ -509,6 +531,16 @@ impl Course<'_> {
             findings: self.findings,
             message,
         }
+    }
+
+    /// Whether somebody else has set the size after it was set for what is measured: whoever makes another one of it each time is
+    /// answered once for each measurement. A change of which it is not known what came of it is made again.
+    fn waits(&self, to: i32) -> bool {
+        let Range { current, min, max, .. } = self.range;
+        let (Some(_), Some(set), None) = (self.seen.asked, self.seen.desired, &self.seen.history.pending) else {
+            return false;
+        };
+        set == to || (set != current && (min..=max).contains(&current))
     }
 
     /// Whether somebody else has set the size since the last decision.

@@ -161,7 +161,9 @@ fn leave_undecided(
 /// The status if every write succeeds.
 fn status(now: Timestamp, seen: &Seen, decision: Decision) -> AutoscalerStatus {
     let old = seen.autoscaler.status.clone().unwrap_or_default();
-    let scaled = matches!(decision.verdict, Verdict::Set(_));
+    let size = decision.decision.from;
+    let made = old.history.pending.as_ref().filter(|noted| noted.to == size).map(|noted| noted.at);
+    let scaled = matches!(decision.verdict, Verdict::Set(_)).then_some(now).or(made);
     let history = match decision.verdict {
         Verdict::Set(to) => settle(decision.history, &seen.autoscaler.spec, to),
         Verdict::Keep => decision.history,
@@ -184,7 +186,7 @@ fn status(now: Timestamp, seen: &Seen, decision: Decision) -> AutoscalerStatus {
         current_replicas: decision.decision.from,
         desired_replicas: decision.desired,
         message: decision.message,
-        last_scale_time: if scaled { Some(now) } else { old.last_scale_time },
+        last_scale_time: scaled.or(old.last_scale_time),
         decision: Some(decision.decision),
         history,
         conditions,

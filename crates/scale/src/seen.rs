@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use trimtab_crds::{AutoscalerStatus, MetricSpec};
+use trimtab_crds::{AutoscalerStatus, MetricSpec, ScaleStageName};
 use trimtab_plan::{Answer, Answers, Ask, Kind, ObjectRef, Plan};
 
 use crate::beat::Beat;
@@ -258,8 +258,25 @@ impl Seen {
             release: self.release.clone(),
             others: self.others.clone(),
             desired: status.map(|status| status.desired_replicas),
+            asked: self.asked_before((beat.start(step), now), target.replicas),
             writer: target.writer.clone(),
         })
+    }
+
+    /// What the metrics asked for when the size was set, if that was within the present step, and by the present spec: what was
+    /// measured is of before, and says nothing of the pods that there are since. A time to come, where a clock was put back, says nothing.
+    fn asked_before(&self, (since, now): (Timestamp, Timestamp), size: i32) -> Option<i32> {
+        let status = self.autoscaler.status.as_ref()?;
+        let is_since = |at: Timestamp| since <= at && at <= now;
+        // Where a process died before it could say that it was done, only the note of it tells.
+        if let Some(made) = status.history.pending.as_ref().filter(|noted| noted.to == size && is_since(noted.at)) {
+            return Some(made.to);
+        }
+        let is_present = status.observed_generation == Some(self.autoscaler.metadata.generation);
+        status.last_scale_time.filter(|at| is_present && is_since(*at))?;
+        let stages = status.decision.as_ref().map_or(&[][..], |decision| &decision.stages);
+        let combined = stages.iter().find(|stage| stage.stage == ScaleStageName::Combined);
+        Some(combined.map_or(status.desired_replicas, |combined| combined.replicas))
     }
 
     pub(crate) fn forecast(

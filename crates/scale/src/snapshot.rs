@@ -43,6 +43,9 @@ pub struct ScaleSnapshot {
     /// The size that the decision before this one wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub desired: Option<i32>,
+    /// What the metrics asked for when the autoscaler set the size, if nothing was measured since: they ask for it until something is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<i32>,
     /// The field manager that set the size last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub writer: Option<String>,

@@ -8,7 +8,7 @@ use std::fmt::Debug;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use trimtab_crds::{AutoscalerSpec, Milli, ScaleStageName};
+use trimtab_crds::{AutoscalerSpec, Milli, ScaleDecision, ScaleHistory, ScaleStageName};
 use trimtab_scale::{Decision, Observation, Options, ScaleSnapshot, TargetView, Verdict, decide_scale, settle};
 
 /// One decision.
@@ -166,7 +166,7 @@ fn what_is_remembered_over_time_has_the_same_effect_as_what_the_hpa_remembers() 
     let mut different = vec![];
     let mut count = 0;
     for run in &runs {
-        let (mut history, mut previous) = (trimtab_crds::ScaleHistory::default(), None);
+        let (mut history, mut previous) = (ScaleHistory::default(), None);
         for (number, tick) in run.ticks.iter().enumerate() {
             let snapshot = ScaleSnapshot {
                 spec: run.spec.clone(),
@@ -180,6 +180,7 @@ fn what_is_remembered_over_time_has_the_same_effect_as_what_the_hpa_remembers() 
                 release: None,
                 others: vec![],
                 desired: None,
+                asked: None,
                 writer: None,
             };
             let decision = decide_scale(tick.now, &snapshot);
@@ -194,10 +195,36 @@ fn what_is_remembered_over_time_has_the_same_effect_as_what_the_hpa_remembers() 
             history = decision.history;
             if let Verdict::Set(size) = decision.verdict {
                 history = settle(history, &run.spec, size);
+                nothing_follows(&snapshot, &history, &decision.decision, size);
             }
         }
     }
     none_differ(&different, count);
+}
+
+/// Whatever wakes it between two ticks, a size that was set is no reason to set one beyond what was asked for. The HPA looks once in
+/// each tick; here an end of a window counts when it comes.
+fn nothing_follows(tick: &ScaleSnapshot, history: &ScaleHistory, set: &ScaleDecision, size: i32) {
+    let combined = set.stages.iter().find(|stage| stage.stage == ScaleStageName::Combined);
+    let target = TargetView { replicas: size, ..tick.target };
+    let asked = combined.map_or(size, |stage| stage.replicas);
+    let mut woken = ScaleSnapshot {
+        history: history.clone(),
+        target,
+        asked: Some(asked),
+        desired: Some(size),
+        previous: Some(set.at),
+        ..tick.clone()
+    };
+    for number in 1..=5 {
+        let now = set.at + jiff::SignedDuration::from_millis(number);
+        let decision = decide_scale(now, &woken);
+        if let Verdict::Set(to) = decision.verdict {
+            assert!((asked.min(size)..=asked.max(size)).contains(&to), "{decision:#?}");
+            assert!(size < to || tick.target.replicas > size, "a growth ends in another direction: {decision:#?}");
+        }
+        woken.history = decision.history;
+    }
 }
 
 /// The HPA lets some numbers wrap around, and then makes a workload smaller for more load, or never larger again. That is not

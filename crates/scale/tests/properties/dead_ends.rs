@@ -40,8 +40,8 @@ fn check_round(world: &World, round: &Round) -> Result<(), String> {
 
 /// Reconciles until nothing wakes it any more, and says whether it came to that.
 fn settle(world: &mut World) -> Result<(), String> {
-    // Where something makes another size of each, or refuses it, it is the queue that slows it down.
-    let is_free = world.cap.is_none() && world.refusals.is_empty();
+    // Where a write is refused, it is the queue that slows it down.
+    let is_free = world.refusals.is_empty();
     for _ in 0..if is_free { ROUNDS } else { 5 } {
         let round = world.round();
         check_round(world, &round)?;

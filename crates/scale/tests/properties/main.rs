@@ -7,6 +7,7 @@ mod contested;
 mod dead_ends;
 mod forecast;
 mod loss;
+mod measured_once;
 mod memory;
 mod nights;
 mod played;

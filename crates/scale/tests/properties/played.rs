@@ -138,6 +138,14 @@ pub(crate) struct World {
     pub mode: &'static str,
     pub cap: Option<i32>,
     pub crowd: bool,
+    /// What else the spec has.
+    pub spec: Value,
+    /// Whether the pods share the load: what is measured of it is less, the more of them are ready when it is asked for.
+    pub shared: bool,
+    /// How many of the pods are ready, if not all.
+    pub ready: Option<i32>,
+    /// Somebody sets this size whenever there is another.
+    pub reverts: Option<i32>,
     pub refusals: Vec<(Part, Fate, bool)>,
     version: u64,
     answers: Answers,
@@ -156,6 +164,10 @@ impl World {
             mode: "Auto",
             cap: None,
             crowd: false,
+            spec: json!({}),
+            shared: false,
+            ready: None,
+            reverts: None,
             refusals: vec![],
             version: 1,
             answers: Answers::new(),
@@ -167,7 +179,7 @@ impl World {
         Zoned::new(at(self.second), TimeZone::UTC).minute()
     }
 
-    fn spec(&self) -> Value {
+    fn whole_spec(&self) -> Value {
         let shape = &self.shape;
         let (version, kind) = if shape.watched { ("apps/v1", "Deployment") } else { ("example.com/v1", "Widget") };
         let mut spec = json!({"targetRef": {"apiVersion": version, "kind": kind, "name": "web"}, "minReplicas": shape.least,
@@ -186,17 +198,30 @@ impl World {
             spec["schedules"] =
                 json!([{"name": "night", "start": "30 * * * *", "end": "0 * * * *", "timeZone": "UTC", "replicas": 0}]);
         }
+        for (field, value) in self.spec.as_object().unwrap() {
+            spec[field] = value.clone();
+        }
         spec
     }
 
     fn pods(&self) -> Vec<Arc<PodView>> {
-        let pod = |number: i32| json!({"name": format!("web-{number}"), "startedAt": at(-900), "ready": {"is": true, "since": at(-800)}});
+        let is_ready = |number: i32| self.ready.is_none_or(|ready| number < ready);
+        let pod = |number: i32| {
+            json!({"name": format!("web-{number}"), "startedAt": at(-900),
+            "ready": {"is": is_ready(number), "since": at(-800)}})
+        };
         let pods = (0..self.replicas.unwrap_or(0)).map(|number| serde_json::from_value(pod(number)).unwrap());
         pods.map(Arc::new).collect()
     }
 
+    /// How many pods share the load.
+    fn serving(&self) -> i64 {
+        let pods = self.replicas.unwrap_or(0);
+        self.ready.map_or(pods, |ready| ready.min(pods)).max(1).into()
+    }
+
     fn seen(&self) -> Seen {
-        let mut seen = world::seen(&self.spec(), &self.status, self.replicas);
+        let mut seen = world::seen(&self.whole_spec(), &self.status, self.replicas);
         (seen.pods, seen.answers) = (self.pods(), self.answers.clone());
         if self.crowd {
             let one = serde_json::from_value(json!({"name": "crowd", "phase": "Running"})).unwrap();
@@ -223,7 +248,7 @@ impl World {
                 let pods = self.pods().into_iter().map(|pod| (pod.name.clone(), sample.clone()));
                 Answer::Object(json!({"pods": pods.collect::<serde_json::Map<_, _>>()}))
             }
-            ("metric", ..) => match self.load {
+            ("metric", ..) => match self.load.map(|load| if self.shared { load / self.serving() } else { load }) {
                 Some(load) => Answer::Object(json!({"total": {"values": [load.to_string()]}})),
                 None => Answer::Failed("nobody answers".to_owned()),
             },
@@ -304,6 +329,11 @@ impl World {
             plan.asks.iter().any(|ask| ask.id == *id && !outdated.iter().any(|o| ask.question.tells_of(o)))
         };
         self.answers.retain(|id, _| asked(id));
+        if stored.is_some()
+            && let Some(size) = self.reverts
+        {
+            self.set_size(size);
+        }
         let mut woken = self.status != before;
         for ask in &plan.asks {
             if !self.answers.contains_key(&ask.id) {
