@@ -32,22 +32,23 @@ impl Crowds {
         found.insert(namespace.to_owned(), now);
     }
 
-    /// What is read for a question, and whether it is of all pods of the namespace: if that is asked for and not too long.
+    /// What is read for a question, and whether it is of all pods of the namespace: if that is asked for and not too long. Whoever reads
+    /// is told the path, and whether it is that of all pods.
     pub(super) async fn read<T, F: Future<Output = Arc<Result<T, Unanswered>>>>(
         &self,
         question: &MetricQuestion,
         now: Timestamp,
-        read: impl Fn(String) -> F,
+        read: impl Fn(String, bool) -> F,
     ) -> (Arc<Result<T, Unanswered>>, bool) {
         if question.wide && !self.is_known(&question.namespace, now) {
-            let all = read(resource_path(question, true)).await;
+            let all = read(resource_path(question, true), true).await;
             // Without a selector its own are all.
             if question.selector.is_empty() || !matches!(&*all, Err(Unanswered::TooLong(_))) {
                 return (all, true);
             }
             self.note(&question.namespace, now);
         }
-        (read(resource_path(question, false)).await, false)
+        (read(resource_path(question, false), question.selector.is_empty()).await, false)
     }
 }
 
@@ -72,7 +73,7 @@ mod tests {
     /// What is read of a namespace where all pods are too many, or are not: whether of all, for each read, and what came of it.
     async fn check(crowds: &Crowds, too_many: bool, question: MetricQuestion, second: i64) -> (Vec<bool>, bool, bool) {
         let reads = Mutex::new(vec![]);
-        let read = |path: String| {
+        let read = |path: String, _| {
             let all = !path.contains("labelSelector=");
             reads.lock().unwrap().push(all);
             async move {

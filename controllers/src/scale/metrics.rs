@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
 use trimtab::{Reader, Unanswered};
 use trimtab_crds::{MetricIdentifier, MetricSpec, Milli, ObjectMetric, Quantity};
 use trimtab_plan::TextMap;
@@ -13,6 +14,7 @@ use trimtab_scale::{Missing, Observation, PodSample};
 
 use super::discovery::{Discovery, Served};
 use super::grant::Grant;
+use super::shared::LISTS;
 
 const CUSTOM: &str = "custom.metrics.k8s.io";
 const EXTERNAL: &str = "external.metrics.k8s.io";
@@ -22,8 +24,29 @@ pub(super) const LIST: usize = 8 << 20;
 /// The most series of an external metric, or of one of an object, that are added up.
 pub(super) const SUMMANDS: usize = 1000;
 
+/// The most bytes of what is told of a failure: a server may say as much as it likes.
+pub(super) const TOLD: usize = 1 << 10;
+
 pub(super) fn missing(why: Missing, message: impl Into<String>) -> Observation {
-    Observation::Missing { why, message: message.into() }
+    Observation::Missing { why, message: told(message.into()) }
+}
+
+/// As much of a text as is told.
+fn told(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(TOLD));
+    text.shrink_to_fit();
+    text
+}
+
+/// How many bytes what is known of a metric takes.
+pub(super) fn taken(found: &Observation) -> usize {
+    match found {
+        Observation::Pods(samples) => {
+            samples.keys().map(|name| size_of::<(String, PodSample)>() * 2 + name.len()).sum()
+        }
+        Observation::Total { values, .. } => size_of_val(&**values),
+        Observation::Missing { message, .. } => message.len(),
+    }
 }
 
 /// The path at which the resources of a question's pods are read, or those of all pods of the namespace.
@@ -35,44 +58,140 @@ pub(super) fn resource_path(question: &MetricQuestion, wide: bool) -> String {
     }
 }
 
-/// What all pods of a path use, as metrics-server tells it.
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct Used {
+/// What all pods of a path use, as metrics-server tells it; their labels only where it has to be told which pods are whose.
+#[derive(Debug, Default)]
+pub(super) struct Used(Vec<UsedByPod<TextMap>>);
+
+/// What pods use, with their labels or without.
+#[derive(Debug, Deserialize)]
+#[serde(bound = "L: Default + Deserialize<'de>")]
+struct ListOf<L> {
     #[serde(default)]
-    items: Vec<UsedByPod>,
+    items: Vec<UsedByPod<L>>,
 }
 
 impl Used {
-    /// How much it has: about so many samples of pods.
-    pub(super) fn samples(&self) -> usize {
-        self.items.iter().map(|pod| 1 + pod.containers.len()).sum()
+    /// Reads what the pods of a path use. Of what takes more than may be remembered of a namespace it is said that it is too much.
+    pub(super) async fn read(reader: &Reader, path: &str, wide: bool) -> Result<Self, Unanswered> {
+        let list = match wide {
+            true => reader.get_path(path, LIST).await.map(Self::with_labels),
+            false => reader.get_path(path, LIST).await.map(Self::without_labels),
+        };
+        let list = list.map_err(|unanswered| match unanswered {
+            Unanswered::Failed(why) => Unanswered::Failed(told(why)),
+            Unanswered::TooLong(why) => Unanswered::TooLong(told(why)),
+            Unanswered::NotFound => Unanswered::NotFound,
+        })?;
+        let most = LISTS.of_a_namespace;
+        if list.weight() > most {
+            let message =
+                format!("what pods use takes more than {} MiB: select fewer pods, or sum by Prometheus", most >> 20);
+            return Err(Unanswered::TooLong(message));
+        }
+        Ok(list)
+    }
+
+    fn with_labels(list: ListOf<TextMap>) -> Self {
+        Self(list.items)
+    }
+
+    fn without_labels(list: ListOf<IgnoredAny>) -> Self {
+        Self(list.items.into_iter().map(UsedByPod::without_labels).collect())
+    }
+
+    /// How many bytes it takes.
+    fn weight(&self) -> usize {
+        self.0.iter().map(UsedByPod::weight).sum()
+    }
+
+    /// How many bytes an answer takes.
+    pub(super) fn taken(found: &Result<Self, Unanswered>) -> usize {
+        match found {
+            Ok(used) => used.weight(),
+            Err(Unanswered::Failed(why) | Unanswered::TooLong(why)) => why.len(),
+            Err(Unanswered::NotFound) => 0,
+        }
     }
 }
 
 #[derive(Debug, Deserialize)]
-struct UsedByPod {
-    metadata: Name,
+#[serde(bound = "L: Default + Deserialize<'de>")]
+struct UsedByPod<L> {
+    metadata: Name<L>,
+    #[serde(default, deserialize_with = "moment")]
+    timestamp: Option<Timestamp>,
+    #[serde(default = "window_unknown", rename = "window", deserialize_with = "window")]
+    window_seconds: u32,
     #[serde(default)]
-    timestamp: String,
-    #[serde(default)]
-    window: String,
-    #[serde(default)]
-    containers: Vec<UsedByContainer>,
+    containers: Box<[UsedByContainer]>,
+}
+
+impl UsedByPod<IgnoredAny> {
+    fn without_labels(self) -> UsedByPod<TextMap> {
+        let Self { metadata, timestamp, window_seconds, containers } = self;
+        let metadata = Name { name: metadata.name, labels: TextMap::default() };
+        UsedByPod { metadata, timestamp, window_seconds, containers }
+    }
+}
+
+impl UsedByPod<TextMap> {
+    fn weight(&self) -> usize {
+        let labels: usize = self.metadata.labels.iter().map(|(name, text)| name.len() + text.len() + 8).sum();
+        let containers: usize = self.containers.iter().map(UsedByContainer::weight).sum();
+        size_of::<Self>() + self.metadata.name.len() + labels + containers
+    }
 }
 
 #[derive(Debug, Deserialize)]
-struct Name {
-    name: String,
+#[serde(bound = "L: Default + Deserialize<'de>")]
+struct Name<L> {
+    name: Box<str>,
     #[serde(default)]
-    labels: TextMap,
+    labels: L,
 }
 
 #[derive(Debug, Deserialize)]
 struct UsedByContainer {
     #[serde(default)]
-    name: String,
+    name: Box<str>,
     #[serde(default)]
-    usage: BTreeMap<String, Quantity>,
+    usage: Usage,
+}
+
+impl UsedByContainer {
+    fn weight(&self) -> usize {
+        let usage = self.usage.0.iter().map(|one| size_of_val(one) + one.0.len());
+        size_of::<Self>() + self.name.len() + usage.sum::<usize>()
+    }
+}
+
+/// How much is used of each resource; nothing of what is no quantity. A map takes several times as much, for each container.
+#[derive(Debug, Default)]
+struct Usage(Box<[(Box<str>, Option<Milli>)]>);
+
+impl Usage {
+    fn of(&self, resource: &str) -> Option<Milli> {
+        self.0.iter().find(|(name, _)| **name == *resource)?.1
+    }
+}
+
+impl<'de> Deserialize<'de> for Usage {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let all = BTreeMap::<Box<str>, Quantity>::deserialize(deserializer)?;
+        Ok(Self(all.into_iter().map(|(name, quantity)| (name, quantity.milli())).collect()))
+    }
+}
+
+fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+    Ok(String::deserialize(deserializer)?.parse().ok())
+}
+
+fn window<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    Ok(seconds(&String::deserialize(deserializer)?))
+}
+
+fn window_unknown() -> u32 {
+    seconds("")
 }
 
 /// What pods use of a resource; only those that the selector fits, where all were asked for.
@@ -94,9 +213,9 @@ pub(super) fn resource(
         (_, Some(source)) => (source.name.as_str(), Some(source.container.as_str())),
         _ => return missing(Missing::ServerError, "the metric names no resource"),
     };
-    let fitting = list.items.iter().filter(|item| fits(&item.metadata.labels));
+    let fitting = list.0.iter().filter(|item| fits(&item.metadata.labels));
     let samples: BTreeMap<String, PodSample> =
-        fitting.filter_map(|item| Some((item.metadata.name.clone(), sample(item, resource, container)?))).collect();
+        fitting.filter_map(|item| Some((item.metadata.name.to_string(), sample(item, resource, container)?))).collect();
     if samples.is_empty() {
         return missing(Missing::NoMetrics, format!("there is no sample of {resource} of any of the pods yet"));
     }
@@ -104,16 +223,16 @@ pub(super) fn resource(
 }
 
 /// A pod's sample: the sum over its containers, or one container's. A container without the resource spoils the pod's.
-fn sample(item: &UsedByPod, resource: &str, container: Option<&str>) -> Option<PodSample> {
-    let usage = |one: &UsedByContainer| one.usage.get(resource)?.milli();
+fn sample(item: &UsedByPod<TextMap>, resource: &str, container: Option<&str>) -> Option<PodSample> {
+    let usage = |one: &UsedByContainer| one.usage.of(resource);
     let value = match container {
-        Some(name) => usage(item.containers.iter().find(|one| one.name == name)?)?,
+        Some(name) => usage(item.containers.iter().find(|one| *one.name == *name)?)?,
         None => {
             let add = |sum: Milli, one| Some(Milli(sum.0.saturating_add(usage(one)?.0)));
             item.containers.iter().try_fold(Milli(0), add)?
         }
     };
-    Some(PodSample { value, at: item.timestamp.parse().ok()?, window_seconds: seconds(&item.window) })
+    Some(PodSample { value, at: item.timestamp?, window_seconds: item.window_seconds })
 }
 
 fn seconds(window: &str) -> u32 {
@@ -315,13 +434,13 @@ mod tests {
 
     #[test]
     fn a_pod_uses_what_its_containers_use_together() {
-        let list = Ok(serde_json::from_value(json!({"items": [
+        let list = Ok(Used::with_labels(serde_json::from_value(json!({"items": [
             {"metadata": {"name": "a"}, "timestamp": "2026-01-01T00:00:00Z", "window": "15.2s", "containers": [
                 {"name": "web", "usage": {"cpu": "250m", "memory": "1Gi"}}, {"name": "x", "usage": {"cpu": "1500u"}}]},
             {"metadata": {"name": "b"}, "timestamp": "2026-01-01T00:00:00Z", "window": "15s", "containers": [
                 {"name": "web", "usage": {"memory": "1Gi"}}]}
         ]}))
-        .unwrap());
+        .unwrap()));
         let spec = |value: Value| serde_json::from_value::<MetricSpec>(value).unwrap();
         let target = json!({"type": "AverageValue", "averageValue": "1"});
         let whole = spec(json!({"type": "Resource", "resource": {"name": "cpu", "target": target}}));
@@ -335,6 +454,27 @@ mod tests {
         let Observation::Pods(found) = resource(&list, &one, |_| true) else { panic!("no samples") };
         assert_eq!(found["a"].value.0, 250);
         assert!(matches!(resource(&Err(Unanswered::NotFound), &whole, |_| true), Observation::Missing { .. }));
+    }
+
+    #[test]
+    fn labels_are_kept_only_where_they_tell_whose_pods_are() {
+        let labels: BTreeMap<String, String> =
+            (0..5_000).map(|number| (format!("label-{number}"), "x".repeat(60))).collect();
+        let text = json!({"items": [{"metadata": {"name": "a", "labels": labels}, "timestamp": "2026-01-01T00:00:00Z",
+            "window": "15s", "containers": [{"name": "web", "usage": {"cpu": "1"}}]}]})
+        .to_string();
+        let narrow = Used::without_labels(serde_json::from_str(&text).unwrap());
+        assert!(narrow.weight() < 300, "{}", narrow.weight());
+        let wide = Used::with_labels(serde_json::from_str(&text).unwrap());
+        assert!(wide.weight() > 5_000 * 60, "{}", wide.weight());
+        assert_eq!(wide.0[0].metadata.labels.len(), 5_000);
+    }
+
+    #[test]
+    fn of_a_failure_no_more_is_told_than_helps() {
+        let long = missing(Missing::Unreachable, "ä".repeat(40_000));
+        assert!(taken(&long) <= TOLD && taken(&long) > TOLD - 2);
+        assert_eq!(taken(&missing(Missing::Unreachable, "short")), 5);
     }
 
     #[test]

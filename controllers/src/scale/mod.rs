@@ -50,6 +50,23 @@ pub struct Scaling {
     wanted: OnceLock<Timestamp>,
 }
 
+/// How many labels of a pod are in the index. What has more stands there once, for whatever may select it.
+const LABELS: usize = 64;
+
+/// Where the pods of a namespace stand that have many labels.
+fn of_many_labels(namespace: &str) -> String {
+    format!("{namespace}/")
+}
+
+/// Where a pod stands in the index of labels.
+fn indexed(pod: &Meta) -> Vec<String> {
+    if pod.labels.len() > LABELS {
+        return vec![of_many_labels(&pod.namespace)];
+    }
+    let labels = pod.labels.iter().filter(|(name, _)| !name.ends_with("-template-hash"));
+    labels.map(|(name, value)| label_id(&pod.namespace, name, value)).collect()
+}
+
 /// Labels as the store indexes them.
 fn label_id(namespace: &str, name: &str, value: &str) -> String {
     format!("{namespace}/{name}={value}")
@@ -101,10 +118,7 @@ impl Scaling {
             .watch::<ScalePod>(Selector::default())
             .once_any::<AutoscalerView>()
             .wakes_once_listed(all(&autoscalers))
-            .index("label", |pod| {
-                let labels = pod.metadata.labels.iter().filter(|(name, _)| !name.ends_with("-template-hash"));
-                labels.map(|(name, value)| label_id(&pod.metadata.namespace, name, value)).collect()
-            })
+            .index("label", |pod| indexed(&pod.metadata))
             .wakes(move |pod| top_of(&sets, pod).map(|top| keys(&scaling, &top)).unwrap_or_default())
             .store();
         let scaling = autoscalers.clone();
@@ -167,12 +181,12 @@ impl Scaling {
         Found { kind, target, selected, uid }
     }
 
-    /// The label under which pods that a selector fits are looked for, and how many there are at most.
+    /// The label under which pods that a selector fits are looked for, and how many there are at most, with those of many labels.
     fn candidates(&self, namespace: &str, selected: &Selected) -> (Option<String>, usize) {
         let count = |label: &String| self.pods.count_by_index("label", label);
         let labels = selected.labels().into_iter().map(|(name, value)| label_id(namespace, &name, &value));
         match rarest(labels, count) {
-            Some((label, count)) => (Some(label), count),
+            Some((label, own)) => (Some(label), own + count(&of_many_labels(namespace))),
             None => (None, self.pods.count_namespace(namespace)),
         }
     }
@@ -180,7 +194,11 @@ impl Scaling {
     /// The pods that a selector fits, with whose they are.
     fn pods(&self, namespace: &str, selected: &Selected, uid: &str, id: &str) -> Vec<Arc<PodView>> {
         let candidates = match self.candidates(namespace, selected).0 {
-            Some(label) => self.pods.any_order_by_index("label", &label),
+            Some(label) => {
+                let mut found = self.pods.any_order_by_index("label", &label);
+                found.extend(self.pods.any_order_by_index("label", &of_many_labels(namespace)));
+                found
+            }
             None => self.pods.list_namespace(namespace),
         };
         fitting(candidates.iter().map(AsRef::as_ref), selected, |pod| {
@@ -369,6 +387,19 @@ mod tests {
         Arc::new(
             serde_json::from_value(json!({"metadata": metadata(number), "spec": {"scaleTargetRef": target}})).unwrap(),
         )
+    }
+
+    #[test]
+    fn of_a_pod_with_many_labels_one_place_is_in_the_index() {
+        let indexed_of = |count: usize| {
+            let labels: BTreeMap<String, String> = (0..count).map(|n| (format!("l{n}"), "x".to_owned())).collect();
+            let meta = json!({"name": "a", "namespace": "shop", "uid": "a", "labels": labels});
+            indexed(&serde_json::from_value(meta).unwrap())
+        };
+        assert_eq!(indexed_of(1), [label_id("shop", "l0", "x")]);
+        assert_eq!(indexed_of(LABELS).len(), LABELS);
+        assert_eq!(indexed_of(LABELS + 1), [of_many_labels("shop")]);
+        assert_ne!(of_many_labels("shop"), label_id("shop", "", ""));
     }
 
     #[test]

@@ -1,23 +1,30 @@
 //! Answers that several ask for at once: measured once, by the first that asks. What fails is asked again by the next, after
 //! a moment in which the server is left alone. Not a cache of objects: what is older than the step asked for is asked anew.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 use trimtab::Shares;
+
+use crate::memory::{Bounds, Memory};
 
 /// How many requests one server gets at once, of one namespace half of them. A slow server delays only those that wait for it.
 pub(super) const AT_ONCE: usize = 16;
 /// How many servers are remembered at most, before those that nobody asks are forgotten.
 pub(super) const SERVERS: usize = 10_000;
-/// How much of what was answered for one namespace is remembered: answers, and samples in them.
-pub(super) const OF_A_NAMESPACE: usize = 50_000;
 /// How long an answer may be of use: the longest step is some minutes.
-const KEPT: SignedDuration = SignedDuration::from_mins(10);
+const KEPT: Duration = Duration::from_mins(10);
+/// What is taken by an answer that says nothing: its key, and its places in what is remembered.
+const EACH: usize = 512;
+
+/// How many bytes of lists of what pods use are remembered.
+pub(super) const LISTS: Bounds = Bounds { of_a_namespace: 12 << 20, all: 48 << 20, unused: Some(KEPT) };
+/// How many bytes of what metrics are is remembered.
+pub(super) const OBSERVATIONS: Bounds = Bounds { of_a_namespace: 4 << 20, all: 16 << 20, unused: Some(KEPT) };
 
 type Cell<T> = Arc<OnceCell<T>>;
 /// What was asked, as a digest: it may be long, and others must not come by an answer that is not theirs.
@@ -27,96 +34,58 @@ type Key = [u8; 32];
 pub(super) struct Shared<T> {
     /// The turns in which all servers are asked.
     turns: Shares,
-    /// How many samples an answer has.
-    samples: fn(&T) -> usize,
+    /// How many bytes an answer takes.
+    weight: fn(&T) -> usize,
     answers: Mutex<Answers<T>>,
     servers: Mutex<HashMap<String, Shares>>,
 }
 
 struct Answers<T> {
-    all: HashMap<Key, Remembered<T>>,
-    namespaces: HashMap<Box<str>, Own>,
-    swept: Timestamp,
-}
-
-/// What is remembered of a namespace.
-#[derive(Default)]
-struct Own {
-    /// The oldest first; what was asked anew stands here twice.
-    order: VecDeque<(Timestamp, Key)>,
-    /// How much it is.
-    total: usize,
+    all: Memory<Key, Remembered<T>>,
+    /// Whose each is: who asked first.
+    whose: HashMap<Key, Box<str>>,
 }
 
 struct Remembered<T> {
     begun: Timestamp,
     cell: Cell<T>,
-    /// Whose it is: who asked first.
-    namespace: Box<str>,
-    weight: usize,
+    is_weighed: bool,
 }
 
 impl<T> Answers<T> {
-    /// Forgets the oldest of a namespace, as long as there is more than it may have or the oldest is of no use any more.
-    fn forget(&mut self, namespace: &str, now: Timestamp) {
-        let Some(Own { order, total }) = self.namespaces.get_mut(namespace) else { return };
-        while let Some((begun, key)) = order.front()
-            && (*total > OF_A_NAMESPACE || order.len() > OF_A_NAMESPACE || now.duration_since(*begun) >= KEPT)
-        {
-            // It may have been asked anew since.
-            if self.all.get(key).is_some_and(|known| known.begun == *begun && *known.namespace == *namespace) {
-                *total = total.saturating_sub(self.all.remove(key).map_or(0, |known| known.weight));
-            }
-            order.pop_front();
+    fn get(&self, key: &Key) -> Option<&Remembered<T>> {
+        self.all.get(self.whose.get(key)?, key)
+    }
+
+    /// Remembers something, whoever it was of before.
+    fn put(&mut self, key: Key, namespace: &str, remembered: Remembered<T>, weight: usize) {
+        if let Some(old) = self.whose.insert(key, namespace.into()).filter(|old| **old != *namespace) {
+            self.all.remove(&old, &key);
         }
-        if order.is_empty() {
-            self.namespaces.remove(namespace);
+        for (_, forgotten, _) in self.all.put(Instant::now(), namespace, key, remembered, EACH + weight) {
+            self.whose.remove(&forgotten);
         }
     }
 
-    fn sweep(&mut self, now: Timestamp) {
-        if now.duration_since(self.swept) >= KEPT {
-            self.swept = now;
-            let all: Vec<Box<str>> = self.namespaces.keys().cloned().collect();
-            all.iter().for_each(|namespace| self.forget(namespace, now));
-        }
-    }
-
-    fn insert(&mut self, key: Key, namespace: &str, now: Timestamp) -> Cell<T> {
+    fn begin(&mut self, key: Key, namespace: &str, now: Timestamp) -> Cell<T> {
         let cell = Cell::default();
-        let remembered = Remembered { begun: now, cell: cell.clone(), namespace: namespace.into(), weight: 1 };
-        if let Some(old) = self.all.insert(key, remembered)
-            && let Some(own) = self.namespaces.get_mut(&old.namespace)
-        {
-            own.total = own.total.saturating_sub(old.weight);
-        }
-        let own = self.namespaces.entry(namespace.into()).or_default();
-        own.order.push_back((now, key));
-        own.total += 1;
-        self.forget(namespace, now);
-        self.sweep(now);
+        self.put(key, namespace, Remembered { begun: now, cell: cell.clone(), is_weighed: false }, 0);
         cell
     }
 
-    fn weigh(&mut self, key: &Key, cell: &Cell<T>, samples: usize, now: Timestamp) {
-        let Some(known) = self.all.get_mut(key).filter(|known| Arc::ptr_eq(&known.cell, cell) && known.weight == 1)
-        else {
-            return;
-        };
-        known.weight += samples;
-        let namespace = known.namespace.clone();
-        if let Some(own) = self.namespaces.get_mut(&namespace) {
-            own.total += samples;
-        }
-        self.forget(&namespace, now);
+    fn weigh(&mut self, key: Key, cell: &Cell<T>, weight: usize) {
+        let same = |known: &&Remembered<T>| Arc::ptr_eq(&known.cell, cell) && !known.is_weighed;
+        let Some(begun) = self.get(&key).filter(same).map(|known| known.begun) else { return };
+        let Some(namespace) = self.whose.get(&key).cloned() else { return };
+        self.put(key, &namespace, Remembered { begun, cell: cell.clone(), is_weighed: true }, weight);
     }
 }
 
 impl<T: Clone> Shared<T> {
-    /// Of questions that are asked in these turns; `samples` says how much an answer takes.
-    pub(super) fn in_turns(turns: Shares, samples: fn(&T) -> usize) -> Self {
-        let answers = Answers { all: HashMap::new(), namespaces: HashMap::new(), swept: Timestamp::UNIX_EPOCH };
-        Self { turns, samples, answers: Mutex::new(answers), servers: Mutex::default() }
+    /// Of questions that are asked in these turns; `weight` says how many bytes an answer takes.
+    pub(super) fn in_turns(turns: Shares, bounds: Bounds, weight: fn(&T) -> usize) -> Self {
+        let answers = Answers { all: Memory::new(bounds), whose: HashMap::new() };
+        Self { turns, weight, answers: Mutex::new(answers), servers: Mutex::default() }
     }
 
     /// The answer to a question: one that was begun at `since` or later, or a new one, for which `server` is asked, in the turn
@@ -139,7 +108,7 @@ impl<T: Clone> Shared<T> {
         }
         let cell = self.cell(key, since, namespace);
         let answer = cell.get_or_init(measure).await.clone();
-        self.answers().weigh(&key, &cell, (self.samples)(&answer), trimtab::clock::now());
+        self.answers().weigh(key, &cell, (self.weight)(&answer));
         answer
     }
 
@@ -151,16 +120,16 @@ impl<T: Clone> Shared<T> {
         let mut all = self.answers();
         // The time that plans count by, as `since` does.
         let now = trimtab::clock::now();
-        match all.all.get(&key) {
+        match all.get(&key) {
             Some(known) if known.begun >= since => known.cell.clone(),
-            _ => all.insert(key, namespace, now),
+            _ => all.begin(key, namespace, now),
         }
     }
 
     /// The answer to a question, if it is there already.
     fn known(&self, key: &Key, since: Timestamp) -> Option<T> {
         let all = self.answers();
-        all.all.get(key).filter(|known| known.begun >= since)?.cell.get().cloned()
+        all.get(key).filter(|known| known.begun >= since)?.cell.get().cloned()
     }
 
     fn of_server(&self, server: &str) -> Shares {
@@ -179,11 +148,14 @@ pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use jiff::SignedDuration;
+
     use super::*;
 
     #[tokio::test]
     async fn what_several_ask_is_measured_once_in_a_step() {
-        let (shared, count) = (Shared::<usize>::in_turns(Shares::of_work(64), |_| 0), AtomicUsize::new(0));
+        let (shared, count) =
+            (Shared::<usize>::in_turns(Shares::of_work(64), OBSERVATIONS, |_| 0), AtomicUsize::new(0));
         let measure = || async { count.fetch_add(1, Ordering::SeqCst) };
         let since = Timestamp::now();
         let both =
@@ -196,7 +168,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_slow_server_delays_only_its_own_namespace() {
-        let (shared, since) = (Arc::new(Shared::<usize>::in_turns(Shares::of_work(1_000), |_| 0)), Timestamp::now());
+        let (shared, since) =
+            (Arc::new(Shared::<usize>::in_turns(Shares::of_work(1_000), OBSERVATIONS, |_| 0)), Timestamp::now());
         let mut crowd = tokio::task::JoinSet::new();
         for number in 0..AT_ONCE * 4 {
             let shared = shared.clone();
@@ -217,7 +190,8 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_waits_behind_another_namespace_for_what_both_ask() {
-        let (shared, since) = (Arc::new(Shared::<usize>::in_turns(Shares::of_work(1_000), |_| 0)), Timestamp::now());
+        let (shared, since) =
+            (Arc::new(Shared::<usize>::in_turns(Shares::of_work(1_000), OBSERVATIONS, |_| 0)), Timestamp::now());
         let ask = |question: String| {
             let shared = shared.clone();
             async move { shared.get(&question, since, ("s", "hostile"), std::future::pending).await }
@@ -232,10 +206,38 @@ mod tests {
         assert_eq!(tokio::time::timeout(Duration::from_secs(20), calm).await, Ok(1));
     }
 
+    /// What is remembered, in bytes, once so many namespaces have asked so many questions with answers of so many bytes.
+    async fn check(namespaces: usize, questions: usize, bytes: usize) -> usize {
+        let shared = Shared::<usize>::in_turns(Shares::of_work(64), OBSERVATIONS, |bytes| *bytes);
+        let since = Timestamp::now();
+        for namespace in 0..namespaces {
+            for number in 0..questions {
+                let (question, namespace) = (format!("{namespace}/{number}"), format!("ns{namespace}"));
+                shared.get(&question, since, ("s", &namespace), || async move { bytes }).await;
+            }
+        }
+        let all = shared.answers();
+        let kept = all.whose.iter().filter(|(key, namespace)| all.all.get(namespace, *key).is_some()).count();
+        assert_eq!(kept, all.whose.len(), "what is forgotten is nobody's");
+        kept * (EACH + bytes)
+    }
+
     #[tokio::test]
-    async fn of_a_namespace_so_much_is_remembered_and_the_oldest_goes() {
-        let shared = Shared::<usize>::in_turns(Shares::of_work(64), |samples| *samples);
-        let (since, third) = (Timestamp::now(), OF_A_NAMESPACE / 3);
+    async fn what_is_remembered_of_metrics_is_bounded_in_bytes_for_a_namespace_and_for_all() {
+        // Of few that are long, and of many that say nothing.
+        for (questions, bytes) in [(20, 1 << 20), (2 * OBSERVATIONS.of_a_namespace / EACH, 0)] {
+            let kept = check(1, questions, bytes).await;
+            assert!(kept <= OBSERVATIONS.of_a_namespace && kept > OBSERVATIONS.of_a_namespace / 2, "{kept}");
+        }
+        let kept = check(20, 4, 1 << 20).await;
+        assert!(kept <= OBSERVATIONS.all && kept > OBSERVATIONS.all / 2, "{kept}");
+        assert_eq!(check(1, 3, OBSERVATIONS.of_a_namespace).await, 0, "one that is longer is not remembered");
+    }
+
+    #[tokio::test]
+    async fn the_oldest_of_a_namespace_is_asked_anew() {
+        let shared = Shared::<usize>::in_turns(Shares::of_work(64), OBSERVATIONS, |bytes| *bytes);
+        let (since, third) = (Timestamp::now(), OBSERVATIONS.of_a_namespace / 3);
         let ask = async |question: &str, namespace: &str, is: usize| {
             shared.get(question, since, ("s", namespace), || async move { is }).await
         };
@@ -246,11 +248,9 @@ mod tests {
         assert_eq!(ask("q3", "hostile", 7).await, third, "the newest is there");
         assert_eq!(ask("q0", "hostile", 7).await, 7, "the oldest has to be asked anew");
         assert_eq!(ask("calm", "calm", 7).await, third, "another namespace has its own");
-        for number in 0..2 * OF_A_NAMESPACE {
-            ask(&number.to_string(), "hostile", 0).await;
-        }
-        let all = shared.answers();
-        assert!(all.all.len() <= OF_A_NAMESPACE + 1, "{}", all.all.len());
-        assert!(all.namespaces["hostile"].order.len() <= OF_A_NAMESPACE + 1);
+        // What another asks anew is that one's then.
+        let later = Timestamp::now().checked_add(SignedDuration::from_secs(1)).unwrap();
+        assert_eq!(shared.get("calm", later, ("s", "hostile"), || async { 8 }).await, 8);
+        assert!(shared.answers().all.of("calm").next().is_none());
     }
 }

@@ -19,7 +19,7 @@ use super::discovery::Discovery;
 use super::grant::Grant;
 use super::metrics::{self, Used, missing};
 use super::prometheus::Servers;
-use super::shared::Shared;
+use super::shared::{LISTS, OBSERVATIONS, Shared};
 
 /// The steps of the history that a forecast rests on, in seconds, and how much of it is read: three weeks, since a week
 /// counts only if there is one to try it on.
@@ -52,8 +52,8 @@ impl Default for Sources {
         Self {
             discovery: Discovery::default(),
             servers: Servers::default(),
-            observations: Shared::in_turns(turns.clone(), |found| found.samples()),
-            lists: Shared::in_turns(turns, |found| found.as_ref().as_ref().map_or(0, Used::samples)),
+            observations: Shared::in_turns(turns.clone(), OBSERVATIONS, |found| metrics::taken(found)),
+            lists: Shared::in_turns(turns, LISTS, |found| Used::taken(found)),
             crowds: Crowds::default(),
             forecasts: Apart::new(FORECASTS),
         }
@@ -157,8 +157,8 @@ impl Sources {
     async fn resource(&self, reader: &Reader, question: &MetricQuestion) -> Observation {
         let (list, wide) = self
             .crowds
-            .read(question, trimtab::clock::now(), |path| async move {
-                let measure = || async { Arc::new(reader.get_path(&path, metrics::LIST).await) };
+            .read(question, trimtab::clock::now(), |path, wide| async move {
+                let measure = || async { Arc::new(Used::read(reader, &path, wide).await) };
                 self.lists.get(&path, question.since, (API_SERVER, &question.namespace), measure).await
             })
             .await;

@@ -184,17 +184,6 @@ pub enum Observation {
     },
 }
 
-impl Observation {
-    /// How many samples it has.
-    pub fn samples(&self) -> usize {
-        match self {
-            Self::Pods(samples) => samples.len(),
-            Self::Total { values, .. } => values.len(),
-            Self::Missing { .. } => 0,
-        }
-    }
-}
-
 /// A sample of one pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
