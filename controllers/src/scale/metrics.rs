@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
-use trimtab::{Reader, Unanswered};
+use serde_json::value::RawValue;
+use trimtab::{Apart, Reader, Unanswered};
 use trimtab_crds::{MetricIdentifier, MetricSpec, Milli, ObjectMetric, Quantity};
 use trimtab_plan::TextMap;
 use trimtab_scale::questions::MetricQuestion;
@@ -24,6 +25,10 @@ pub(super) const LIST: usize = 8 << 20;
 /// The most series of an external metric, or of one of an object, that are added up.
 pub(super) const SUMMANDS: usize = 1000;
 
+/// A list of more bytes is looked at apart from the threads of the runtime.
+const AT_ONCE: usize = 256 << 10;
+/// Lists that are looked at at a time, of one namespace half of them.
+pub(super) const APART: usize = 4;
 /// The most bytes of what is told of a failure: a server may say as much as it likes.
 pub(super) const TOLD: usize = 1 << 10;
 
@@ -71,16 +76,33 @@ struct ListOf<L> {
 }
 
 impl Used {
-    /// Reads what the pods of a path use. Of what takes more than may be remembered of a namespace it is said that it is too much.
-    pub(super) async fn read(reader: &Reader, path: &str, wide: bool) -> Result<Self, Unanswered> {
-        let list = match wide {
-            true => reader.get_path(path, LIST).await.map(Self::with_labels),
-            false => reader.get_path(path, LIST).await.map(Self::without_labels),
-        };
-        let list = list.map_err(|unanswered| match unanswered {
+    /// Reads what the pods of a path use. Of what takes more than may be remembered of a namespace it is said that it is too much. What is
+    /// long is looked at apart.
+    pub(super) async fn read(
+        reader: &Reader,
+        path: &str,
+        wide: bool,
+        (apart, namespace): (&Apart, &str),
+    ) -> Result<Self, Unanswered> {
+        let text = reader.get_path::<Box<RawValue>>(path, LIST).await.map_err(|unanswered| match unanswered {
             Unanswered::Failed(why) => Unanswered::Failed(told(why)),
             Unanswered::TooLong(why) => Unanswered::TooLong(told(why)),
             Unanswered::NotFound => Unanswered::NotFound,
+        })?;
+        let is_long = text.get().len() > AT_ONCE;
+        let parse = move || match wide {
+            true => serde_json::from_str(text.get()).map(Self::with_labels),
+            false => serde_json::from_str(text.get()).map(Self::without_labels),
+        };
+        let list = match is_long {
+            true => {
+                apart.slot(namespace).await.run(parse).await.map_err(|lost| Unanswered::Failed(lost.to_string()))?
+            }
+            false => parse(),
+        };
+        // What serde says of it may quote it.
+        let list = list.map_err(|error| {
+            Unanswered::Failed(format!("{path} could not be read: line {}: it is not as expected", error.line()))
         })?;
         let most = LISTS.of_a_namespace;
         if list.weight() > most {

@@ -43,6 +43,8 @@ struct Sources {
     observations: Shared<Arc<Observation>>,
     lists: Shared<Arc<Result<Used, Unanswered>>>,
     crowds: Crowds,
+    /// Lists that are looked at.
+    parsing: Apart,
     forecasts: Apart,
 }
 
@@ -55,6 +57,7 @@ impl Default for Sources {
             observations: Shared::in_turns(turns.clone(), OBSERVATIONS, |found| metrics::taken(found)),
             lists: Shared::in_turns(turns, LISTS, |found| Used::taken(found)),
             crowds: Crowds::default(),
+            parsing: Apart::new(metrics::APART),
             forecasts: Apart::new(FORECASTS),
         }
     }
@@ -158,7 +161,8 @@ impl Sources {
         let (list, wide) = self
             .crowds
             .read(question, trimtab::clock::now(), |path, wide| async move {
-                let measure = || async { Arc::new(Used::read(reader, &path, wide).await) };
+                let measure =
+                    || async { Arc::new(Used::read(reader, &path, wide, (&self.parsing, &question.namespace)).await) };
                 self.lists.get(&path, question.since, (API_SERVER, &question.namespace), measure).await
             })
             .await;

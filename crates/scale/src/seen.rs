@@ -127,10 +127,20 @@ impl Seen {
         own.unwrap_or_else(|| i64::from(self.options.interval_seconds) * 1000)
     }
 
-    /// When it decides.
+    /// Whether so many ask in this namespace that what all its pods use is best read at once.
+    fn is_wide(&self) -> bool {
+        self.neighbours >= WIDE && self.crowd <= self.neighbours.saturating_mul(EACH)
+    }
+
+    /// When it decides: together with those that measure the same, or whose pods' use is read at once with that of its own.
     pub(crate) fn beat(&self, selector: &str) -> Beat {
         let namespace = &self.autoscaler.metadata.namespace;
-        let first = self.specs().first().map(|metric| questions::source(metric, namespace, selector));
+        let specs = self.specs();
+        if self.is_wide() && specs.iter().any(|metric| metric.resource.is_some() || metric.container_resource.is_some())
+        {
+            return Beat::new(self.interval_ms(), &format!("{namespace}/what pods use"));
+        }
+        let first = specs.first().map(|metric| questions::source(metric, namespace, selector));
         Beat::new(self.interval_ms(), &first.unwrap_or_default())
     }
 
@@ -227,7 +237,7 @@ impl Seen {
                 selector: selector.to_owned(),
                 since: beat.start(step),
                 patience_ms: (self.interval_ms() / 2).clamp(500, questions::LONGEST_MS),
-                wide: self.neighbours >= WIDE && self.crowd <= self.neighbours.saturating_mul(EACH),
+                wide: self.is_wide(),
             };
             let ask = ask_metric(index, &question, step);
             let answer = self.answers.get(&ask.id);

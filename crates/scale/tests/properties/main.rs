@@ -14,4 +14,5 @@ mod played;
 mod release;
 mod selector;
 mod sizes;
+mod together;
 mod world;
