@@ -21,10 +21,14 @@ const KEPT: Duration = Duration::from_mins(10);
 /// What is taken by an answer that says nothing: its key, and its places in what is remembered.
 const EACH: usize = 512;
 
-/// How many bytes of lists of what pods use are remembered.
-pub(super) const LISTS: Bounds = Bounds { of_a_namespace: 12 << 20, all: 48 << 20, unused: Some(KEPT) };
-/// How many bytes of what metrics are is remembered.
-pub(super) const OBSERVATIONS: Bounds = Bounds { of_a_namespace: 4 << 20, all: 16 << 20, unused: Some(KEPT) };
+/// How many bytes of lists of what pods use are remembered for one namespace, and for all.
+pub(super) const LISTS_OF_ONE: usize = 12 << 20;
+pub(super) const LISTS_OF_ALL: usize = 48 << 20;
+pub(super) const LISTS: Bounds = Bounds { of_a_namespace: LISTS_OF_ONE, all: LISTS_OF_ALL, unused: Some(KEPT) };
+/// How many bytes of what metrics are is remembered for one namespace, and for all.
+pub(super) const KNOWN_OF_ONE: usize = 4 << 20;
+pub(super) const KNOWN_OF_ALL: usize = 16 << 20;
+pub(super) const OBSERVATIONS: Bounds = Bounds { of_a_namespace: KNOWN_OF_ONE, all: KNOWN_OF_ALL, unused: Some(KEPT) };
 
 type Cell<T> = Arc<OnceCell<T>>;
 /// What was asked, as a digest: it may be long, and others must not come by an answer that is not theirs.
