@@ -53,7 +53,7 @@ pub struct Failure {
 impl Failure {
     /// Whether somebody else wrote the object after it was read.
     pub fn is_conflict(&self) -> bool {
-        self.reason == "Conflict"
+        matches!(self.reason.as_str(), "Conflict" | "Precondition")
     }
 
     /// Whether people are told, for it does not pass by itself or has not for long.

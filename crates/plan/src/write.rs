@@ -81,8 +81,8 @@ pub enum Verb {
     Scale {
         /// The new number of replicas.
         replicas: i32,
-        /// Only if the object is still of this version; else the write fails as `Conflict`.
-        resource_version: Option<String>,
+        /// Only if there are so many until then; else the write fails as `Precondition`.
+        from: Option<i32>,
     },
     /// Evict a pod through the eviction subresource, which respects PodDisruptionBudgets.
     Evict,

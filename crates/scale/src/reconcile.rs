@@ -103,7 +103,7 @@ fn scale(
     let from = decision.decision.from;
     plan.writes.push(Write {
         target: object.clone(),
-        verb: Verb::Scale { replicas: to, resource_version: seen.asked_version(target) },
+        verb: Verb::Scale { replicas: to, from: Some(target.replicas) },
         why: format!("scale from {from} to {to}"),
     });
     plan.notices.push(Notice {

@@ -114,13 +114,6 @@ impl Seen {
         }
     }
 
-    /// The version of the target that its size is held to. An answer may be as old as a step is long, and somebody may have set
-    /// the size since. What is watched is hardly older than the write itself, and its controller writes its status all the time:
-    /// held to a version, every other size of a workload that rolls would be refused for nothing.
-    pub(crate) fn asked_version(&self, target: &Scaled) -> Option<String> {
-        Some(target.metadata.resource_version.clone()).filter(|version| self.kind.is_none() && !version.is_empty())
-    }
-
     pub(crate) fn interval_ms(&self) -> i64 {
         let own = self.autoscaler.spec.interval.as_ref().and_then(trimtab_crds::DurationText::get);
         let own = own.and_then(|own| i64::try_from(own.as_millis()).ok());

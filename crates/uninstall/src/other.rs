@@ -125,7 +125,7 @@ impl Other {
         match self {
             Self::Scaled(scaled) if scaled.is_asleep() => match &scaled.target {
                 Some(target) => {
-                    let verb = Verb::Scale { replicas: scaled.min.max(1), resource_version: None };
+                    let verb = Verb::Scale { replicas: scaled.min.max(1), from: None };
                     let why = "wake it: nobody else will".to_owned();
                     next.writes.push(Write { target: target.clone(), verb, why });
                     next.waits_for = Some("it to be awake".to_owned());

@@ -127,7 +127,7 @@ fn one(verb: &str, own: ObjectRef) -> Option<Write> {
         "delete-missing" => write(other("not-there"), delete("some-uid")),
         "delete-with-other-uid" => write(own, delete("another")),
         "apply" => write(other("applied"), Verb::Apply { body: json!({ "data": { "a": "b" } }), force: true }),
-        "scale" => write(DEPLOYMENT.object(&own.namespace, "web"), Verb::Scale { replicas: 2, resource_version: None }),
+        "scale" => write(DEPLOYMENT.object(&own.namespace, "web"), Verb::Scale { replicas: 2, from: Some(0) }),
         _ => return None,
     })
 }

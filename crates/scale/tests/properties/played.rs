@@ -146,6 +146,8 @@ pub(crate) struct World {
     pub ready: Option<i32>,
     /// Somebody sets this size whenever there is another.
     pub reverts: Option<i32>,
+    /// The size that the next rounds see, and how many, where the store is behind.
+    behind: Option<(i32, u8)>,
     pub refusals: Vec<(Part, Fate, bool)>,
     version: u64,
     answers: Answers,
@@ -168,6 +170,7 @@ impl World {
             shared: false,
             ready: None,
             reverts: None,
+            behind: None,
             refusals: vec![],
             version: 1,
             answers: Answers::new(),
@@ -221,7 +224,8 @@ impl World {
     }
 
     fn seen(&self) -> Seen {
-        let mut seen = world::seen(&self.whole_spec(), &self.status, self.replicas);
+        let mut seen =
+            world::seen(&self.whole_spec(), &self.status, self.behind.map(|(size, _)| size).or(self.replicas));
         (seen.pods, seen.answers) = (self.pods(), self.answers.clone());
         if self.crowd {
             let one = serde_json::from_value(json!({"name": "crowd", "phase": "Running"})).unwrap();
@@ -269,6 +273,8 @@ impl World {
     /// Gathers, decides, writes, concludes, asks.
     pub(crate) fn round(&mut self) -> Round {
         let seen = self.seen();
+        let was_behind = self.behind.is_some();
+        self.behind = self.behind.and_then(|(size, rounds)| Some((size, rounds.checked_sub(1)?)));
         self.rounds = (self.second, if self.rounds.0 == self.second { self.rounds.1 + 1 } else { 0 });
         let now = at(self.second) + SignedDuration::from_millis(self.rounds.1 * self.pace);
         let (before, size) = (self.status.clone(), self.replicas);
@@ -279,8 +285,8 @@ impl World {
         for (index, write) in plan.writes.iter().enumerate() {
             let part = if matches!(write.verb, Verb::Scale { .. }) { Part::Size } else { Part::Note };
             let mut fate = self.fate(part);
-            if let Verb::Scale { resource_version: Some(version), .. } = &write.verb
-                && *version != self.version.to_string()
+            if let Verb::Scale { from: Some(from), .. } = &write.verb
+                && self.replicas != Some(*from)
             {
                 fate = Some(Fate::Conflicts);
             }
@@ -334,7 +340,7 @@ impl World {
         {
             self.set_size(size);
         }
-        let mut woken = self.status != before;
+        let mut woken = self.status != before || was_behind;
         for ask in &plan.asks {
             if !self.answers.contains_key(&ask.id) {
                 woken = true;
@@ -360,9 +366,13 @@ impl World {
             Event::Cap(cap) => self.cap = cap,
             Event::Crowd(is_there) => self.crowd = is_there,
             Event::Load(load) => self.load = load,
-            Event::SetSize(size) | Event::SetSizeUnseen(size) if self.replicas.is_some() => self.set_size(size),
+            Event::SetSizeUnseen(size) if self.replicas.is_some() => {
+                self.behind = self.replicas.filter(|_| self.shape.watched).map(|seen| (seen, 2));
+                self.set_size(size);
+            }
+            Event::SetSize(size) if self.replicas.is_some() => self.set_size(size),
             Event::CreateTarget(size) if self.replicas.is_none() => self.set_size(size),
-            Event::DeleteTarget => self.replicas = None,
+            Event::DeleteTarget => (self.replicas, self.behind) = (None, None),
             Event::ForgetStatus => self.status = Value::Null,
             Event::Mode(mode) => self.mode = mode,
             Event::SetSize(_) | Event::SetSizeUnseen(_) | Event::CreateTarget(_) | Event::Wake | Event::Steps(_) => {}

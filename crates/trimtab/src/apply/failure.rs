@@ -44,7 +44,7 @@ pub(super) fn refused(index: usize, verb: &Verb, code: StatusCode, body: &[u8]) 
             new(index, Class::Transient, "Precondition", said)
         }
         409 => new(index, Class::Transient, or("Conflict"), said),
-        422 if matches!(verb, Verb::Patch { .. }) && said.contains(UNFIT_PATCH) => {
+        422 if matches!(verb, Verb::Patch { .. } | Verb::Scale { .. }) && said.contains(UNFIT_PATCH) => {
             new(index, Class::Transient, "Precondition", "the object is not as it was when this was decided")
         }
         400 | 405 | 413 | 415 | 422 => new(index, Class::Blocked, or("Invalid"), said),
@@ -71,6 +71,7 @@ mod tests {
     #[test]
     fn refusals_are_classed() {
         let patch = Verb::Patch { ops: vec![], subresource: None };
+        let scale = Verb::Scale { replicas: 3, from: Some(2) };
         let delete = Verb::Delete { uid: None, resource_version: None, propagation: Propagation::Background };
         let quota = r#"pods "x" is forbidden: exceeded quota: q, requested: pods=1, used: pods=1, limited: pods=1"#;
         let invalid = r#"Deployment.apps "x" is invalid: spec.replicas: Invalid value: -1"#;
@@ -95,6 +96,7 @@ mod tests {
                 Class::Transient,
             ),
             (&patch, 422, body("Invalid", UNFIT_PATCH, ""), "Precondition", Class::Transient),
+            (&scale, 422, body("Invalid", UNFIT_PATCH, ""), "Precondition", Class::Transient),
             (&patch, 422, body("Invalid", invalid, "x"), "Invalid", Class::Blocked),
             (&patch, 429, b"Too many requests".to_vec(), "TooManyRequests", Class::Transient),
             (&patch, 500, body("InternalError", "oops", ""), "InternalError", Class::Transient),

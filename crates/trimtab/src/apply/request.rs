@@ -33,13 +33,17 @@ pub(super) fn request(write: &Write, manager: &str) -> Result<Request<Vec<u8>>, 
             let uri = path::object(target, subresource_name(*subresource)) + &query;
             (Method::PATCH, uri, "application/strategic-merge-patch+json", body.clone())
         }
-        Verb::Scale { replicas, resource_version } => {
+        Verb::Scale { replicas, from: None } => {
             let uri = path::object(target, "scale") + &query;
-            let mut body = json!({ "spec": { "replicas": replicas } });
-            if let Some(version) = resource_version {
-                body["metadata"] = json!({ "resourceVersion": version });
-            }
-            (Method::PATCH, uri, "application/merge-patch+json", body)
+            (Method::PATCH, uri, "application/merge-patch+json", json!({ "spec": { "replicas": replicas } }))
+        }
+        Verb::Scale { replicas, from: Some(from) } => {
+            let (uri, field) = (path::object(target, "scale") + &query, "/spec/replicas");
+            // A scale of 0 has no such field, and what is not there passes for null.
+            let seen = Some(*from).filter(|from| *from != 0);
+            let test = json!({ "op": "test", "path": field, "value": seen });
+            let set = json!({ "op": "add", "path": field, "value": replicas });
+            (Method::PATCH, uri, "application/json-patch+json", json!([test, set]))
         }
         Verb::Delete { uid, resource_version, propagation } => {
             let body = delete_options(uid.as_deref(), resource_version.as_deref(), *propagation);
@@ -148,15 +152,17 @@ mod tests {
     }
 
     #[test]
-    fn a_size_is_held_to_the_version_that_was_read() {
+    fn a_size_is_held_to_the_one_that_was_seen() {
         let target = Kind::namespaced("apps", "v1", "Deployment", "deployments").object("shop", "web");
-        let body = |version: Option<&str>| {
-            let verb = Verb::Scale { replicas: 3, resource_version: version.map(str::to_owned) };
+        let body = |from: Option<i32>| {
+            let verb = Verb::Scale { replicas: 3, from };
             let request = request(&Write { target: target.clone(), verb, why: String::new() }, "m").unwrap();
             serde_json::from_slice::<Value>(request.body()).unwrap()
         };
         assert_eq!(body(None), json!({ "spec": { "replicas": 3 } }));
-        assert_eq!(body(Some("7")), json!({ "metadata": { "resourceVersion": "7" }, "spec": { "replicas": 3 } }));
+        let held = |seen: Value| json!([{ "op": "test", "path": "/spec/replicas", "value": seen }, { "op": "add", "path": "/spec/replicas", "value": 3 }]);
+        assert_eq!(body(Some(7)), held(json!(7)));
+        assert_eq!(body(Some(0)), held(Value::Null));
     }
 
     #[test]
