@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use trimtab::{Answerer, Apart, Reader, Shares, Unanswered};
+use trimtab_crds::ScaleTargetRef;
 use trimtab_forecast::{Series, Settings, forecast};
 use trimtab_plan::Answer;
 use trimtab_reload::LabelSelector;
@@ -15,7 +16,7 @@ use trimtab_scale::questions::{
 use trimtab_scale::{ForecastView, Missing, Observation, SELECTOR};
 
 use super::crowds::Crowds;
-use super::discovery::Discovery;
+use super::discovery::{Discovery, Served};
 use super::grant::Grant;
 use super::metrics::{self, Used, missing};
 use super::prometheus::Servers;
@@ -107,9 +108,8 @@ impl Sources {
             Ok(served) => served,
             Err(why) => return Answer::Failed(why),
         };
-        if !served.has_scale {
-            let (kind, version) = (&target.kind, &target.api_version);
-            return Answer::Failed(format!("{kind} of {version} has no scale subresource: it cannot be scaled"));
+        if let Some(why) = refused(&served, target) {
+            return Answer::Failed(why);
         }
         let path = format!("{}/{}/scale", served.path(&question.namespace), Reader::encoded(&target.name));
         let scale = match reader.get_path::<OneScale>(&path, ONE_SCALE).await {
@@ -209,6 +209,17 @@ impl Sources {
     }
 }
 
+/// Why objects of a kind cannot be scaled by an autoscaler of a namespace, if they cannot.
+fn refused(served: &Served, target: &ScaleTargetRef) -> Option<String> {
+    let (kind, version) = (&target.kind, &target.api_version);
+    if !served.namespaced {
+        return Some(format!(
+            "{kind} of {version} is of the whole cluster: an Autoscaler sets sizes in its own namespace only; name another target"
+        ));
+    }
+    (!served.has_scale).then(|| format!("{kind} of {version} has no scale subresource: it cannot be scaled"))
+}
+
 /// What is read of a scale.
 #[derive(Deserialize)]
 struct OneScale {
@@ -238,4 +249,31 @@ struct ScaleStatus {
     replicas: i32,
     #[serde(default)]
     selector: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_has_a_scale_and_a_namespace_is_a_target() {
+        let check = |namespaced, has_scale, expected: Option<&str>| {
+            let served = Served {
+                group: "example.com".to_owned(),
+                version: "v1".to_owned(),
+                plural: "fleets".to_owned(),
+                namespaced,
+                has_scale,
+            };
+            let target = json!({"apiVersion": "example.com/v1", "kind": "Fleet", "name": "all"});
+            let found = refused(&served, &serde_json::from_value(target).unwrap());
+            assert!(
+                found.as_deref().map_or(expected.is_none(), |why| why.contains(expected.unwrap_or("?"))),
+                "{found:?}"
+            );
+        };
+        check(true, true, None);
+        check(true, false, Some("has no scale subresource"));
+        check(false, true, Some("Fleet of example.com/v1 is of the whole cluster"));
+    }
 }

@@ -218,6 +218,10 @@ impl Course<'_> {
     fn unlooked(&mut self) {
         history::interrupt(self.now, self.seen, &mut self.history);
         self.history.inactive_since = None;
+        if self.metrics.is_empty() {
+            // Nor is it known whether one is still unknown.
+            self.history.unknown.clear();
+        }
     }
 
     fn specs(&self) -> Vec<MetricSpec> {
@@ -228,6 +232,8 @@ impl Course<'_> {
     /// What the metrics ask for together.
     fn combined(&mut self) -> Result<i32, Unknown> {
         let (specs, current) = (self.specs(), self.range.current);
+        // Those that the spec has no more.
+        self.history.unknown.retain(|one| usize::try_from(one.index).is_ok_and(|index| index < specs.len()));
         for (index, spec) in specs.iter().enumerate() {
             let mut found = stage(&self.setting, spec, self.seen.observations.get(index));
             // Without pods only what is measured elsewhere says anything.

@@ -44,7 +44,7 @@ fn note(list: &mut Vec<ScaleEvent>, event: ScaleEvent, own: i32) {
 /// The history as this decision finds it: settled, without what counts for nothing any more, and begun if there is none.
 pub(crate) fn found(now: Timestamp, seen: &ScaleSnapshot, windows: Windows) -> ScaleHistory {
     let size = seen.target.replicas;
-    let mut history = settle(seen.history.clone(), &seen.spec, size);
+    let mut history = settle(until(now, seen.history.clone()), &seen.spec, size);
     if size != 0 && std::mem::take(&mut history.asleep) {
         // Somebody woke it: it goes to sleep again once nothing was active for a whole time.
         history.inactive_since = None;
@@ -56,6 +56,17 @@ pub(crate) fn found(now: Timestamp, seen: &ScaleSnapshot, windows: Windows) -> S
         history.recommendations.push(Recommendation { at: now, replicas: size, lasting: false });
     }
     prune(now, &mut history, seen, windows);
+    history
+}
+
+/// The history without times to come: where a clock was put back, what was noted by it would hold a size until it is as late again.
+fn until(now: Timestamp, mut history: ScaleHistory) -> ScaleHistory {
+    let bound = |at: &mut Timestamp| *at = (*at).min(now);
+    history.recommendations.iter_mut().for_each(|one| bound(&mut one.at));
+    history.ups.iter_mut().chain(&mut history.downs).for_each(|change| bound(&mut change.at));
+    history.unknown.iter_mut().for_each(|one| bound(&mut one.since));
+    history.inactive_since.iter_mut().for_each(bound);
+    history.pending.iter_mut().for_each(|noted| bound(&mut noted.at));
     history
 }
 

@@ -197,10 +197,12 @@ impl<C: Controller> Worker<C> {
         let mut outcome = self.applier.apply(&plan.writes, deadline, &mut report.trail).await;
         self.note_lasting(key, &plan.writes, &mut outcome);
         note_outcome(&plan.writes, &outcome, report);
-        let status = guard("conclude", || C::conclude(now, &seen, &plan, &outcome))?;
+        // What the writes made void is void, whatever becomes of what follows from them.
+        let asks = || self.asks.submit(key, &plan.asks, &outcome.outdated(&plan.writes));
+        let status = guard("conclude", || C::conclude(now, &seen, &plan, &outcome)).inspect_err(|_| asks())?;
         let status = self.unless_it_can_wait(key, now, status, report);
         self.say(key, &status, deadline + STATUS_GRACE, report).await;
-        self.asks.submit(key, &plan.asks, &outcome.outdated(&plan.writes));
+        asks();
         if report.failed.is_none() {
             plan.notices.into_iter().for_each(|notice| self.recorder.notice(C::NAME, notice));
         }

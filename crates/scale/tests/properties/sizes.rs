@@ -142,6 +142,47 @@ proptest! {
 }
 
 #[test]
+fn where_no_metric_is_looked_at_none_stays_unknown() {
+    let fallback = json!({"after": "5m", "replicas": 5});
+    let spec = json!({"minReplicas": 1, "maxReplicas": 9, "metrics": [external("m")], "fallback": fallback});
+    let mut seen = snapshot(spec, 3);
+    let size_at = |seen: &mut trimtab_scale::ScaleSnapshot, second: i64, size: i32| {
+        (seen.target.replicas, seen.target.status_replicas) = (size, size);
+        let decision = decide_scale(at(second), seen);
+        (seen.history, seen.previous) = (decision.history, Some(at(second)));
+        decision.desired
+    };
+    assert_eq!(size_at(&mut seen, 0, 3), 3);
+    // Somebody sets 0 over the weekend, and 3 again.
+    assert_eq!(size_at(&mut seen, 60, 0), 0);
+    assert!(seen.history.unknown.is_empty(), "{:?}", seen.history);
+    assert_eq!((size_at(&mut seen, 200_000, 3), size_at(&mut seen, 200_299, 3)), (3, 3));
+    assert_eq!(size_at(&mut seen, 200_300, 3), 5);
+    // A metric that the spec has no more.
+    seen.history.unknown[0].index = 1;
+    size_at(&mut seen, 200_315, 5);
+    assert_eq!(seen.history.unknown.iter().map(|one| one.index).collect::<Vec<_>>(), [0]);
+}
+
+#[test]
+fn what_a_clock_noted_that_was_put_back_holds_no_longer_than_what_was_noted_now() {
+    let slow = json!({"policies": [{"type": "Pods", "value": 1, "periodSeconds": 60}]});
+    let down = json!({"stabilizationWindowSeconds": 60});
+    let spec = json!({"minReplicas": 1, "maxReplicas": 9, "metrics": [external("m")],
+        "behavior": {"scaleUp": slow, "scaleDown": down}});
+    let history =
+        json!({"recommendations": [{"at": at(86_400), "replicas": 6}], "ups": [{"at": at(86_400), "change": 1}]});
+    for (load, expected) in [(6_000, 5), (1_000, 1)] {
+        let mut seen = snapshot(spec.clone(), 4);
+        (seen.history, seen.observations) = (serde_json::from_value(history.clone()).unwrap(), vec![total(load)]);
+        let first = decide_scale(at(0), &seen);
+        assert_eq!(first.desired, 4, "{first:#?}");
+        (seen.history, seen.previous) = (first.history, Some(at(0)));
+        assert_eq!(decide_scale(at(61), &seen).desired, expected, "{:?}", seen.history);
+    }
+}
+
+#[test]
 fn it_does_fall_asleep_and_a_schedule_of_none_ends_with_the_smallest_size() {
     let behavior = json!({"scaleDown": {"stabilizationWindowSeconds": 0}});
     let spec = json!({"minReplicas": 0, "maxReplicas": 25, "metrics": [external("m")], "behavior": behavior, "coolDown": "60s"});
