@@ -2,7 +2,7 @@
 //! rest. One that means the release which is about to begin waits for it, so that it skips nothing that comes before it.
 
 use serde_json::json;
-use trimtab_crds::{Phase, Rejected, Undo, names};
+use trimtab_crds::{Phase, Rejected, ReleasePlanStatus, Undo, names};
 use trimtab_plan::{PatchOp, Write};
 
 use crate::{
@@ -157,21 +157,33 @@ pub(crate) fn answer_what_waits(draft: &mut Draft<'_>) {
     if phase == Phase::Blocked || crate::report::lasts(phase, draft.reason) {
         return draft.refuse(&text, &message);
     }
-    let begun = draft.status.release.is_some() || draft.status.undo.is_some() || draft.reason == "Restarting";
-    if let Some(refused) = refused_before(draft).filter(|_| verb == Some(Verb::Abort) && !begun) {
-        // The answer is written by itself, or it would go with the write that is refused again.
+    if let Some((reason, before)) = refused_before(draft).filter(|_| verb == Some(Verb::Abort)) {
+        // What this decision begins does not count, nor does what it writes: that would be refused again, and the answer with it.
+        let stored = before.clone();
         draft.write_nothing();
-        return draft.refuse(&text, &format!("its release has not begun, so there is nothing to take back: {refused}"));
+        draft.plan.notices.clear();
+        draft.say(stored.phase, reason, stored.message.clone());
+        let why = format!(
+            "its release has not begun, so there is nothing to take back; it begins by itself once that is allowed, and undo takes \
+             the change out: {}",
+            stored.message
+        );
+        // The later word counts.
+        draft.status = ReleasePlanStatus { undo: None, ..stored };
+        return draft.refuse(&text, &why);
     }
+    let begun = draft.status.release.is_some() || draft.status.undo.is_some() || draft.reason == "Restarting";
     if let Some(verb) = verb.filter(|_| !begun) {
         draft.status.message = format!("{message}; asked meanwhile: {}", verb.name());
     }
 }
 
-/// What was said when a write was last refused, if that is what the plan waits for: no release may ever begin.
-fn refused_before(draft: &Draft<'_>) -> Option<String> {
-    let status = draft.world.plan.status.as_ref()?;
-    let is = |reason: &str| status.conditions.iter().any(|condition| condition.reason == reason);
-    let refused = status.phase == Phase::Blocked && (is(WRITE_REFUSED) || is(NAME_TAKEN));
-    (refused || is(WRITE_KEEPS_FAILING)).then(|| status.message.clone())
+/// What the plan waits for where no release has begun and a write was refused when it was last looked at: none may ever begin.
+fn refused_before<'a>(draft: &Draft<'a>) -> Option<(&'static str, &'a ReleasePlanStatus)> {
+    let world = draft.world;
+    let of_this = |status: &&ReleasePlanStatus| status.target == draft.status.target && status.release.is_none();
+    let status = world.plan.status.as_ref().filter(of_this)?;
+    let is = |reason: &&str| status.conditions.iter().any(|condition| condition.reason == *reason);
+    let blocked = [WRITE_REFUSED, NAME_TAKEN].into_iter().find(is).filter(|_| status.phase == Phase::Blocked);
+    Some((blocked.or_else(|| Some(WRITE_KEEPS_FAILING).filter(is))?, status))
 }

@@ -60,10 +60,11 @@ fn with_target(world: World<'_>) -> Plan<Option<ReleasePlanStatus>> {
         draft.refuse(&text, request::MADE_WITH);
     }
     advance(&mut draft);
+    // Before an answer puts a release off: what that has made already stays for when it begins.
+    remove_strays(&mut draft, another);
     between::answer_what_waits(&mut draft);
     tell_stable_gone(&mut draft);
     tell_load(&mut draft);
-    remove_strays(&mut draft, another);
     asleep::forget_wish(&mut draft);
     configuration::keep_owners(&mut draft);
     let mut records = record::close_forgotten(&draft.world, &draft.status, &draft.plan.writes);

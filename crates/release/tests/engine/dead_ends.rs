@@ -64,9 +64,10 @@ fn stage(status: Option<&ReleasePlanStatus>) -> Option<(String, Stage)> {
 }
 
 /// A person's abort is heard here: the release is being taken back, or over. One that is being taken back already refuses it not.
+/// Where there is no release it is answered.
 pub fn check_abort_is_heard(cluster: &Cluster) -> Result<(), String> {
     let mut copy = cluster.clone();
-    let Some((name, before)) = stage(copy.status().as_ref()) else { return Ok(()) };
+    let Some((name, before)) = stage(copy.status().as_ref()) else { return check_abort_is_answered(copy) };
     copy.request("abort:probe");
     if before == Stage::TakingBack {
         let refused =
@@ -83,6 +84,14 @@ pub fn check_abort_is_heard(cluster: &Cluster) -> Result<(), String> {
         }
         _ => Ok(()),
     }
+}
+
+fn check_abort_is_answered(mut copy: Cluster) -> Result<(), String> {
+    copy.request("abort:probe");
+    let last = copy.settle()?;
+    let Some(status) = copy.status().filter(|_| !last.status_refused) else { return Ok(()) };
+    let answered = status.handled_request.as_deref() == Some("abort:probe");
+    if answered { Ok(()) } else { Err(format!("an abort is not answered: {}", brief(&status))) }
 }
 
 #[derive(Clone, Debug)]

@@ -415,6 +415,8 @@ fn an_abort_of_a_release_that_cannot_begin_is_answered_and_what_else_is_asked_wa
         (CONFIG_MAPS, "create", "ConfigMap"),
         (DEPLOYMENTS, "patch", "Deployment"),
         (REPLICA_SETS, "create", "ReplicaSet"),
+        // Where the decision that begins the release is the one that is refused.
+        (RELEASES, "create", "Release"),
     ] {
         let mut cluster = configured();
         cluster.policies.clear();
@@ -446,4 +448,30 @@ fn an_abort_of_a_release_that_cannot_begin_is_answered_and_what_else_is_asked_wa
         cluster.settle().unwrap();
         assert_eq!(cluster.status().unwrap().phase, Phase::Paused, "{kind}: {}", brief(&cluster.status().unwrap()));
     }
+}
+
+/// The release would begin in the very decision whose write is refused: the ReplicaSet of the history becomes its canary.
+#[test]
+fn an_abort_of_a_change_back_to_history_is_answered_where_its_replica_set_cannot_be_taken() {
+    let mut cluster = second();
+    cluster.edit_plan(|plan| plan["spec"]["rollbackWindow"] = json!(0));
+    cluster.settle().unwrap();
+    let before = cluster.status().unwrap();
+    cluster.refuse_writes(REPLICA_SETS, "patch", Fate::Denied, None);
+    cluster.set_image("app:1");
+    cluster.settle().unwrap();
+    cluster.request("abort:1");
+    let notices = cluster.reconcile().plan.notices;
+    let begun = notices.iter().any(|notice| notice.reason == "ReleaseStarted");
+    let told = notices.iter().any(|notice| notice.note.contains("begins by itself once that is allowed"));
+    assert!(told && !begun, "{notices:?}");
+    cluster.settle().unwrap();
+    let after = cluster.status().unwrap();
+    assert_eq!(after.handled_request.as_deref(), Some("abort:1"), "{}", brief(&after));
+    assert_eq!((after.phase, after.release.is_none()), (Phase::Blocked, true), "{}", brief(&after));
+    assert_eq!(after.sequence, before.sequence, "a release is counted that never began");
+    cluster.allow_all();
+    cluster.advance(600);
+    cluster.settle().unwrap();
+    assert_eq!(cluster.status().unwrap().phase, Phase::Paused, "{}", brief(&cluster.status().unwrap()));
 }
