@@ -11,6 +11,15 @@ pub const RELEASED_AT: &str = "released at generation ";
 /// its pods. It tells that the empty [`PLAN`](crate::names::PLAN) beside it is no person's wish.
 pub const LET_GO: &str = "released by Trimtab itself";
 
+/// Between the two numbers of a note on a Deployment without replicas ([`WAKE_TO`](crate::names::WAKE_TO)): how many a write asked for,
+/// and the generation that it changed. So a note of another time is known that an undo or a manifest brings back.
+pub const NOTED_AT: &str = " at generation ";
+
+/// How many replicas such a note asks for.
+pub fn noted_size(note: &str) -> Option<i32> {
+    note.split_once(NOTED_AT)?.0.parse().ok()
+}
+
 /// What a mark says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mark<'m> {
@@ -67,5 +76,12 @@ mod tests {
         check("by alice", false, None);
         check("", true, None);
         assert_eq!(Mark::read(None, true), None);
+    }
+
+    #[test]
+    fn a_note_tells_the_size_that_was_asked_for() {
+        for (note, size) in [("3 at generation 7", Some(3)), ("3", None), ("three at generation 7", None), ("", None)] {
+            assert_eq!(noted_size(note), size, "{note}");
+        }
     }
 }

@@ -21,7 +21,8 @@ pub const REQUEST: &str = "trimtab.dev/request";
 pub const RESTARTED: &str = "trimtab.dev/restarted";
 /// Label on the objects that Trimtab makes: the plan that they belong to.
 pub const PLAN_LABEL: &str = "trimtab.dev/plan";
-/// Annotation on a Deployment without replicas: how many the write asked for that changed its template.
+/// Annotation on a Deployment without replicas: how many the write asked for that changed its template, and of which generation.
+/// Written by the hold policy.
 pub const WAKE_TO: &str = "trimtab.dev/wake-to";
 /// Annotation on a canary ReplicaSet: the revision's digest, with its algorithm.
 pub const DIGEST: &str = "trimtab.dev/digest";

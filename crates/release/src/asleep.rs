@@ -1,35 +1,31 @@
 //! A Deployment without replicas: its changes stay held until it wakes, and then stable comes up first, so that the canary
 //! has something to be compared with.
 
-use serde_json::json;
 use trimtab_crds::{Phase, WhileScaledToZero, mark, names};
 use trimtab_plan::Severity;
 
-use crate::{canary, draft::Draft, views::ReplicaSetView, world::World};
-
-/// The largest size that a Deployment is woken to.
-const MOST: i32 = 1_000_000;
+use crate::{
+    canary,
+    draft::Draft,
+    views::{DeploymentView, ReplicaSetView},
+    world::World,
+};
 
 /// Whether changes wait for replicas: also where some are on their way.
 pub(crate) fn holds(world: &World<'_>) -> bool {
-    let waits = world.plan.spec.while_scaled_to_zero == WhileScaledToZero::Hold || wish(world).is_some();
+    let waits = world.plan.spec.while_scaled_to_zero == WhileScaledToZero::Hold || world.wish().is_some();
     world.replicas == 0 && waits
-}
-
-/// How many replicas the write asked for that changed the template of what sleeps.
-fn wish(world: &World<'_>) -> Option<i32> {
-    let noted = world.deployment.metadata.annotation(names::WAKE_TO)?;
-    noted.parse().ok().filter(|size| world.replicas == 0 && (1..=MOST).contains(size))
 }
 
 /// Gives the Deployment the replicas that were asked for, once what comes up is stable. True if that is all for now.
 pub(crate) fn wake(draft: &mut Draft<'_>) -> bool {
     let world = draft.world;
-    let Some(size) = wish(&world) else { return false };
+    let Some(size) = world.wish() else { return false };
+    let nothing_else = || draft.status.stable.is_none() || stays(&world).next().is_none();
     let ready = match sleeping(draft) {
         Some(stable) => !rolled_since(draft, stable),
-        // Nothing is held, or nothing of stable is left that could come up first.
-        None => !world.is_stopped() || world.stable_set(&draft.status).is_none(),
+        // Nothing of stable is left that could come up first, and nothing else is to.
+        None => world.stable_set(&draft.status).is_none() && nothing_else(),
     };
     // What would come up before stable is taken out first.
     if ready && draft.plan.writes.is_empty() {
@@ -40,11 +36,21 @@ pub(crate) fn wake(draft: &mut Draft<'_>) -> bool {
     true
 }
 
-/// Takes off what was asked for of a Deployment that has replicas by now.
+/// What to add for people where a change waits for them and nobody wakes the Deployment as they had asked.
+pub(crate) fn asked_for(deployment: &DeploymentView) -> String {
+    let note = deployment.metadata.annotation(names::WAKE_TO).filter(|_| deployment.spec.replicas == 0);
+    note.and_then(mark::noted_size).map_or_else(String::new, |size| {
+        let name = &deployment.metadata.name;
+        format!("; {size} replicas were asked for: kubectl scale deployment {name} --replicas={size}")
+    })
+}
+
+/// Takes off what was asked for of a Deployment that has replicas by now, or of which no change is held.
 pub(crate) fn forget_wish(draft: &mut Draft<'_>) {
-    let deployment = draft.world.deployment;
-    if draft.world.replicas > 0 && deployment.metadata.annotations.contains_key(names::WAKE_TO) {
-        draft.tidy(canary::annotate(deployment, json!({names::WAKE_TO: null}), "it has replicas"));
+    let world = draft.world;
+    let forgotten = world.replicas > 0 || !world.is_stopped();
+    if forgotten && let Some(write) = canary::forget_wish(world.deployment) {
+        draft.tidy(write);
     }
 }
 
@@ -82,9 +88,23 @@ fn rolled_since(draft: &Draft<'_>, stable: &ReplicaSetView) -> bool {
     draft.world.owned().any(|rs| rs.spec.replicas > 0 && revision(rs) > revision(stable) && !held(rs))
 }
 
-/// Whether ReplicaSets of the history are kept aside until stable has pods again.
+/// Whether ReplicaSets of the history are kept aside until stable has pods again, or the change has where nothing of stable is left.
 pub(crate) fn keeps_aside(draft: &Draft<'_>) -> bool {
-    sleeping(draft).is_some()
+    let world = draft.world;
+    let none_runs = || world.owned().all(|rs| rs.spec.replicas == 0);
+    sleeping(draft).is_some() || (is_stable_gone(draft) && none_runs())
+}
+
+/// Whether nothing is left of what is known to be stable, in a Deployment whose change is held.
+fn is_stable_gone(draft: &Draft<'_>) -> bool {
+    let world = draft.world;
+    world.is_stopped() && draft.status.stable.is_some() && world.stable_set(&draft.status).is_none()
+}
+
+/// The Deployment's ReplicaSets that are not being deleted.
+fn stays<'a>(world: &World<'a>) -> impl Iterator<Item = &'a ReplicaSetView> {
+    let (world, none) = (*world, |rs: &&ReplicaSetView| rs.metadata.deletion_timestamp.is_none());
+    world.seen.replica_sets.iter().map(AsRef::as_ref).filter(move |rs| world.owned_by_deployment(rs)).filter(none)
 }
 
 /// Keeps out of a held Deployment what has pods and is not stable: what came up in stable's place while nobody looked, and what somebody
@@ -92,13 +112,18 @@ pub(crate) fn keeps_aside(draft: &Draft<'_>) -> bool {
 /// equals its template, or else the one that was created last: those come out of its history too, until stable has pods again.
 pub(crate) fn keep_stable_first(draft: &mut Draft<'_>) {
     let world = draft.world;
-    let Some(stable) = stable_of_held(draft) else { return };
+    let Some(stable) = stable_of_held(draft) else {
+        // With nothing of stable left, an older revision is no better than the change.
+        if world.wish().is_some() && is_stable_gone(draft) {
+            stays(&world).filter(|rs| rs.spec.replicas == 0).for_each(|rs| draft.write(canary::keep_aside(&world, rs)));
+        }
+        return;
+    };
     if rolled_since(draft, stable) {
         return;
     }
     let asleep = stable.spec.replicas == 0;
-    let others = world.owned().filter(|rs| rs.metadata.uid != stable.metadata.uid);
-    for rs in others.filter(|rs| rs.metadata.deletion_timestamp.is_none()) {
+    for rs in stays(&world).filter(|rs| rs.metadata.uid != stable.metadata.uid) {
         let newer = rs.metadata.creation_timestamp >= stable.metadata.creation_timestamp;
         let has_pods = rs.spec.replicas > 0;
         if has_pods || (asleep && (newer || rs.spec.template.digest == world.digest)) {

@@ -31,6 +31,11 @@ pub(crate) fn reconsider(draft: &mut Draft<'_>) -> Option<Rejected> {
     }
 }
 
+/// Whether a person asks to have the change taken out, or let go as it is.
+pub(crate) fn asks_for_an_end(draft: &Draft<'_>) -> bool {
+    matches!(draft.request(), Some((_, Some(Verb::Undo | Verb::PromoteFull))))
+}
+
 /// Carries out a request, or leaves it for the release that is about to begin. True if that was all for now.
 pub(crate) fn handle(draft: &mut Draft<'_>, gate: Gate) -> bool {
     let Some((text, verb)) = draft.request() else { return false };

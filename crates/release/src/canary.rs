@@ -100,14 +100,18 @@ fn give_to_deployment(deployment: &DeploymentView, rs: &ReplicaSetView) -> [Patc
 }
 
 /// Gives a ReplicaSet to the plan, with labels that the Deployment's selector does not fit.
-fn give_to_plan(world: &World<'_>, rs: &ReplicaSetView) -> [PatchOp; 3] {
+fn give_to_plan(world: &World<'_>, rs: &ReplicaSetView) -> Vec<PatchOp> {
     let deployment = world.deployment;
     let labels = labels::outside(&deployment.spec.selector, rs.metadata.labels.iter());
-    [
-        PatchOp::add(annotation(names::CANARY_OF), deployment.metadata.name.clone()),
-        labels::relabel(labels),
-        give_to(rs, &world.plan_owner()),
-    ]
+    let mut ops = vec![];
+    if rs.metadata.annotations.is_empty() {
+        // Whoever made it gave it none, and nothing is added to what is not there. None must have come since.
+        ops.push(PatchOp::test("/metadata/resourceVersion", rs.metadata.resource_version.clone()));
+        ops.push(PatchOp::add("/metadata/annotations", json!({})));
+    }
+    ops.push(PatchOp::add(annotation(names::CANARY_OF), deployment.metadata.name.clone()));
+    ops.extend([labels::relabel(labels), give_to(rs, &world.plan_owner())]);
+    ops
 }
 
 fn target(rs: &ReplicaSetView) -> trimtab_plan::ObjectRef {
@@ -212,15 +216,16 @@ fn annotation(name: &str) -> String {
     format!("/metadata/annotations/{}", PatchOp::escape(name))
 }
 
-/// Lets the Deployment roll: exactly the generation that was judged.
+/// Lets the Deployment roll, with the replicas that were asked for where it sleeps: exactly the generation that was judged.
 pub(crate) fn release(world: &World<'_>, why: &str) -> Write {
     let meta = &world.deployment.metadata;
-    let ops = vec![
+    let mut ops = vec![
         PatchOp::test("/metadata/uid", meta.uid.clone()),
         PatchOp::test("/metadata/generation", meta.generation),
         PatchOp::add(annotation(names::HELD), names::RELEASED),
         PatchOp::add("/spec/paused", false),
     ];
+    ops.extend(world.wish().map(|size| PatchOp::add("/spec/replicas", size)));
     Write::patch(world.deployment_ref(), ops, why)
 }
 
@@ -271,6 +276,22 @@ pub(crate) fn wake(deployment: &DeploymentView, size: i32) -> Write {
     )
 }
 
+/// Takes off what was asked for of a Deployment without replicas, if it is noted: exactly the generation that was seen, for another write may
+/// have asked since.
+pub fn forget_wish(deployment: &DeploymentView) -> Option<Write> {
+    let meta = &deployment.metadata;
+    let mut ops =
+        vec![PatchOp::test("/metadata/uid", meta.uid.clone()), PatchOp::test("/metadata/generation", meta.generation)];
+    ops.push(without_wish(deployment)?);
+    let why = "take off how many replicas were asked for: nothing waits for that any more";
+    Some(Write::patch(meta.object(names::DEPLOYMENT), ops, why))
+}
+
+fn without_wish(deployment: &DeploymentView) -> Option<PatchOp> {
+    let noted = deployment.metadata.annotations.contains_key(names::WAKE_TO);
+    noted.then(|| PatchOp::Remove { path: annotation(names::WAKE_TO) })
+}
+
 /// Sets annotations of the Deployment.
 pub(crate) fn annotate(deployment: &DeploymentView, annotations: Value, why: &str) -> Write {
     // The uid in the patch is a precondition: it never goes to a recreated Deployment.
@@ -295,16 +316,18 @@ pub fn let_go(deployment: &DeploymentView, why: &str) -> Write {
     Write::patch(meta.object(names::DEPLOYMENT), ops, why)
 }
 
-/// Writes a template into the Deployment, if nobody changed its spec since it was seen.
+/// Writes a template into the Deployment, if nobody changed its spec since it was seen. With what was changed goes what the same write
+/// asked for of one without replicas.
 pub fn write_template(deployment: &DeploymentView, mut template: Value, why: &str) -> Write {
     if let Some(labels) = template.pointer_mut("/metadata/labels").and_then(Value::as_object_mut) {
         labels.remove(names::POD_TEMPLATE_HASH);
     }
     let meta = &deployment.metadata;
-    let ops = vec![
+    let mut ops = vec![
         PatchOp::test("/metadata/uid", meta.uid.clone()),
         PatchOp::test("/metadata/generation", meta.generation),
         PatchOp::add("/spec/template", template),
     ];
+    ops.extend(without_wish(deployment));
     Write::patch(meta.object(names::DEPLOYMENT), ops, why)
 }

@@ -5,7 +5,7 @@
 //! die before and after any write; what can be read from the cluster is not remembered; every write is idempotent.
 
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 use trimtab_crds::{Phase, Progress, ReleasePlanStatus, ReleaseResult, Stage, mark, names};
 use trimtab_plan::{Because, Plan, Severity};
 
@@ -63,6 +63,7 @@ fn with_target(world: World<'_>) -> Plan<Option<ReleasePlanStatus>> {
     // Before an answer puts a release off: what that has made already stays for when it begins.
     remove_strays(&mut draft, another);
     between::answer_what_waits(&mut draft);
+    tell_wish(&mut draft);
     tell_stable_gone(&mut draft);
     tell_load(&mut draft);
     asleep::forget_wish(&mut draft);
@@ -71,6 +72,14 @@ fn with_target(world: World<'_>) -> Plan<Option<ReleasePlanStatus>> {
     records.extend(record::prune(&draft.world, &draft.status));
     records.into_iter().for_each(|write| draft.tidy(write));
     report::finish(draft)
+}
+
+/// Says how many replicas were asked for of what sleeps, where it waits for people and Trimtab does not wake it.
+fn tell_wish(draft: &mut Draft<'_>) {
+    let waits = draft.status.phase == Phase::Blocked || draft.reason == "OptedOut";
+    if waits && draft.world.wish().is_some() {
+        draft.status.message.push_str(&asleep::asked_for(draft.world.deployment));
+    }
 }
 
 /// Says so where the canary has more to do than it can: then its steps tell of too few pods, not of the new revision.
@@ -288,7 +297,12 @@ fn guarded(draft: &mut Draft<'_>) -> bool {
         }
         _ => {
             let why = "guard the Deployment: from now on its changes are held";
-            let names = if let_go { json!({names::PLAN: plan, names::HELD: null}) } else { json!({names::PLAN: plan}) };
+            let mut names =
+                if let_go { json!({names::PLAN: plan, names::HELD: null}) } else { json!({names::PLAN: plan}) };
+            if !draft.world.is_guarded() && deployment.metadata.annotations.contains_key(names::WAKE_TO) {
+                // Nobody has watched over who wrote it.
+                names[names::WAKE_TO] = Value::Null;
+            }
             let guard = canary::annotate(deployment, names, why);
             if draft.progress().is_some_and(|progress| progress.stage == Stage::TakingBack) {
                 draft.tidy(guard);

@@ -51,9 +51,15 @@ pub(crate) fn decide(draft: &mut Draft<'_>) {
 }
 
 fn go_on(draft: &mut Draft<'_>) {
-    asleep::keep_stable_first(draft);
-    if asleep::wake(draft) {
+    if learned_before_waking(draft) {
         return;
+    }
+    // What a person asks of the change does not wait until it is woken: that may never be allowed.
+    if draft.world.wish().is_none() || !between::asks_for_an_end(draft) {
+        asleep::keep_stable_first(draft);
+        if asleep::wake(draft) {
+            return;
+        }
     }
     // What was taken back waits for a change, and so do its pins.
     let gate = configuration::decide(draft);
@@ -190,12 +196,9 @@ fn mid_rollout(draft: &mut Draft<'_>) {
 
 /// The stable revision of a Deployment that was changed before it was ever seen complete: the only one that has pods.
 fn find_stable(draft: &mut Draft<'_>) -> bool {
-    let digest = draft.world.digest;
     let mut with_pods: Vec<&ReplicaSetView> = draft.world.owned().filter(|rs| rs.spec.replicas > 0).collect();
     if with_pods.is_empty() {
-        let revision =
-            |rs: &&ReplicaSetView| rs.metadata.annotation(names::REVISION).and_then(|r| r.parse::<i64>().ok());
-        with_pods.extend(draft.world.owned().filter(|rs| rs.spec.template.digest != digest).max_by_key(revision));
+        with_pods.extend(newest_other(draft));
     }
     match with_pods.as_slice() {
         [only] => {
@@ -215,6 +218,27 @@ fn find_stable(draft: &mut Draft<'_>) -> bool {
             false
         }
     }
+}
+
+/// The newest revision of the Deployment that is not the held one.
+fn newest_other<'a>(draft: &Draft<'a>) -> Option<&'a ReplicaSetView> {
+    let world = draft.world;
+    let revision = |rs: &&ReplicaSetView| rs.metadata.annotation(names::REVISION).and_then(|r| r.parse::<i64>().ok());
+    world.owned().filter(|rs| rs.spec.template.digest != world.digest).max_by_key(revision)
+}
+
+/// Whether something is to be woken and it is not known yet what is to come up first: a plan that was made anew has yet to learn it.
+fn learned_before_waking(draft: &mut Draft<'_>) -> bool {
+    if draft.world.wish().is_none() || draft.status.stable.is_some() {
+        return false;
+    }
+    let going = draft.world.owned().any(|rs| rs.spec.replicas > 0);
+    if !going {
+        let Some(rs) = newest_other(draft) else { return false };
+        draft.status.stable = Some(revision_of(rs));
+    }
+    draft.say(Phase::Waiting, "Waking", "before the Deployment is woken: what was stable is being looked up");
+    true
 }
 
 /// The one ReplicaSet of the Deployment that has pods.

@@ -186,9 +186,14 @@ fn changed_meanwhile(draft: &mut Draft<'_>) -> bool {
     true
 }
 
-/// The new revision's ReplicaSet, once it is all that the Deployment runs and every pod is available.
+/// The new revision's ReplicaSet, once it is all that the Deployment runs and every pod is available. Without replicas that says nothing: then
+/// its steps must have judged it.
 fn whole<'a>(draft: &Draft<'a>) -> Option<&'a ReplicaSetView> {
     let world = draft.world;
+    let judged = draft.progress()?.skips_steps.is_none() && draft.progress()?.stage == Stage::Promoting;
+    if world.replicas == 0 && !judged {
+        return None;
+    }
     let rs = world.new_set(draft.progress()?).filter(|rs| world.owned_by_deployment(rs))?;
     let alone = world.owned().all(|other| other.metadata.uid == rs.metadata.uid || other.spec.replicas == 0);
     let seen = rs.status.observed_generation >= rs.metadata.generation;
@@ -234,8 +239,12 @@ fn failed(draft: &mut Draft<'_>, rs: &ReplicaSetView) -> bool {
     true
 }
 
-/// Keeps the deadline of the promotion.
+/// Keeps the deadline of the promotion, which begins with the first replicas.
 fn overdue(draft: &mut Draft<'_>, new_set: Option<&ReplicaSetView>) -> bool {
+    if let Some(progress) = draft.status.release.as_mut().filter(|_| draft.world.replicas == 0) {
+        (progress.unavailable_since, progress.most_available) = (None, 0);
+        return false;
+    }
     let late = late(draft, new_set);
     let Some(late) = late.filter(|_| !draft.world.complete()) else { return false };
     draft.take_back("DeadlineExceeded", format!("{late} while it was being promoted"));

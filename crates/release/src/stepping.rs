@@ -63,7 +63,10 @@ pub(crate) fn decide(draft: &mut Draft<'_>) {
         ));
     }
     if asleep::holds(&world) {
-        return wait_for_replicas(draft, index);
+        wait_for_replicas(draft, index);
+        // Changed and changed back at once, it may have been asked for replicas meanwhile.
+        asleep::wake(draft);
+        return;
     }
     let available = rs.status.available_replicas;
     let settled =

@@ -7,7 +7,7 @@ use trimtab_crds::{Phase, ReleasePlanStatus, names};
 use trimtab_plan::{Notice, PatchOp, Plan, Severity, Subresource, Verb, Write, set_condition};
 
 use crate::{
-    Snapshot, adoption, canary, record, report, request, unreadable,
+    Snapshot, adoption, asleep, canary, record, report, request, unreadable,
     views::PlanView,
     world::{Held, held},
 };
@@ -91,7 +91,8 @@ pub(crate) fn without_plan(seen: &Snapshot) -> Plan<Option<ReleasePlanStatus>> {
             let note = format!(
                 "a change of Deployment {name} is held, but its ReleasePlan {plan:?} is gone. To let it roll: kubectl \
                  annotate deployment {name} trimtab.dev/plan= --overwrite && kubectl rollout resume deployment {name}. To \
-                 take it back: create a ReleasePlan for it, then kubectl trimtab undo{left}"
+                 take it back: create a ReleasePlan for it, then kubectl trimtab undo{}{left}",
+                asleep::asked_for(deployment)
             );
             decided.because("HeldWithoutPlan", note.clone());
             decided.notices.push(Notice {

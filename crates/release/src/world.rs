@@ -1,7 +1,11 @@
 //! What a snapshot means: who owns what, what is held, which revision is which. Facts only; no decision is taken here.
 
 use jiff::Timestamp;
-use trimtab_crds::{Progress, ReleasePlanStatus, mark::Mark, names};
+use trimtab_crds::{
+    Progress, ReleasePlanStatus,
+    mark::{self, Mark},
+    names,
+};
 use trimtab_plan::{ObjectRef, OwnerRef};
 
 use crate::{
@@ -9,6 +13,9 @@ use crate::{
     arithmetic::limits,
     views::{DeploymentView, PlanView, PodView, ReplicaSetView, Terminated},
 };
+
+/// The largest size that a Deployment is woken to.
+const MOST: i32 = 1_000_000;
 
 /// Whether a Deployment's change is held.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +75,13 @@ impl<'a> World<'a> {
     /// Whether a change is held and the Deployment is paused for it, whoever had paused it before.
     pub(crate) fn is_stopped(&self) -> bool {
         matches!(self.held(), Held::By { .. }) && self.deployment.spec.paused
+    }
+
+    /// How many replicas the write asked for that changed the template of what sleeps. A note is believed only where a change is held: it
+    /// is of that.
+    pub(crate) fn wish(&self) -> Option<i32> {
+        let size = noted_size(self.deployment).filter(|_| self.is_stopped());
+        size.filter(|size| self.replicas == 0 && (1..=MOST).contains(size))
     }
 
     /// Whether changes of the Deployment are held: it names a plan, and has not opted out.
@@ -181,6 +195,11 @@ impl<'a> World<'a> {
         let meta = &self.plan.metadata;
         owner(&names::RELEASE_PLAN, &meta.name, &meta.uid)
     }
+}
+
+/// The size that is noted on a Deployment.
+fn noted_size(deployment: &DeploymentView) -> Option<i32> {
+    deployment.metadata.annotation(names::WAKE_TO).and_then(mark::noted_size)
 }
 
 /// The reference by which a Deployment owns a ReplicaSet.

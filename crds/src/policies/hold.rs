@@ -1,12 +1,12 @@
 //! The hold, as CEL: a change of a guarded Deployment's template waits until a write releases it. Not what is done about it.
 //!
-//! The policy alone says what the two annotations are after a write; what a request brings is a wish. So nothing that was
+//! The policy alone says what its three annotations are after a write; what a request brings is a wish. So nothing that was
 //! exported, stored in Git or copied to a ReplicaSet releases a change, opts out or names another author when it is written
 //! again: a release is a write that is made for the very object that is stored, and leaves a mark that is no release.
 
 use serde_json::{Value, json};
 
-use crate::mark::{LET_GO, RELEASED_AT};
+use crate::mark::{LET_GO, NOTED_AT, RELEASED_AT};
 use crate::names::{CANARY_OF, DIGEST, GROUP, HELD, HELD_WHILE_PAUSED, PLAN, RELEASED, WAKE_TO};
 
 /// Where kubectl keeps the manifest that was applied last on the client's side.
@@ -20,6 +20,18 @@ const ASLEEP: &str = "has(oldObject.spec.replicas) && oldObject.spec.replicas ==
 /// what comes up.
 fn wakes() -> String {
     format!("variables.changed && {ASLEEP} && !(has(object.spec.replicas) && object.spec.replicas == 0)")
+}
+
+/// The note of what was asked for of a Deployment that has no replicas after a write; empty where there is to be none. It stays as it is
+/// until it is taken off or the Deployment has some, and no write of the status changes it. The policy may be run again on its own result,
+/// which names the generation of this very write; what an undo or a manifest brings names another.
+fn note() -> String {
+    format!(
+        "variables.wakes ? string(object.spec.replicas) + variables.stamp : !variables.asleep ? '' \
+         : variables.changed && {ASLEEP} && '{WAKE_TO}' in variables.now && variables.now['{WAKE_TO}'].endsWith(variables.stamp) \
+         ? variables.now['{WAKE_TO}'] : '{WAKE_TO}' in variables.old && (variables.status || '{WAKE_TO}' in variables.now) \
+         ? variables.old['{WAKE_TO}'] : ''"
+    )
 }
 
 fn on_update(resources: &[&str]) -> Value {
@@ -69,16 +81,19 @@ fn variables() -> Value {
          || (variables.now['{PLAN}'] == '' && !({})) ? variables.old['{PLAN}'] : variables.now['{PLAN}']",
         meant(PLAN)
     );
-    let mark = format!(
-        "'{RELEASED_AT}' + string(has(oldObject.metadata.generation) ? oldObject.metadata.generation : 0) \
-         + ' by ' + request.userInfo.username"
-    );
+    let generation = "string(has(oldObject.metadata.generation) ? oldObject.metadata.generation : 0)";
+    let mark = format!("'{RELEASED_AT}' + {generation} + ' by ' + request.userInfo.username");
+    // The status of a Deployment changes no size, whatever is written beside it.
+    let asleep = format!("variables.status ? ({ASLEEP}) : has(object.spec.replicas) && object.spec.replicas == 0");
     json!([
         {"name": "old", "expression": "oldObject.metadata.annotations"},
         {"name": "now", "expression": "has(object.metadata.annotations) ? object.metadata.annotations : {}"},
         {"name": "status", "expression": "has(request.subResource) && request.subResource == 'status'"},
         {"name": "changed", "expression": "!variables.status && object.spec.template != oldObject.spec.template"},
         {"name": "wakes", "expression": wakes()},
+        {"name": "asleep", "expression": asleep},
+        {"name": "stamp", "expression": format!("'{NOTED_AT}' + {generation}")},
+        {"name": "note", "expression": note()},
         {"name": "paused", "expression": "has(object.spec.paused) && object.spec.paused"},
         {"name": "plan", "expression": plan},
         {"name": "was", "expression": format!("'{HELD}' in variables.old ? variables.old['{HELD}'] : ''")},
@@ -186,13 +201,8 @@ fn patch() -> String {
         remove(DIGEST),
         "(variables.hold && !variables.paused ? [JSONPatch{op: 'add', path: '/spec/paused', value: true}] : [])"
             .to_owned(),
-        format!(
-            "(variables.wakes ? [JSONPatch{{op: 'add', path: {}, value: string(object.spec.replicas)}}, \
-             JSONPatch{{op: 'add', path: '/spec/replicas', value: 0}}] \
-             : has(object.spec.replicas) && object.spec.replicas > 0 ? {} : [])",
-            path(WAKE_TO),
-            remove(WAKE_TO)
-        ),
+        format!("(variables.note == '' ? {} : {})", remove(WAKE_TO), set(WAKE_TO, "variables.note")),
+        "(variables.wakes ? [JSONPatch{op: 'add', path: '/spec/replicas', value: 0}] : [])".to_owned(),
     ];
     parts.join(" + ")
 }
@@ -228,7 +238,7 @@ pub(super) fn warning() -> Value {
                 ),
                 "messageExpression": format!(
                     "'the Deployment stays without replicas until what is stable comes up first; then it is scaled to ' \
-                     + object.metadata.annotations['{WAKE_TO}']"
+                     + object.metadata.annotations['{WAKE_TO}'].split('{NOTED_AT}')[0]"
                 ),
             }],
         }

@@ -429,11 +429,28 @@ async fn a_write_that_changes_what_has_no_replicas_does_not_wake_it_and_the_next
         app.kubectl(&["patch", "deployment/web", "-p", both]).await?;
         ensure!(app.is_held().await? && size().await? == Some(0), "{:?} replicas, {}", size().await?, mark(&app).await?);
         let wish = async || anyhow::Ok(app.deployment().await?.annotations().get("trimtab.dev/wake-to").cloned());
-        ensure!(wish().await?.as_deref() == Some("3"), "{:?}", wish().await?);
+        let noted = wish().await?;
+        ensure!(noted.as_deref().is_some_and(|note| note.starts_with("3 at generation ")), "{noted:?}");
+        // No write of the status changes it.
+        let forged = r#"{"metadata":{"annotations":{"trimtab.dev/wake-to":"9 at generation 1"}},"spec":{"replicas":9}}"#;
+        app.kubectl(&["patch", "deployment/web", "--subresource=status", "--type=merge", "-p", forged]).await?;
+        ensure!(wish().await? == noted, "{:?}", wish().await?);
         app.kubectl(&["patch", "deployment/web", "-p", both]).await?;
         ensure!(app.is_held().await? && size().await? == Some(3), "{:?} replicas, {}", size().await?, mark(&app).await?);
         ensure!(wish().await?.is_none(), "{:?}", wish().await?);
+        // Nor does anybody else write one.
+        app.kubectl(&["scale", "deployment/web", "--replicas=0"]).await?;
+        for more in [&["--subresource=status"][..], &[]] {
+            let write = ["patch", "deployment/web", "--type=merge", "-p", forged_at_0()];
+            app.kubectl(&[&write[..], more].concat()).await?;
+            ensure!(wish().await?.is_none(), "{more:?}: {:?}", wish().await?);
+        }
         Ok(())
     })
     .await;
+}
+
+/// A note that nobody but the policy may write.
+fn forged_at_0() -> &'static str {
+    r#"{"metadata":{"annotations":{"trimtab.dev/wake-to":"9 at generation 1"}}}"#
 }

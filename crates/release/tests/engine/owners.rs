@@ -95,3 +95,26 @@ fn a_deployment_that_is_made_anew_beside_its_pods_keeps_them() {
     check_ends(&mut cluster, Phase::Stable, &[("app:2", 4)]);
     assert_eq!(cluster.made, made, "pods were made anew");
 }
+
+/// Whoever makes a ReplicaSet need not give it annotations, and a patch of one that is not there is refused.
+#[test]
+fn a_replica_set_without_annotations_is_kept_aside_as_any_other() {
+    let mut cluster = four_with(half()).stable();
+    cluster.scale(0);
+    cluster.settle().unwrap();
+    cluster.make_look_alike();
+    cluster.update(REPLICA_SETS, "web-alike", "bob", |rs| {
+        rs["spec"]["template"]["spec"]["containers"][0]["image"] = json!("app:odd");
+    });
+    cluster.set_image("app:2");
+    cluster.rest_of_round();
+    assert!(cluster.get(REPLICA_SETS, "web-alike").unwrap()["metadata"]["annotations"].is_null());
+    cluster.settle().unwrap();
+    cluster.scale(4);
+    for _ in 0..20 {
+        cluster.advance(1);
+        cluster.round();
+        assert!(!cluster.images().contains_key("app:odd"), "{:?}", cluster.images());
+    }
+    check_ends(&mut cluster, Phase::Paused, &[("app:1", 4), ("app:2", 4)]);
+}

@@ -2,7 +2,7 @@
 //! or deny what is written. Strangers' objects are in `strangers`.
 
 use serde_json::{Value, json};
-use trimtab_plan::{Class, Failure, Subresource, Verb, Write};
+use trimtab_plan::{Class, Failure, PatchOp, Subresource, Verb, Write};
 
 use super::server::Cluster;
 
@@ -23,6 +23,8 @@ pub struct Adversity {
     pub marks_copies: bool,
     /// An admission lets no ReplicaSet that we write have more pods than this.
     pub caps_canaries: Option<i32>,
+    /// A policy denies every write of ours that gives the Deployment more replicas than this.
+    pub limits_replicas: Option<i32>,
     /// Pods of this image are denied: a quota, Pod Security, another policy.
     pub denies_pods_of: Option<&'static str>,
 }
@@ -74,7 +76,8 @@ impl Cluster {
     /// What is answered to a write, if it is not simply carried out, and what becomes of it.
     pub(super) fn refusal(&mut self, index: usize, write: &Write) -> Option<(Failure, Fate)> {
         let verb = verb(write);
-        let fate = self.fate(write.target.kind.plural, verb)?;
+        let fate = self.fate(write.target.kind.plural, verb);
+        let fate = fate.or_else(|| self.is_too_large(write).then_some(Fate::Denied))?;
         let (class, reason) = match fate {
             Fate::Denied => (Class::Blocked, "Forbidden"),
             Fate::Fails | Fate::Lost => (Class::Transient, "InternalError"),
@@ -82,6 +85,16 @@ impl Cluster {
         };
         let message = format!("{} cannot be written ({verb}): a policy of this test denies it", write.target);
         Some((Failure { index, class, reason: reason.to_owned(), message, lasting: false }, fate))
+    }
+
+    /// Whether a write gives the Deployment more replicas than it may have.
+    fn is_too_large(&self, write: &Write) -> bool {
+        let (Some(most), Verb::Patch { ops, .. }) = (self.adversity.limits_replicas, &write.verb) else { return false };
+        let size = |op: &PatchOp| match op {
+            PatchOp::Add { path, value } if path == "/spec/replicas" => value.as_i64(),
+            _ => None,
+        };
+        write.target.kind.plural == super::server::DEPLOYMENTS && ops.iter().filter_map(size).any(|n| n > most.into())
     }
 
     /// What becomes of the next write of this kind, if it is not simply carried out.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use trimtab_config::{Pins, Source};
-use trimtab_crds::mark::{LET_GO, RELEASED_AT, is_released};
+use trimtab_crds::mark::{LET_GO, NOTED_AT, RELEASED_AT, is_released};
 use trimtab_crds::names::{CANARY_OF, CONFIG, DIGEST, HELD, HELD_WHILE_PAUSED, PLAN, RELEASED, WAKE_TO};
 
 /// Who writes, and how.
@@ -55,11 +55,34 @@ pub fn hold(old: &Value, new: &mut Value, request: Request<'_>) {
         new["spec"]["paused"] = json!(true);
     }
     // What sleeps is woken by whoever keeps the release.
-    if changed && old["spec"]["replicas"] == 0 && new["spec"]["replicas"] != 0 {
-        new["metadata"]["annotations"][WAKE_TO] = json!(new["spec"]["replicas"].to_string());
+    let note = note(old, new, changed);
+    if changed && asleep(old) && !asleep(new) {
         new["spec"]["replicas"] = json!(0);
-    } else if new["spec"]["replicas"] != 0 {
-        _ = new["metadata"]["annotations"].as_object_mut().and_then(|annotations| annotations.remove(WAKE_TO));
+    }
+    set(new, WAKE_TO, note);
+}
+
+fn asleep(object: &Value) -> bool {
+    object["spec"]["replicas"] == 0
+}
+
+/// What was asked for of a Deployment that has no replicas after the write.
+fn note(old: &Value, new: &Value, changed: bool) -> Option<String> {
+    let stamp = format!("{NOTED_AT}{}", old["metadata"]["generation"]);
+    if changed && asleep(old) && !asleep(new) {
+        return Some(format!("{}{stamp}", new["spec"]["replicas"]));
+    }
+    let brought = annotation(new, WAKE_TO).filter(|_| asleep(new))?;
+    // Run again on its own result.
+    let own = Some(brought).filter(|note| changed && asleep(old) && note.ends_with(&stamp));
+    own.or(annotation(old, WAKE_TO)).map(str::to_owned)
+}
+
+fn set(object: &mut Value, name: &str, value: Option<String>) {
+    let Some(annotations) = object["metadata"]["annotations"].as_object_mut() else { return };
+    match value {
+        Some(value) => drop(annotations.insert(name.to_owned(), json!(value))),
+        None => drop(annotations.remove(name)),
     }
 }
 
@@ -103,13 +126,10 @@ pub fn keep(old: &Value, new: &mut Value) {
     if !new["metadata"]["annotations"].is_object() {
         new["metadata"]["annotations"] = json!({});
     }
-    let annotations = new["metadata"]["annotations"].as_object_mut().unwrap();
     for name in [PLAN, HELD] {
-        match annotation(old, name) {
-            Some(value) => drop(annotations.insert(name.to_owned(), json!(value))),
-            None => drop(annotations.remove(name)),
-        }
+        set(new, name, annotation(old, name).map(str::to_owned));
     }
+    set(new, WAKE_TO, annotation(old, WAKE_TO).filter(|_| asleep(old)).map(str::to_owned));
 }
 
 /// What the policy that freezes configuration makes of a pod that reads ConfigMaps and Secrets by its volumes.
