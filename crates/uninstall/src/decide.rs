@@ -5,7 +5,10 @@
 //! matters to none whether the policies are still there. What a person paused stays paused.
 
 use serde_json::{Value, json};
-use trimtab_crds::{mark::LET_GO, names};
+use trimtab_crds::{
+    mark::{LET_GO, noted_size},
+    names,
+};
 use trimtab_plan::{Meta, PatchOp, Verb, Write};
 use trimtab_release::{ReplicaSetView, writes};
 
@@ -95,10 +98,17 @@ fn let_go(scene: &Scene<'_>, next: &mut Next) {
     let person_paused = scene.held().is_some_and(|(_, person)| person);
     if !person_paused {
         ops.push(PatchOp::add("/spec/paused", false));
+        ops.extend(woken(scene));
     }
     next.writes.push(Write::patch(meta.object(names::DEPLOYMENT), ops, "let the change go, and hold no other"));
     next.writes.push(unmark(scene));
     next.waits_for = Some("the change to go".to_owned());
+}
+
+/// The replicas that were asked for of what sleeps: nobody is there any more to give them.
+fn woken(scene: &Scene<'_>) -> Option<PatchOp> {
+    let note = scene.deployment.metadata.annotation(names::WAKE_TO).filter(|_| scene.replicas() == 0);
+    note.and_then(noted_size).map(|size| PatchOp::add("/spec/replicas", size))
 }
 
 /// The Deployment asks for what is stable again, and is free at once; its canary is ended afterwards.
@@ -134,6 +144,7 @@ fn take_back(scene: &Scene<'_>, next: &mut Next) {
         // What is paused and not held, a person has paused.
         let person_paused = scene.held().is_none_or(|(_, person)| person);
         ops.push(PatchOp::add("/spec/paused", person_paused));
+        ops.extend(woken(scene).filter(|_| !person_paused));
     }
     next.writes.push(write);
     next.writes.push(unmark(scene));
@@ -168,13 +179,20 @@ fn free(scene: &Scene<'_>, next: &mut Next) {
     }
     if scene.guarded() || (scene.guard().is_some() && meta.annotation(names::HELD) == Some(LET_GO)) {
         next.writes.push(unmark(scene));
+    } else if meta.annotation(names::WAKE_TO).is_some() {
+        let why = "take off how many replicas were asked for: nothing waits for that any more";
+        next.writes.push(annotate(scene, json!({names::WAKE_TO: null}), why));
     }
 }
 
 /// Takes our marks off. One that opted out by a person's will keeps its mark: that is theirs to say, also to the next
 /// manager.
 fn unmark(scene: &Scene<'_>) -> Write {
-    annotate(scene, json!({names::PLAN: null, names::HELD: null}), "leave no mark of a plan that nobody looks after")
+    let mut marks = json!({names::PLAN: null, names::HELD: null});
+    if scene.deployment.metadata.annotations.contains_key(names::WAKE_TO) {
+        marks[names::WAKE_TO] = Value::Null;
+    }
+    annotate(scene, marks, "leave no mark of a plan that nobody looks after")
 }
 
 /// What is left once the Deployment itself is free: marks on its ReplicaSets, which an undo would bring back, and copies
@@ -185,10 +203,9 @@ fn leave_clean(scene: &Scene<'_>, next: &mut Next) {
         let has =
             |mark: &str| rs.metadata.annotation(mark).is_some() && scene.deployment.metadata.annotation(mark).is_none();
         let guards = rs.metadata.annotation(names::PLAN).is_some_and(|plan| !plan.is_empty());
-        if guards || has(names::PLAN) || has(names::HELD) {
-            let body = json!({
-                "metadata": {"uid": rs.metadata.uid, "annotations": {names::PLAN: null, names::HELD: null}}
-            });
+        if guards || has(names::PLAN) || has(names::HELD) || has(names::WAKE_TO) {
+            let marks = json!({names::PLAN: null, names::HELD: null, names::WAKE_TO: null});
+            let body = json!({"metadata": {"uid": rs.metadata.uid, "annotations": marks}});
             let verb = Verb::Merge { body, subresource: None };
             let why = "leave no mark that a later undo could bring back".to_owned();
             next.writes.push(Write { target: rs.metadata.object(names::REPLICA_SET), verb, why });

@@ -190,6 +190,31 @@ fn a_change_that_comes_between_a_look_and_its_writes_is_not_left_paused() {
     }
 }
 
+/// One write asked for replicas of what slept: nobody is there any more to give them.
+#[test]
+fn what_sleeps_and_was_to_be_woken_gets_its_replicas_and_keeps_no_mark() {
+    for (mode, image) in [(Mode::Resume, "app:2"), (Mode::TakeBack, "app:1")] {
+        let mut story = quiet(json!([{"setWeight": 50}, {"pause": {}}]), mode);
+        story.image = "app:1";
+        let mut cluster = leave_behind(&story);
+        cluster.settle().unwrap();
+        cluster.scale(0);
+        cluster.settle().unwrap();
+        cluster.edit(|deployment| {
+            deployment["spec"]["template"]["spec"]["containers"][0]["image"] = json!("app:2");
+            deployment["spec"]["replicas"] = json!(4);
+        });
+        assert_eq!(cluster.replicas(), 0, "{mode:?}");
+        goes_out(&mut cluster, mode).unwrap();
+        assert_eq!((cluster.replicas(), cluster.image()), (4, image), "{mode:?}");
+        check_free(&mut cluster, &story, image).unwrap();
+        let marked = cluster.list(DEPLOYMENTS).chain(cluster.list(REPLICA_SETS)).find(|object| {
+            object["metadata"]["annotations"].as_object().is_some_and(|all| all.contains_key(names::WAKE_TO))
+        });
+        assert_eq!(marked, None, "{mode:?}");
+    }
+}
+
 /// Also where the last stable pod is about to go: whoever ends the manager then does not release what a person aborted.
 #[test]
 fn what_is_being_taken_back_when_the_manager_ends_goes_back() {
