@@ -120,6 +120,10 @@ fn after_failure(
                 format!("refused: {why} ({target}): {}; whoever refuses it has to allow it", failure.message);
         }
     }
+    if failure.lasting && status.phase == Phase::Stable && decided.phase != Phase::Stable {
+        // Nothing has come of it yet, and whoever waits for the plan waits for this.
+        status.phase = Phase::Waiting;
+    }
     let asked = request::unanswered(plan, &status).and_then(|(_, verb)| verb).filter(|_| status.release.is_none());
     // An abort is answered by the next decision.
     if let Some(verb) = asked.filter(|verb| *verb != request::Verb::Abort) {
