@@ -81,6 +81,8 @@ pub const RELOADED_JOB: &str = "trimtab.dev/reloaded-job";
 pub const POD_TEMPLATE_HASH: &str = "pod-template-hash";
 /// Kubernetes' annotation with a ReplicaSet's revision number.
 pub const REVISION: &str = "deployment.kubernetes.io/revision";
+/// Annotation of the Deployment controller on a ReplicaSet: the numbers of its earlier revisions.
+pub const REVISION_HISTORY: &str = "deployment.kubernetes.io/revision-history";
 /// Kubernetes' annotation with the Deployment's size when the ReplicaSet was last scaled.
 pub const DESIRED_REPLICAS: &str = "deployment.kubernetes.io/desired-replicas";
 /// Kubernetes' annotation with the Deployment's largest size, surge included.

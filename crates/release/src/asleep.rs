@@ -83,9 +83,34 @@ pub(crate) fn is_waking(draft: &Draft<'_>) -> bool {
 /// Whether the Deployment has rolled to another revision since: then what is known of stable is old. One that came up while
 /// the Deployment was paused carries the mark of the hold, copied with the Deployment's annotations.
 fn rolled_since(draft: &Draft<'_>, stable: &ReplicaSetView) -> bool {
-    let revision = |rs: &ReplicaSetView| rs.metadata.annotation(names::REVISION).and_then(|r| r.parse::<i64>().ok());
-    let held = |rs: &ReplicaSetView| rs.metadata.annotation(names::HELD).is_some_and(|mark| !mark::is_released(mark));
-    draft.world.owned().any(|rs| rs.spec.replicas > 0 && revision(rs) > revision(stable) && !held(rs))
+    draft.world.owned().any(|rs| rs.spec.replicas > 0 && revision(rs) > revision(stable) && !came_up_paused(rs))
+}
+
+/// What the Deployment has rolled to meanwhile, whole, before a third template was held: somebody released it while nobody looked. Where
+/// they had taken the guard off for that, the mark of the hold was left on it.
+pub(crate) fn released_meanwhile<'a>(draft: &Draft<'a>) -> Option<&'a ReplicaSetView> {
+    let world = draft.world;
+    let stable = stable_of_held(draft).filter(|_| world.replicas > 0)?;
+    let has_rolled = |rs: &&ReplicaSetView| {
+        let another = rs.metadata.uid != stable.metadata.uid && rs.spec.template.digest != world.digest;
+        another && revision(rs) > revision(stable) && (!came_up_paused(rs) || is_made_by_rolling(rs))
+    };
+    world.owned().filter(has_rolled).find(|rs| world.is_all_that_runs(rs))
+}
+
+fn revision(rs: &ReplicaSetView) -> Option<i64> {
+    rs.metadata.annotation(names::REVISION).and_then(|revision| revision.parse().ok())
+}
+
+/// Whether it bears the mark of a change that is held, copied with the Deployment's annotations.
+fn came_up_paused(rs: &ReplicaSetView) -> bool {
+    rs.metadata.annotation(names::HELD).is_some_and(|mark| !mark::is_released(mark))
+}
+
+/// Whether a Deployment made it for its first revision: one that is paused makes none.
+fn is_made_by_rolling(rs: &ReplicaSetView) -> bool {
+    let again = [names::REVISION_HISTORY, names::CANARY_OF];
+    again.iter().all(|name| !rs.metadata.annotations.contains_key(name))
 }
 
 /// Whether ReplicaSets of the history are kept aside until stable has pods again, or the change has where nothing of stable is left.
@@ -143,6 +168,8 @@ pub(crate) fn keep_stable_first(draft: &mut Draft<'_>) {
 /// How many pods of a ReplicaSet that came up in stable's place are still needed: stable takes over as it comes up.
 pub(crate) fn still_needed(draft: &Draft<'_>, rs: &ReplicaSetView) -> i32 {
     let world = draft.world;
-    let stable = world.stable_set(&draft.status).map_or(0, |stable| stable.status.available_replicas);
+    // Its own pods do not take their own place.
+    let stable = world.stable_set(&draft.status).filter(|stable| stable.metadata.uid != rs.metadata.uid);
+    let stable = stable.map_or(0, |stable| stable.status.available_replicas);
     rs.spec.replicas.min(rs.status.available_replicas).min(world.replicas.saturating_sub(stable).max(0))
 }

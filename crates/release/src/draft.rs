@@ -1,6 +1,6 @@
 //! A decision in the making: the world it is about, the status it began from, and the plan so far.
 
-use trimtab_crds::{Phase, Progress, ReleasePlanStatus, Stage, Undo, Verdict};
+use trimtab_crds::{PastRevision, Phase, Progress, ReleasePlanStatus, Stage, Undo, Verdict};
 use trimtab_plan::{Notice, Plan, Severity, Write};
 
 use crate::{request, world::World};
@@ -125,6 +125,15 @@ impl<'a> Draft<'a> {
             Severity::Warning
         };
         self.tell(severity, reason, "TakeBack", note);
+    }
+
+    /// Remembers what was stable before what is stable now.
+    pub(crate) fn remember(&mut self, past: PastRevision) {
+        let stable = self.status.stable.as_ref().map(|stable| stable.digest.as_str());
+        let history = &mut self.status.history;
+        history.retain(|other| other.digest != past.digest && Some(other.digest.as_str()) != stable);
+        history.insert(0, past);
+        history.truncate(usize::try_from(self.world.plan.spec.history_limit).unwrap_or(1));
     }
 
     pub(crate) fn progress(&self) -> Option<&Progress> {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use trimtab_crds::{CanaryProgress, FirstRollout, Phase, Progress, Revision, Stage, StepRecord, names};
+use trimtab_crds::{CanaryProgress, FirstRollout, PastRevision, Phase, Progress, Revision, Stage, StepRecord, names};
 use trimtab_plan::Severity;
 
 use crate::{
@@ -51,7 +51,7 @@ pub(crate) fn decide(draft: &mut Draft<'_>) {
 }
 
 fn go_on(draft: &mut Draft<'_>) {
-    if learned_before_waking(draft) {
+    if learned_before_waking(draft) || learned_what_was_released(draft) {
         return;
     }
     // What a person asks of the change does not wait until it is woken: that may never be allowed.
@@ -238,6 +238,23 @@ fn learned_before_waking(draft: &mut Draft<'_>) -> bool {
         draft.status.stable = Some(revision_of(rs));
     }
     draft.say(Phase::Waiting, "Waking", "before the Deployment is woken: what was stable is being looked up");
+    true
+}
+
+/// Whether somebody released a change past the plan while nobody looked, and another is held by now: that is compared with what runs.
+fn learned_what_was_released(draft: &mut Draft<'_>) -> bool {
+    let Some(rs) = asleep::released_meanwhile(draft) else { return false };
+    let old = draft.status.stable.replace(revision_of(rs));
+    if let Some(digest) = old.map(|old| old.digest) {
+        let release = record::keeper_of(&draft.world, &digest).unwrap_or_default();
+        draft.remember(PastRevision { digest, release });
+    }
+    let message = format!(
+        "{} was released past the plan while Trimtab did not look, and is stable now: what is held is compared with it",
+        crate::world::words(&rs.spec.template)
+    );
+    draft.say(Phase::Waiting, "ReleaseOver", message.clone());
+    draft.tell(Severity::Warning, "Bypassed", "Follow", message);
     true
 }
 

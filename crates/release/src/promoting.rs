@@ -153,10 +153,7 @@ fn promoted(draft: &mut Draft<'_>, rs: &ReplicaSetView, result: ReleaseResult) {
         .stable
         .replace(Revision { digest: rs.spec.template.digest.clone(), replica_set: rs.metadata.name.clone() });
     if let Some(old) = old.filter(|old| old.digest != progress.digest) {
-        let history = &mut draft.status.history;
-        history.retain(|past| past.digest != old.digest && past.digest != progress.digest);
-        history.insert(0, PastRevision { digest: old.digest, release: progress.name.clone() });
-        history.truncate(usize::try_from(world.plan.spec.history_limit).unwrap_or(1));
+        draft.remember(PastRevision { digest: old.digest, release: progress.name.clone() });
     }
     let message = match result {
         ReleaseResult::Bypassed => format!("{} was released past the plan and is stable now", words(&rs.spec.template)),
@@ -195,9 +192,17 @@ fn whole<'a>(draft: &Draft<'a>) -> Option<&'a ReplicaSetView> {
         return None;
     }
     let rs = world.new_set(draft.progress()?).filter(|rs| world.owned_by_deployment(rs))?;
-    let alone = world.owned().all(|other| other.metadata.uid == rs.metadata.uid || other.spec.replicas == 0);
-    let seen = rs.status.observed_generation >= rs.metadata.generation;
-    (alone && seen && rs.spec.replicas.min(rs.status.available_replicas) >= world.replicas).then_some(rs)
+    world.is_all_that_runs(rs).then_some(rs)
+}
+
+/// The release ends with what somebody let go past the plan while nobody looked, where that is all that runs: what came behind it is
+/// compared with that. True if it has ended.
+pub(crate) fn was_bypassed(draft: &mut Draft<'_>) -> bool {
+    let world = draft.world;
+    let own = draft.progress().and_then(|progress| world.owned_with(&progress.digest));
+    let Some(own) = own.filter(|own| world.replicas > 0 && world.is_all_that_runs(own)) else { return false };
+    promoted(draft, own, ReleaseResult::Bypassed);
+    true
 }
 
 /// Without steps nothing but its rollout judges a change, and without replicas nothing does: it waits for them.

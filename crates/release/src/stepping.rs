@@ -8,6 +8,7 @@ use crate::{
     adoption, asleep, canary, configuration, deadline,
     draft::Draft,
     idle::{NO_STEPS, millis},
+    promoting,
     request::Verb,
     steps::{self, Asks},
     undo::carry_out_undo,
@@ -143,7 +144,10 @@ fn ends_by_itself(draft: &mut Draft<'_>) -> bool {
         draft.take_back("ChangedBack", "the change was changed back to what is stable");
         return true;
     }
-    if progress.digest != world.digest {
+    if progress.digest != world.digest && promoting::was_bypassed(draft) {
+        return true;
+    }
+    if draft.progress().is_some_and(|progress| progress.digest != world.digest) {
         draft.take_back("Superseded", "another change came: starting over from what is stable");
         return true;
     }

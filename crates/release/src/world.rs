@@ -138,6 +138,13 @@ impl<'a> World<'a> {
             .all(|rs| rs.status.observed_generation >= rs.metadata.generation && rs.status.replicas <= rs.spec.replicas)
     }
 
+    /// Whether the Deployment runs nothing but this ReplicaSet, and all pods that it asks for are available.
+    pub(crate) fn is_all_that_runs(&self, rs: &ReplicaSetView) -> bool {
+        let alone = self.owned().all(|other| other.metadata.uid == rs.metadata.uid || other.spec.replicas == 0);
+        let seen = rs.status.observed_generation >= rs.metadata.generation;
+        alone && seen && rs.spec.replicas.min(rs.status.available_replicas) >= self.replicas
+    }
+
     /// The Deployment's own ReplicaSet for a template; the oldest of equals, as its controller picks.
     pub(crate) fn owned_with(&self, digest: &str) -> Option<&'a ReplicaSetView> {
         self.owned()

@@ -118,3 +118,24 @@ fn a_replica_set_without_annotations_is_kept_aside_as_any_other() {
     }
     check_ends(&mut cluster, Phase::Paused, &[("app:1", 4), ("app:2", 4)]);
 }
+
+/// What serves alone goes on serving until its Deployment has made others in its place.
+#[test]
+fn what_is_stable_and_is_taken_out_of_its_deployment_serves_until_others_do() {
+    let mut cluster = four_with(half()).stable();
+    let name = cluster.status().unwrap().stable.unwrap().replica_set;
+    (cluster.watch.orphans, cluster.watch.floor) = (true, 0);
+    cluster.update(REPLICA_SETS, &name, "bob", |rs| {
+        _ = rs["metadata"].as_object_mut().map(|meta| meta.remove("ownerReferences"));
+        rs["metadata"]["labels"] = json!({});
+        rs["metadata"]["annotations"]["trimtab.dev/canary-of"] = json!("web");
+    });
+    for _ in 0..20 {
+        cluster.advance(1);
+        cluster.reconcile();
+        cluster.rest_of_round();
+        let serving = cluster.pods.iter().filter(|pod| pod.ready_since.is_some()).count();
+        assert!(serving >= 4, "{serving} pods serve");
+    }
+    check_ends(&mut cluster, Phase::Stable, &[("app:1", 4)]);
+}
