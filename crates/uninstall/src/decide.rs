@@ -188,11 +188,7 @@ fn free(scene: &Scene<'_>, next: &mut Next) {
 /// Takes our marks off. One that opted out by a person's will keeps its mark: that is theirs to say, also to the next
 /// manager.
 fn unmark(scene: &Scene<'_>) -> Write {
-    let mut marks = json!({names::PLAN: null, names::HELD: null});
-    if scene.deployment.metadata.annotations.contains_key(names::WAKE_TO) {
-        marks[names::WAKE_TO] = Value::Null;
-    }
-    annotate(scene, marks, "leave no mark of a plan that nobody looks after")
+    annotate(scene, no_marks(&scene.deployment.metadata), "leave no mark of a plan that nobody looks after")
 }
 
 /// What is left once the Deployment itself is free: marks on its ReplicaSets, which an undo would bring back, and copies
@@ -204,8 +200,7 @@ fn leave_clean(scene: &Scene<'_>, next: &mut Next) {
             |mark: &str| rs.metadata.annotation(mark).is_some() && scene.deployment.metadata.annotation(mark).is_none();
         let guards = rs.metadata.annotation(names::PLAN).is_some_and(|plan| !plan.is_empty());
         if guards || has(names::PLAN) || has(names::HELD) || has(names::WAKE_TO) {
-            let marks = json!({names::PLAN: null, names::HELD: null, names::WAKE_TO: null});
-            let body = json!({"metadata": {"uid": rs.metadata.uid, "annotations": marks}});
+            let body = json!({"metadata": {"uid": rs.metadata.uid, "annotations": no_marks(&rs.metadata)}});
             let verb = Verb::Merge { body, subresource: None };
             let why = "leave no mark that a later undo could bring back".to_owned();
             next.writes.push(Write { target: rs.metadata.object(names::REPLICA_SET), verb, why });
@@ -253,6 +248,15 @@ fn own(scene: &Scene<'_>, copy: &crate::Copy) -> Option<Write> {
     ops.extend(missing.into_iter().map(|owner| PatchOp::add("/metadata/ownerReferences/-", owner)));
     let target = copy.kind.kind().object(&copy.metadata.namespace, &copy.metadata.name);
     Some(Write::patch(target, ops, "let the copy live as long as what names it"))
+}
+
+/// What takes our marks off.
+fn no_marks(meta: &Meta) -> Value {
+    let mut marks = json!({names::PLAN: null, names::HELD: null});
+    if meta.annotations.contains_key(names::WAKE_TO) {
+        marks[names::WAKE_TO] = Value::Null;
+    }
+    marks
 }
 
 fn annotation(name: &str) -> String {

@@ -6,6 +6,7 @@
 mod model;
 
 mod asleep;
+mod bypassed;
 mod configuration;
 mod dead_ends;
 mod edits;
@@ -27,4 +28,5 @@ mod slow;
 mod trust;
 mod versions;
 mod waiting_tools;
+mod waking;
 mod world;
