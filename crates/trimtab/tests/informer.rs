@@ -147,6 +147,49 @@ async fn a_watch_that_is_closed_goes_on_where_it_was() {
     assert!(running.metrics.render().contains("trimtab_watch_relists_total{kind=\"Widget\"} 0\n"));
 }
 
+/// A list that ends at version 100, a watch that breaks, and a cluster that has reached this version then; how often was listed.
+async fn after_a_break(reached: u64, then: Vec<String>) -> (stub::Running, std::sync::Arc<AtomicUsize>) {
+    let listed = std::sync::Arc::new(AtomicUsize::new(0));
+    let counted = listed.clone();
+    let client = serve(move |asked: &Asked| {
+        if asked.is_for_version() {
+            let metadata = json!({ "resourceVersion": reached.to_string(), "continue": "more" });
+            return Reply::Json(200, json!({ "metadata": metadata, "items": [widget("a", 7, 2)] }));
+        }
+        let first = match asked.is_list().then(|| counted.fetch_add(1, Ordering::Relaxed)) {
+            Some(0) => vec![added("a", 90, 1), added("b", 95, 1), end_of_list(100), "broken\n".to_owned()],
+            Some(_) => then.clone(),
+            // Taken, whatever the version is that it is from.
+            None => vec![],
+        };
+        let (send, reply) = lines(&first);
+        std::mem::forget(send);
+        reply
+    })
+    .await;
+    let mut running = run(client, false);
+    assert_eq!((running.next().await, running.next().await), (seen("a", Some(1)), seen("b", Some(1))));
+    (running, listed)
+}
+
+#[tokio::test]
+async fn a_cluster_that_was_restored_from_a_backup_is_listed_anew() {
+    let (mut running, listed) = after_a_break(50, vec![added("a", 7, 2), end_of_list(50)]).await;
+    assert_eq!((running.next().await, running.next().await), (seen("a", Some(2)), seen("b", None)));
+    assert_eq!((running.store.len(), running.store.last_seen_resource_version().as_str()), (1, "50"));
+    assert_eq!(listed.load(Ordering::Relaxed), 2);
+    assert!(running.metrics.render().contains("trimtab_watch_relists_total{kind=\"Widget\"} 1\n"));
+}
+
+#[tokio::test]
+async fn a_watch_that_breaks_goes_on_where_it_was() {
+    for reached in [100, 101, 0] {
+        let (mut running, listed) = after_a_break(reached, vec![]).await;
+        assert!(running.is_quiet(1500).await);
+        assert_eq!((running.store.len(), listed.load(Ordering::Relaxed)), (2, 1), "{reached}");
+    }
+}
+
 #[tokio::test]
 async fn an_unreadable_object_stops_nothing() {
     let unreadable = |name: &str| Seen { name: name.to_owned(), size: None, unreadable: true };

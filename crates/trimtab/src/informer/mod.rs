@@ -4,8 +4,12 @@
 //! ```text
 //! list (streamed, or in pages where the server cannot) → watch from there ─┬─ closed by the server → watch again
 //!            ↑                                                             ├─ broken → back off, watch again
-//!            └───────────────────────────────────── 410: version too old ──┘
+//!            ├──────────────────────────── 410: version too old ───────────┤
+//!            └──── the cluster is behind the version: it was restored ─────┘
 //! ```
+//! A watch from a version that the cluster has not reached is taken, and nothing comes on it until it has. So before a watch
+//! that did not end well is asked for again, the version of the cluster is.
+//!
 //! A list goes into the store as it comes, over what is there; what it did not have is deleted at its end, and told of
 //! like any deletion. So there is never a second copy, and no deletion is missed.
 
@@ -78,6 +82,7 @@ impl Source {
                 streamed_lists: true,
                 page: wire::PAGE,
                 heard: false,
+                ended_well: true,
                 reported: Instant::now(),
                 source: self.clone(),
             };
@@ -149,6 +154,8 @@ struct Watch {
     page: u32,
     /// Whether the server said anything useful since the last failure.
     heard: bool,
+    /// Whether the session before this one was ended by the server after something had come on it.
+    ended_well: bool,
     reported: Instant,
 }
 
@@ -160,6 +167,7 @@ impl Watch {
             self.heard = false;
             let started = Instant::now();
             let ended = self.session().await;
+            self.ended_well = self.heard && ended.is_ok();
             // One that breaks off at once, again and again, is no reason to ask again at once: not even with a list in it.
             let steady = started.elapsed() > STEADY && (self.heard || ended.is_ok());
             if steady {
@@ -222,6 +230,11 @@ impl Watch {
     async fn session(&mut self) -> Result<(), Ended> {
         let (kind, namespace, selector) = self.target();
         let target = Target { kind, namespace: namespace.as_deref(), selector: &selector };
+        if self.listed && !self.ended_well && self.went_back(target).await? {
+            tracing::warn!(kind = kind.kind, namespace, "the cluster went back to an earlier state; listing anew");
+            self.source.upkeep.metrics.watch_relisted(kind.kind);
+            self.listed = false;
+        }
         if !self.listed && !self.streamed_lists {
             self.list(target).await?;
         }
@@ -295,6 +308,17 @@ impl Watch {
         self.source.listed(self.scope, self.epoch, version);
         self.source.report(self.scope);
         self.listed = true;
+    }
+
+    /// Whether the cluster is behind what the watch has passed: a backup was restored. A server that does not say is taken to go on.
+    async fn went_back(&self, target: Target<'_>) -> Result<bool, Ended> {
+        let fetched = timeout(PAGE_TIMEOUT, self.fetch(target.page(1, "")?)).await.map_err(|_| Ended::Silent)?;
+        let bytes = match fetched {
+            Err(Ended::TooLong | Ended::Refused(..) | Ended::Expired) => return Ok(false),
+            fetched => fetched?,
+        };
+        let reached = Page::read(&bytes).map_or(0, |page| crate::store::version(&page.metadata.resource_version));
+        Ok(reached > 0 && reached < self.source.shared.seen(self.scope))
     }
 
     /// Lists in pages.

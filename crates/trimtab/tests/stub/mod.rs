@@ -33,6 +33,11 @@ impl Asked {
     pub fn is_list(&self) -> bool {
         self.query.contains("sendInitialEvents")
     }
+
+    /// Whether it is only asked for the version that the cluster has reached.
+    pub fn is_for_version(&self) -> bool {
+        self.query == "limit=1"
+    }
 }
 
 /// What it answers.
