@@ -10,7 +10,7 @@ use trimtab_reload::JobMade;
 /// How long the API server tells of it, in seconds: what it knows it says at once.
 const SECONDS: u32 = 2;
 
-/// An object with `made`; [`Answer::Failed`] where the API server does not know any more.
+/// An object with `made`; [`Answer::NotFound`] where the API server does not know any more.
 pub(super) async fn answer(reader: &Reader, input: Value) -> Answer {
     let asked: JobMade = match serde_json::from_value(input) {
         Ok(asked) => asked,

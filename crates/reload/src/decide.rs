@@ -318,7 +318,7 @@ fn resume(now: Timestamp, options: &Options, workload: &Workload, plan: &mut Pla
 }
 
 /// How long after an object could not be read it is tried again.
-const AGAIN: Duration = Duration::from_secs(10);
+pub(crate) const AGAIN: Duration = Duration::from_secs(10);
 
 /// The whole of an object, once it is read.
 pub(crate) fn read<'s>(

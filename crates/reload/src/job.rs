@@ -13,7 +13,7 @@ use trimtab_crds::names;
 use trimtab_plan::{Answer, Ask, Kind, Meta, Notice, PatchOp, Plan, Question, Severity, Watched, Write};
 
 use crate::blocked::Blocked;
-use crate::decide::{Snapshot, read, sources, tell};
+use crate::decide::{AGAIN, Snapshot, read, sources, tell};
 use crate::{Workload, trigger};
 
 /// On what is kept: the uid of the Job that is replaced.
@@ -217,7 +217,7 @@ pub(crate) fn make_again(now: Timestamp, seen: &Snapshot, plan: &mut Plan<()>) {
         plan.notices.push(Notice { about: object, uid, severity, reason: "KeptJobUnproven", action: "Wait", note });
         return;
     }
-    match was_made(seen, kept, plan) {
+    match was_made(now, seen, kept, plan) {
         Made::No => {}
         Made::Unknown => return,
         Made::Yes => {
@@ -246,7 +246,7 @@ enum Made {
 }
 
 /// A process that ended between making the Job and forgetting what was kept of it leaves what one leaves that ended before.
-fn was_made(seen: &Snapshot, kept: &KeptJob, plan: &mut Plan<()>) -> Made {
+fn was_made(now: Timestamp, seen: &Snapshot, kept: &KeptJob, plan: &mut Plan<()>) -> Made {
     if let Some(made) = seen.made_anew {
         return if made { Made::Yes } else { Made::No };
     }
@@ -259,7 +259,13 @@ fn was_made(seen: &Snapshot, kept: &KeptJob, plan: &mut Plan<()>) -> Made {
     };
     let input = serde_json::to_value(&question).unwrap_or_default();
     let answer = seen.answers.get(&id);
-    // Asked again where it is answered: an answer is forgotten once nobody asks.
+    if let Some(Answer::Failed(why)) = answer {
+        // An answer is forgotten once nobody asks: the next decision asks anew.
+        plan.because("Reading", format!("whether the Job was made anew already is not known, and asked again: {why}"));
+        plan.wake_by(now.checked_add(AGAIN).unwrap_or(now));
+        return Made::Unknown;
+    }
+    // Asked again where it is answered, too, so that the answer stays.
     plan.asks.push(Ask { id, question: Question::Custom { name: JOB_MADE, input, about: None }, timeout_seconds: 15 });
     match answer {
         Some(Answer::Object(value)) if value["made"] == true => Made::Yes,

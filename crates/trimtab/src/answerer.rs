@@ -103,7 +103,8 @@ impl Reader {
     }
 
     /// What happened at a path since a version, as the API server still knows it: the events of a watch that it ends by itself,
-    /// `[{type, object}]`. The path says from when and for how long. An answer of [`Answer::Failed`] says that it does not know.
+    /// `[{type, object}]`. The path says from when and for how long. [`Answer::NotFound`] says that it does not know any more, and
+    /// [`Answer::Failed`] that it did not tell.
     pub async fn events(&self, path: &str) -> Answer {
         let failed = |error: String| Answer::Failed(format!("{path} could not be read: {error}"));
         if !path::is_plain(path) {
@@ -115,13 +116,19 @@ impl Reader {
         };
         let (_, bytes) = match bytes {
             Ok(answer) => answer,
-            Err(Unanswered::NotFound) => return failed("there is nothing of that name".to_owned()),
+            Err(Unanswered::NotFound) => return Answer::NotFound,
             Err(Unanswered::Failed(error) | Unanswered::TooLong(error)) => return failed(error),
         };
         let events = serde_json::Deserializer::from_slice(&bytes).into_iter::<Value>().collect::<Result<Vec<_>, _>>();
-        match events {
-            Ok(events) if events.iter().all(|event| event["type"] != "ERROR") => Answer::Object(Value::Array(events)),
-            Ok(_) => failed("it is too long ago".to_owned()),
+        let error = |events: &[Value]| {
+            events.iter().find(|event| event["type"] == "ERROR").map(|event| event["object"].clone())
+        };
+        match events.map(|events| (error(&events), events)) {
+            Ok((None, events)) => Answer::Object(Value::Array(events)),
+            Ok((Some(error), _)) if error["code"] == StatusCode::GONE.as_u16() => Answer::NotFound,
+            Ok((Some(error), _)) => {
+                failed(error["message"].as_str().unwrap_or("an error without a message").to_owned())
+            }
             Err(_) => failed("the answer is no list of events".to_owned()),
         }
     }
@@ -161,7 +168,7 @@ impl Reader {
         counted.answered(code.as_u16());
         let most = if code.is_success() { most } else { body::REFUSAL };
         let bytes = body::read(response.into_body(), most).await;
-        if code == StatusCode::NOT_FOUND {
+        if matches!(code, StatusCode::NOT_FOUND | StatusCode::GONE) {
             return Err(Unanswered::NotFound);
         }
         let bytes = bytes.map_err(|error| match error {
@@ -188,7 +195,7 @@ struct Refusal {
 /// Why nothing was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unanswered {
-    /// There is nothing of that name.
+    /// There is nothing of that name, or nothing of that version any more.
     NotFound,
     /// It could not be read, or is not what was expected.
     Failed(String),

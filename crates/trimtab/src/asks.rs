@@ -28,18 +28,31 @@ pub(crate) struct Asks<K> {
     queue: Arc<Queue<K>>,
     limit: Shares,
     memory: Memory,
-    state: Mutex<HashMap<K, BTreeMap<String, Slot>>>,
+    state: Mutex<State<K>>,
+}
+
+struct State<K> {
+    slots: HashMap<K, BTreeMap<String, Slot>>,
+    /// The number of the next question.
+    next: u64,
+}
+
+impl<K> Default for State<K> {
+    fn default() -> Self {
+        Self { slots: HashMap::new(), next: 0 }
+    }
 }
 
 enum Slot {
-    Asked(AbortHandle),
+    /// With the number of the question: one that is sent anew has the id of the one before, whose answer may still come.
+    Asked(u64, AbortHandle),
     /// With what it takes of its namespace's share.
     Answered(Answer, #[expect(dead_code, reason = "it is given back with the answer")] Weight),
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        if let Self::Asked(task) = self {
+        if let Self::Asked(_, task) = self {
             task.abort();
         }
     }
@@ -57,7 +70,7 @@ impl<K: Key> Asks<K> {
         Self { answerer, ..self }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<K, BTreeMap<String, Slot>>> {
+    fn lock(&self) -> MutexGuard<'_, State<K>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -65,9 +78,9 @@ impl<K: Key> Asks<K> {
     pub(crate) fn answers(&self, key: &K) -> Answers {
         let answer = |(id, slot): (&String, &Slot)| match slot {
             Slot::Answered(answer, _) => Some((id.clone(), answer.clone())),
-            Slot::Asked(_) => None,
+            Slot::Asked(..) => None,
         };
-        self.lock().get(key).map(|slots| slots.iter().filter_map(answer).collect()).unwrap_or_default()
+        self.lock().slots.get(key).map(|slots| slots.iter().filter_map(answer).collect()).unwrap_or_default()
     }
 
     /// Asks what a plan asks: new questions are sent, those no longer asked are dropped. Those about objects that are not as they
@@ -76,22 +89,24 @@ impl<K: Key> Asks<K> {
         let holds = |ask: &Ask| !outdated.iter().any(|object| ask.question.tells_of(object));
         let mut state = self.lock();
         if asks.is_empty() {
-            state.remove(key);
+            state.slots.remove(key);
             return;
         }
-        let slots = state.entry(key.clone()).or_default();
+        let State { slots, next } = &mut *state;
+        let slots = slots.entry(key.clone()).or_default();
         slots.retain(|id, _| asks.iter().any(|ask| ask.id == *id && holds(ask)));
         for ask in asks {
             if !slots.contains_key(&ask.id) {
-                let task = tokio::spawn(self.clone().ask(key.clone(), ask.clone()));
-                slots.insert(ask.id.clone(), Slot::Asked(task.abort_handle()));
+                let task = tokio::spawn(self.clone().ask(key.clone(), ask.clone(), *next));
+                slots.insert(ask.id.clone(), Slot::Asked(*next, task.abort_handle()));
+                *next += 1;
             }
         }
     }
 
     /// Forgets a key.
     pub(crate) fn forget(&self, key: &K) {
-        self.lock().remove(key);
+        self.lock().slots.remove(key);
     }
 
     async fn answer(&self, question: &Question) -> Answer {
@@ -105,7 +120,7 @@ impl<K: Key> Asks<K> {
         }
     }
 
-    async fn ask(self: Arc<Self>, key: K, ask: Ask) {
+    async fn ask(self: Arc<Self>, key: K, ask: Ask, number: u64) {
         // The deadline includes the wait for a turn: to the controller it is all the same.
         let answer = async {
             let _turn = self.limit.turn(key.namespace()).await;
@@ -118,13 +133,21 @@ impl<K: Key> Asks<K> {
             Ok(answer) => answer,
             Err(_) => Answer::Failed(format!("no answer within {} s", ask.timeout_seconds)),
         };
+        if self.land(&key, &ask.id, number, answer) {
+            self.queue.wake(key, Trigger::Answered, Lane::Normal);
+        }
+    }
+
+    /// Notes the answer to the question of this number; whether it still counts. A task that was given up ends only where it waits.
+    fn land(&self, key: &K, id: &str, number: u64, answer: Answer) -> bool {
         let (answer, weight) = self.memory.keep(key.namespace(), answer);
-        {
-            let mut state = self.lock();
-            let Some(slot) = state.get_mut(&key).and_then(|slots| slots.get_mut(&ask.id)) else { return };
+        let mut state = self.lock();
+        let Some(slot) = state.slots.get_mut(key).and_then(|slots| slots.get_mut(id)) else { return false };
+        let is_own = matches!(slot, Slot::Asked(own, _) if *own == number);
+        if is_own {
             *slot = Slot::Answered(answer, weight);
         }
-        self.queue.wake(key, Trigger::Answered, Lane::Normal);
+        is_own
     }
 }
 
@@ -154,18 +177,46 @@ mod tests {
         Ask { id: id.to_owned(), question, timeout_seconds: 1 }
     }
 
+    fn asks(answerer: Answerer) -> Arc<Asks<ObjectRef>> {
+        let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
+        let (client, metrics) = (Client::try_from(config).unwrap(), Metrics::default());
+        let queue = Arc::new(Queue::new("test", metrics.clone()));
+        Arc::new(Asks::new(client, queue, 4, metrics).answered_by(Some(answerer)))
+    }
+
+    #[tokio::test]
+    async fn an_answer_lands_only_where_its_own_question_is() {
+        let asks = asks(Answerer::new(|_, _, _| std::future::pending()));
+        let (key, widget) = (WIDGET.object("n", "key"), WIDGET.object("n", "web"));
+        let about = About {
+            group: "example.com".to_owned(),
+            kind: "Widget".to_owned(),
+            namespace: "n".to_owned(),
+            name: "web".to_owned(),
+        };
+        let scale = [question("scale", Some(about))];
+        let (before, after) = (Answer::Object(json!(2)), Answer::Object(json!(5)));
+        // It is under way when what it tells of is written, and when its key is forgotten and comes again.
+        asks.submit(&key, &scale, &[]);
+        asks.submit(&key, &scale, &[&widget]);
+        assert!(!asks.land(&key, "scale", 0, before.clone()), "of before the write");
+        asks.forget(&key);
+        assert!(!asks.land(&key, "scale", 1, before.clone()), "nobody asks");
+        asks.submit(&key, &scale, &[]);
+        assert!(!asks.land(&key, "scale", 1, before), "of before it was forgotten");
+        assert_eq!(asks.answers(&key), Answers::new());
+        assert!(asks.land(&key, "scale", 2, after.clone()), "the question itself was given up");
+        assert_eq!(asks.answers(&key), Answers::from([("scale".to_owned(), after)]));
+        assert!(!asks.land(&key, "scale", 2, Answer::NotFound), "it is answered");
+    }
+
     #[tokio::test]
     async fn what_is_written_is_asked_about_anew() {
-        let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
-        let client = Client::try_from(config).unwrap();
-        let metrics = Metrics::default();
         let asked = Arc::new(AtomicUsize::new(0));
-        let answerer = Answerer::new(move |_, _, _| {
+        let asks = asks(Answerer::new(move |_, _, _| {
             let asked = asked.clone();
             async move { Answer::Object(json!(asked.fetch_add(1, Ordering::Relaxed))) }
-        });
-        let queue = Arc::new(Queue::new("test", metrics.clone()));
-        let asks = Arc::new(Asks::new(client, queue, 4, metrics).answered_by(Some(answerer)));
+        }));
         let (key, widget) = (WIDGET.object("n", "key"), WIDGET.object("n", "web"));
         let about = About {
             group: "example.com".to_owned(),

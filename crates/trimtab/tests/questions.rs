@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
-use stub::{Asked, Reply, Widget, added, end_of_list, lines, serve, widget};
+use stub::{Asked, Reply, Widget, added, end_of_list, lines, refusal, serve, widget};
 use trimtab::{Answerer, Controller, ControllerOptions, Manager, ManagerOptions, Permission, Reader, Selector, Store};
 use trimtab::{Watched, Watches};
 use trimtab_plan::{Answer, Answers, Ask, ObjectRef, Outcome, Plan, Question, StatusWrite};
@@ -113,4 +113,30 @@ async fn a_custom_question_is_answered_and_wakes_its_key() {
         "{counted}"
     );
     task.abort();
+}
+
+#[tokio::test]
+async fn what_the_server_has_forgotten_is_told_from_what_it_did_not_tell() {
+    let error = |code: u16| format!("{}\n", json!({ "type": "ERROR", "object": refusal(code, "Reason", "why not") }));
+    let check = async |reply: fn(String) -> Reply, line: String, expected: Result<usize, Option<&str>>| {
+        let client = serve(move |_: &Asked| reply(line.clone())).await;
+        let answer = Reader::new(client, trimtab::metrics::Metrics::default()).events("/api/v1/pods?watch=true").await;
+        match (&answer, expected) {
+            (Answer::Object(events), Ok(count)) => assert_eq!(events.as_array().unwrap().len(), count),
+            (Answer::NotFound, Err(None)) => {}
+            (Answer::Failed(why), Err(Some(text))) => assert!(why.contains(text), "{why}"),
+            _ => panic!("{answer:?}"),
+        }
+    };
+    let stream: fn(String) -> Reply = |line| lines(&[line]).1;
+    let refused: fn(String) -> Reply = |code| {
+        let code = code.parse().unwrap();
+        Reply::Json(code, refusal(code, "Reason", "why not"))
+    };
+    check(stream, added("a", 1, 1), Ok(1)).await;
+    check(stream, error(410), Err(None)).await;
+    check(refused, "410".to_owned(), Err(None)).await;
+    check(stream, error(500), Err(Some("why not"))).await;
+    check(refused, "503".to_owned(), Err(Some("503"))).await;
+    check(stream, "{\n".to_owned(), Err(Some("no list of events"))).await;
 }

@@ -227,5 +227,7 @@ fn a_job_that_was_made_anew_and_deleted_stays_deleted() {
     assert_eq!(after(None, said(true)), forget);
     assert_eq!(after(None, said(false)), make);
     // Nobody can tell any more.
-    assert_eq!(after(None, Some(Answer::Failed("it is too long ago".to_owned()))), make);
+    assert_eq!(after(None, Some(Answer::NotFound)), make);
+    // What passes says nothing, and is asked about anew once its answer is forgotten.
+    assert_eq!(after(None, Some(Answer::Failed("429 Too Many Requests".to_owned()))), "");
 }
