@@ -7,6 +7,7 @@ mod discovery;
 mod gauges;
 mod grant;
 mod lists;
+mod lookups;
 mod metrics;
 mod pods;
 mod prometheus;

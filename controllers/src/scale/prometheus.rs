@@ -11,6 +11,7 @@ use http::header::CONNECTION;
 use http::{Request, Uri};
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use jiff::Timestamp;
 use kube::Config;
@@ -21,6 +22,7 @@ use trimtab::{Held, Reader};
 use trimtab_crds::Milli;
 use trimtab_scale::{Missing, Observation};
 
+use super::lookups::{FOR, Names};
 use super::metrics::missing;
 use super::shared::TIMEOUT;
 
@@ -37,7 +39,7 @@ const IDLE_FOR: Duration = Duration::from_secs(30);
 /// To how many servers connections are kept at all, for one namespace to half of them; those to others end with the answer.
 pub(super) const KEPT_TO: usize = 256;
 
-type Https = Client<hyper_rustls::HttpsConnector<hyper_util::client::legacy::connect::HttpConnector>, Empty<Bytes>>;
+type Https = Client<hyper_rustls::HttpsConnector<HttpConnector<Names>>, Empty<Bytes>>;
 
 /// Who asks, and which server.
 pub(super) type At<'a> = (&'a str, &'a str);
@@ -45,6 +47,7 @@ pub(super) type At<'a> = (&'a str, &'a str);
 /// The client of all servers.
 #[derive(Default)]
 pub(super) struct Servers {
+    names: Names,
     client: OnceLock<Result<Https, String>>,
     kept: Mutex<Kept>,
 }
@@ -116,6 +119,11 @@ struct Series<'a> {
 }
 
 impl Servers {
+    #[cfg(test)]
+    pub(super) fn named_by(names: Names) -> Self {
+        Self { names, ..Self::default() }
+    }
+
     /// Whether connections to a server are kept once it has been asked for a namespace.
     fn keeps(&self, now: Instant, namespace: &str, address: &str) -> bool {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -137,7 +145,9 @@ impl Servers {
     fn client(&self) -> Result<&Https, String> {
         let made = self.client.get_or_init(|| {
             let nowhere = Config::new(Uri::from_static("http://localhost"));
-            let connector = nowhere.rustls_https_connector().map_err(|error| error.to_string())?;
+            let mut tcp = HttpConnector::new_with_resolver(self.names.clone());
+            tcp.enforce_http(false);
+            let connector = nowhere.rustls_https_connector_with_connector(tcp).map_err(|error| error.to_string())?;
             let mut builder = Client::builder(TokioExecutor::new());
             builder.pool_timer(TokioTimer::new()).pool_max_idle_per_host(IDLE).pool_idle_timeout(IDLE_FOR);
             Ok(builder.http1_max_buf_size(HEAD).build(connector))
@@ -156,7 +166,7 @@ impl Servers {
         }
         let request = request.body(Empty::new()).map_err(|error| error.to_string())?;
         let answer = tokio::time::timeout(TIMEOUT, async {
-            let response = self.client()?.request(request).await;
+            let response = FOR.scope(namespace.to_owned(), self.client()?.request(request)).await;
             let response =
                 response.map_err(|error| format!("{address} does not answer: {:#}", anyhow::Error::from(error)))?;
             let code = response.status();
