@@ -1,19 +1,25 @@
 //! One workload as the API server has it now, and what the engine decides about it: the very function that the manager
 //! calls. Reads only.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use kube::api::ListParams;
 use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use trimtab_config::{Known, Source, SourceView};
-use trimtab_crds::{Release, ReleasePlan, ReleasePlanStatus};
-use trimtab_plan::{Kind, Plan};
-use trimtab_release::{PlanView, PodView, ReleaseView, ReplicaSetView, Snapshot, decide};
+use trimtab_config::VALIDATE;
+use trimtab_controllers::validation;
+use trimtab_crds::{Release, ReleasePlan, ReleasePlanStatus, names};
+use trimtab_plan::{Answer, Ask, Kind, Plan, Question};
+use trimtab_release::{PlanView, Snapshot, decide};
 
-use crate::{args::Reference, connect::Connection, sources};
+use crate::reading::Reading;
+use crate::{args::Reference, connect::Connection};
+
+/// So many rounds of questions are more than a decision needs.
+const ROUNDS: usize = 4;
 
 /// One workload, and what is decided about it.
 pub struct Situation {
@@ -39,28 +45,14 @@ struct List<T> {
 /// Reads a plan and its workload.
 pub async fn read(to: &Connection, reference: &Reference) -> Result<Situation> {
     let plan = to.find(reference).await?;
-    let target = plan.spec.target_ref.name.clone();
-    let (deployment, sets, plans, releases) = tokio::try_join!(
-        get(to, trimtab_crds::names::DEPLOYMENT, &target),
-        list::<ReplicaSetView>(to, trimtab_crds::names::REPLICA_SET, ""),
-        list::<PlanView>(to, trimtab_crds::names::RELEASE_PLAN, ""),
-        list::<Value>(to, trimtab_crds::names::RELEASE, ""),
-    )?;
-    let pods = match deployment.as_ref().and_then(selector) {
-        Some(labels) => list::<Value>(to, trimtab_crds::names::POD, &labels).await?,
-        None => vec![],
-    };
-    let sources = match &deployment {
-        Some(deployment) => sources::read(to, deployment).await?,
-        None => BTreeMap::new(),
-    };
-    Parts { plan, deployment, sets, plans, releases, pods, sources }.assemble(Timestamp::now(), &to.namespace)
-}
-
-/// The labels that every pod of a Deployment has.
-fn selector(deployment: &Value) -> Option<String> {
-    let labels = deployment.pointer("/spec/selector/matchLabels")?.as_object()?;
-    Some(labels.iter().filter_map(|(k, v)| Some(format!("{k}={}", v.as_str()?))).collect::<Vec<_>>().join(","))
+    let target = names::DEPLOYMENT.object(&to.namespace, &plan.spec.target_ref.name);
+    let (mut reading, pods) = Reading::of(to, &target.name).await?;
+    let releases = list::<Value>(to, names::RELEASE, "").await?;
+    let seen = reading.gather(to, &target).await?;
+    let pods = pods.iter().filter_map(|pod| serde_json::from_str(pod.get()).ok()).collect();
+    let mut found = Situation::of(Timestamp::now(), plan, seen, pods, &releases)?;
+    found.ask(to).await;
+    Ok(found)
 }
 
 fn url(namespace: &str, kind: Kind) -> String {
@@ -68,13 +60,23 @@ fn url(namespace: &str, kind: Kind) -> String {
     format!("{base}/{}/namespaces/{namespace}/{}", kind.version, kind.plural)
 }
 
-pub(crate) async fn get(to: &Connection, kind: Kind, name: &str) -> Result<Option<Value>> {
+/// An object of the namespace, if it is there.
+async fn one<T: DeserializeOwned>(to: &Connection, kind: Kind, name: &str) -> Result<Option<T>> {
     let request = kube::core::Request::new(url(&to.namespace, kind)).get(name, &kube::api::GetParams::default())?;
-    match to.client.request::<Value>(request).await {
+    match to.client.request::<T>(request).await {
         Ok(value) => Ok(Some(value)),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
         Err(error) => Err(to.explain(error)),
     }
+}
+
+pub(crate) async fn get(to: &Connection, kind: Kind, name: &str) -> Result<Option<Value>> {
+    one(to, kind, name).await
+}
+
+/// The same as it came.
+pub(crate) async fn object_text(to: &Connection, kind: Kind, name: &str) -> Result<Option<Box<RawValue>>> {
+    one(to, kind, name).await
 }
 
 pub(crate) async fn list<T: DeserializeOwned>(to: &Connection, kind: Kind, labels: &str) -> Result<Vec<T>> {
@@ -83,68 +85,57 @@ pub(crate) async fn list<T: DeserializeOwned>(to: &Connection, kind: Kind, label
     Ok(found.items)
 }
 
-/// What was read, not yet sorted out.
-pub struct Parts {
-    /// The plan that is asked about.
-    pub plan: ReleasePlan,
-    /// The Deployment.
-    pub deployment: Option<Value>,
-    /// ReplicaSets of the namespace.
-    pub sets: Vec<ReplicaSetView>,
-    /// Plans of the namespace.
-    pub plans: Vec<PlanView>,
-    /// Releases of the namespace.
-    pub releases: Vec<Value>,
-    /// Pods of the workload.
-    pub pods: Vec<Value>,
-    /// The ConfigMaps and Secrets that it reads.
-    pub sources: BTreeMap<Source, Known<SourceView>>,
-}
-
-impl Parts {
-    /// Sorts out what belongs to the workload, and decides.
-    pub fn assemble(self, now: Timestamp, namespace: &str) -> Result<Situation> {
-        let target = &self.plan.spec.target_ref.name;
-        let uid = self.deployment.as_ref().and_then(|d| d.pointer("/metadata/uid")).and_then(Value::as_str);
-        let replica_sets = self.sets.into_iter().filter(|rs| {
-            let owner = rs.metadata.controller();
-            let owned = owner.is_some_and(|o| o.is(&trimtab_crds::names::DEPLOYMENT) && Some(o.uid.as_str()) == uid);
-            owned || rs.metadata.annotation(trimtab_crds::names::CANARY_OF) == Some(target)
-        });
-        let mine = |release: &&Value| release.pointer("/spec/target").and_then(Value::as_str) == Some(target);
-        let mut records: Vec<Release> =
-            self.releases.iter().filter(mine).filter_map(|r| serde_json::from_value(r.clone()).ok()).collect();
-        records.sort_by_key(|release| std::cmp::Reverse(release.spec.sequence));
-        let deployment = self.deployment.clone().map(serde_json::from_value).transpose();
-        let seen = Snapshot {
-            namespace: namespace.to_owned(),
-            name: target.clone(),
-            deployment: deployment.context("the Deployment cannot be read")?.map(Arc::new),
-            plans: self.plans.into_iter().filter(|p| p.spec.target_ref.name == *target).map(Arc::new).collect(),
-            unreadable: vec![],
-            replica_sets: replica_sets.map(Arc::new).collect(),
-            canary_pods: self
-                .pods
-                .iter()
-                .filter_map(|p| serde_json::from_value::<PodView>(p.clone()).ok())
-                .map(Arc::new)
-                .collect(),
-            releases: self
-                .releases
-                .iter()
-                .filter(mine)
-                .filter_map(|r| serde_json::from_value::<ReleaseView>(r.clone()).ok())
-                .map(Arc::new)
-                .collect(),
-            sources: self.sources,
-            ..Snapshot::default()
-        };
-        let decided = decide(now, &seen);
-        Ok(Situation { now, plan: self.plan, seen, decided, pods: self.pods, releases: records })
-    }
+/// The objects of a kind as they came.
+pub(crate) async fn objects(to: &Connection, kind: Kind, labels: &str) -> Result<Vec<Box<RawValue>>> {
+    list(to, kind, labels).await
 }
 
 impl Situation {
+    /// Decides on what is seen.
+    pub fn of(
+        now: Timestamp,
+        plan: ReleasePlan,
+        seen: Option<Snapshot>,
+        pods: Vec<Value>,
+        releases: &[Value],
+    ) -> Result<Self> {
+        let seen = seen.context("nothing is decided about it: its plan cannot be read by this version of trimtab")?;
+        let mine = |release: &&Value| release.pointer("/spec/target").and_then(Value::as_str) == Some(&seen.name);
+        let mut records: Vec<Release> =
+            releases.iter().filter(mine).filter_map(|r| serde_json::from_value(r.clone()).ok()).collect();
+        records.sort_by_key(|release| std::cmp::Reverse(release.spec.sequence));
+        let decided = decide(now, &seen);
+        Ok(Self { now, plan, seen, decided, pods, releases: records })
+    }
+
+    /// Answers what the decision asks, as far as that is done by reading, and decides again.
+    async fn ask(&mut self, to: &Connection) {
+        let reader = trimtab::Reader::new(to.client.clone(), trimtab::metrics::Metrics::default());
+        let judge = validation::answerer();
+        for _ in 0..ROUNDS {
+            let open: Vec<Ask> =
+                self.decided.asks.iter().filter(|ask| !self.seen.answers.contains_key(&ask.id)).cloned().collect();
+            let before = self.seen.answers.len();
+            for Ask { id, question, .. } in open {
+                let answer = match question {
+                    Question::Get(object) => reader.get(&object).await,
+                    Question::Custom { name: VALIDATE, input, .. } => {
+                        judge.answer(reader.clone(), VALIDATE, input).await
+                    }
+                    _ => continue,
+                };
+                // What the caller may not read the manager may.
+                if !matches!(answer, Answer::Failed(_)) {
+                    self.seen.answers.insert(id, answer);
+                }
+            }
+            if self.seen.answers.len() == before {
+                return;
+            }
+            self.decided = decide(self.now, &self.seen);
+        }
+    }
+
     /// The plan's status as it is stored.
     pub fn status(&self) -> Option<&ReleasePlanStatus> {
         self.plan.status.as_ref()
@@ -169,7 +160,7 @@ impl Situation {
         for plan in &mut seen.plans {
             if plan.metadata.name == self.name() {
                 let mut asked = PlanView::clone(plan);
-                asked.metadata.annotations = asked.metadata.annotations.with(trimtab_crds::names::REQUEST, request);
+                asked.metadata.annotations = asked.metadata.annotations.with(names::REQUEST, request);
                 *plan = Arc::new(asked);
             }
         }

@@ -289,7 +289,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::{paint::plain, situation::Parts};
+    use crate::{paint::plain, reading::Reading};
 
     fn deployment(held: Option<&str>, image: &str) -> Value {
         let mut annotations = json!({names::PLAN: "web"});
@@ -347,16 +347,13 @@ mod tests {
     }
 
     fn check(status: &Value, deployment: Value, sets: &[Value], pods: Vec<Value>, expected: &str) {
-        let parts = Parts {
-            plan: serde_json::from_value(plan(status)).unwrap(),
-            deployment: Some(deployment),
-            sets: sets.iter().map(|set| serde_json::from_value(set.clone()).unwrap()).collect(),
-            plans: vec![serde_json::from_value(plan(status)).unwrap()],
-            releases: vec![],
-            pods,
-            sources: std::collections::BTreeMap::new(),
-        };
-        let seen = parts.assemble("2026-01-01T00:00:10Z".parse().unwrap(), "shop").unwrap();
+        let raw = |value: &Value| serde_json::value::to_raw_value(value).unwrap();
+        let all = |values: &[Value]| values.iter().map(raw).collect::<Vec<_>>();
+        let plan = plan(status);
+        let reading = Reading::from(Some(&raw(&deployment)), &all(sets), &[raw(&plan)], &all(&pods)).unwrap();
+        let seen = reading.seen(&names::DEPLOYMENT.object("shop", "web"));
+        let (now, plan) = ("2026-01-01T00:00:10Z".parse().unwrap(), serde_json::from_value(plan).unwrap());
+        let seen = Situation::of(now, plan, seen, pods, &[]).unwrap();
         assert_eq!(plain(&text(&seen, "trimtab", "", 78)), expected);
     }
 

@@ -1,13 +1,11 @@
-//! The ConfigMaps and Secrets of workloads: which workload a change of one concerns, and what is known of those that a
-//! workload reads. One look-up each; nothing is searched. Not what follows from it.
+//! The ConfigMaps and Secrets of workloads: which workload a change of one concerns, and where they are found. One look-up
+//! each; nothing is searched. Not what is gathered of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde::Deserialize;
 use trimtab::{Key, Permission, Selector, Store, Watches};
-use trimtab_config::{
-    ConfigMapView, DigestKey, Known, Object, Pin, Pins, Reads, SecretView, Source, SourceKind, SourceView, copy_names,
-};
+use trimtab_config::{ConfigMapView, Object, Pin, Reads, SecretView, Source, SourceKind, SourceLookup, SourceView};
 use trimtab_crds::names;
 use trimtab_plan::{Kind, Meta, Watched};
 
@@ -94,36 +92,23 @@ impl Sources {
         });
         Self { config_maps, secrets, unread }
     }
+}
 
-    /// What is known of all that templates read, and of what pins name; of what is left alone, nothing.
-    pub fn gather<'p>(
-        &self,
-        namespace: &str,
-        reads: impl IntoIterator<Item = &'p Reads>,
-        pins: impl Iterator<Item = &'p Pins>,
-        key: &DigestKey,
-    ) -> BTreeMap<Source, Known<SourceView>> {
-        let read = reads.into_iter().flat_map(|reads| reads.sources.keys());
-        let mut sources: BTreeMap<Source, BTreeSet<String>> =
-            read.map(|source| (source.clone(), BTreeSet::new())).collect();
-        for (source, pin) in pins.flat_map(|pins| &pins.0) {
-            sources.entry(source.clone()).or_default().insert(pin.copy_name(source));
-        }
-        let looked_at = |source: &Source| source.kind != SourceKind::Secret || self.secrets.is_some();
-        let sources = sources.into_iter().filter(|(source, _)| looked_at(source));
-        sources
-            .map(|(source, pinned)| {
-                let known = self.known(namespace, &source, pinned, key);
-                (source, known)
-            })
-            .collect()
+impl SourceLookup for Sources {
+    fn looks_at(&self, kind: SourceKind) -> bool {
+        kind != SourceKind::Secret || self.secrets.is_some()
     }
 
-    /// What is known of one source; `pinned` are the names under which pods read it.
-    fn known(&self, namespace: &str, source: &Source, pinned: BTreeSet<String>, key: &DigestKey) -> Known<SourceView> {
-        let live = self.get(source.kind, namespace, &source.name);
+    fn source(&self, kind: SourceKind, namespace: &str, name: &str) -> Option<SourceView> {
+        match kind {
+            SourceKind::ConfigMap => self.config_maps.get(namespace, name).map(SourceView::ConfigMap),
+            SourceKind::Secret => self.secrets.as_ref()?.get(namespace, name).map(SourceView::Secret),
+        }
+    }
+
+    fn copies(&self, namespace: &str, source: &Source) -> Vec<SourceView> {
         let id = id(namespace, source);
-        let copies: Vec<SourceView> = match source.kind {
+        match source.kind {
             SourceKind::ConfigMap => {
                 self.config_maps.by_index("copies", &id).into_iter().map(SourceView::ConfigMap).collect()
             }
@@ -131,29 +116,12 @@ impl Sources {
                 let copies = self.secrets.iter().flat_map(|secrets| secrets.by_index("copies", &id));
                 copies.map(SourceView::Secret).collect()
             }
-        };
-        let names = live.iter().flat_map(|live| copy_names(source, live.as_ref(), key.bytes()));
-        let is_copy = |name: &String| copies.iter().any(|copy| copy.as_ref().metadata.name == *name);
-        let names: BTreeSet<String> = names.chain(pinned).collect();
-        let is_there = |name: &str| {
-            self.get(source.kind, namespace, name).is_some() || self.is_unread(source.kind, namespace, name)
-        };
-        let strangers = names.into_iter().filter(|name| !is_copy(name) && is_there(name)).collect();
-        let unseen = live.is_none() && self.is_unread(source.kind, namespace, &source.name);
-        Known { live, copies, strangers, unseen }
+        }
     }
 
-    /// Whether there is such an object, of a type that is not looked at.
     fn is_unread(&self, kind: SourceKind, namespace: &str, name: &str) -> bool {
         let unread = self.unread.as_ref().filter(|_| kind == SourceKind::Secret);
         unread.is_some_and(|unread| unread.get(namespace, name).is_some())
-    }
-
-    fn get(&self, kind: SourceKind, namespace: &str, name: &str) -> Option<SourceView> {
-        match kind {
-            SourceKind::ConfigMap => self.config_maps.get(namespace, name).map(SourceView::ConfigMap),
-            SourceKind::Secret => self.secrets.as_ref()?.get(namespace, name).map(SourceView::Secret),
-        }
     }
 }
 

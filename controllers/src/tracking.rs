@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 use trimtab::{Controller, Permission, Selector, Store, Watches};
 use trimtab_config::{
-    DaemonSetView, DigestKey, RevisionView, StatefulSetView, Tracked, TrackedSnapshot, refused, track,
+    DaemonSetView, DigestKey, RevisionView, StatefulSetView, Tracked, TrackedSnapshot, known_sources, refused, track,
 };
 use trimtab_crds::names;
 use trimtab_plan::{Answers, Failure, Kind, Notice, Outcome, OwnerRef, Plan, StatusWrite, Write};
@@ -107,7 +107,7 @@ impl Controller for Tracking {
         let revisions = self.revisions.by_index("owner", &workload.metadata.uid);
         let unpinned = workload.unpinned();
         let pins = revisions.iter().map(|revision| &revision.pins).chain([&workload.pins]).chain(unpinned.pins());
-        let sources = self.sources.gather(&key.namespace, [&workload.reads], pins, &self.options.digest_key);
+        let sources = known_sources(&self.sources, &key.namespace, [&workload.reads], pins, &self.options.digest_key);
         Some(TrackedSnapshot {
             kind: key.kind,
             workload,

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, bail};
 use jiff::Timestamp;
+use serde::Deserialize;
 use serde_json::Value;
-use trimtab_config::{Source, SourceKind};
+use trimtab_config::{ConfigMapView, SecretView, Source, SourceKind};
 use trimtab_crds::names;
 
 use super::unknown;
@@ -54,6 +55,14 @@ pub struct Revision {
     pub entries: BTreeMap<String, Entry>,
 }
 
+/// What an object is a copy of.
+fn copy_of(kind: SourceKind, object: &Value) -> Option<Source> {
+    match kind {
+        SourceKind::ConfigMap => ConfigMapView::deserialize(object).ok()?.0.copy_of(),
+        SourceKind::Secret => SecretView::deserialize(object).ok()?.0.copy_of(),
+    }
+}
+
 /// All revisions of a source, the oldest first.
 pub struct Revisions {
     source: Source,
@@ -66,11 +75,8 @@ impl Revisions {
         let kind = source.kind.kind();
         let live = get(to, kind, &source.name).await?;
         let copies = list::<Value>(to, kind, names::COPY_LABEL).await?;
-        let of = |copy: &Value| {
-            let copy = crate::sources::view(source.kind, copy.clone()).ok();
-            copy.and_then(|copy| copy.as_ref().copy_of()).as_ref() == Some(source)
-        };
-        let copies: Vec<Value> = copies.into_iter().filter(of).collect();
+        let copies: Vec<Value> =
+            copies.into_iter().filter(|copy| copy_of(source.kind, copy).as_ref() == Some(source)).collect();
         if live.is_none() && copies.is_empty() {
             bail!("there is no {source} in namespace {}", to.namespace);
         }

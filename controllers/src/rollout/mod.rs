@@ -3,16 +3,16 @@
 mod key;
 mod proofs;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use trimtab::{Controller, Permission, Selector, Store, Unreadable, Watches};
-use trimtab_config::DigestKey;
-use trimtab_crds::{CanaryLoad, ReleasePlanStatus, Track, names};
+use trimtab::{Controller, Key, Permission, Selector, Store, Unreadable, Watches};
+use trimtab_config::{DigestKey, Source, SourceKind, SourceLookup, SourceView};
+use trimtab_crds::{CanaryLoad, ReleasePlanStatus, names};
 use trimtab_plan::{Answers, Meta, ObjectRef, Outcome, Plan, StatusWrite};
 use trimtab_release::{
-    ConfigPolicyView, DeploymentView, Held, PlanView, PodView, ReleaseView, ReplicaSetView, Snapshot, UnreadablePlan,
-    held, names_to_make, pod_failure,
+    ConfigPolicyView, DeploymentView, Held, Lookup, PlanView, PodView, ReleaseView, ReplicaSetView, Settings, Snapshot,
+    UnreadablePlan, gather, held, pod_failure,
 };
 use trimtab_scale::AutoscalerView;
 
@@ -103,22 +103,16 @@ impl Rollout {
         let autoscalers = watches
             .watch::<AutoscalerView>(Selector::default())
             .index("deployment", |autoscaler| scaled(autoscaler).iter().map(ToString::to_string).collect())
-            .wakes(|autoscaler| if load_of(autoscaler).is_some() { scaled(autoscaler) } else { vec![] })
+            .wakes(|autoscaler| if autoscaler.canary_load().is_some() { scaled(autoscaler) } else { vec![] })
             .store();
         Self { plans, deployments, replica_sets, pods, releases, policies, autoscalers, sources, proofs, options }
     }
 }
 
-/// The Deployment that an autoscaler scales.
+/// The workload that an autoscaler scales.
 fn scaled(autoscaler: &AutoscalerView) -> Vec<Workload> {
-    let target = &autoscaler.spec.target_ref;
-    let is = target.kind == names::DEPLOYMENT.kind && target.api_version.starts_with("apps/");
-    is.then(|| Workload::new(&autoscaler.metadata.namespace, &target.name)).into_iter().collect()
-}
-
-/// How a canary fares, as an autoscaler measured it last.
-fn load_of(autoscaler: &AutoscalerView) -> Option<&CanaryLoad> {
-    autoscaler.status.as_ref()?.decision.as_ref()?.canary.as_ref()
+    let of = autoscaler.deployment();
+    of.iter().map(|of| Workload::new(&of.namespace, &of.name)).collect()
 }
 
 /// Whether a change is the first of a release: its canary goes before the later steps of others.
@@ -127,24 +121,9 @@ fn begins_a_release(old: Option<&DeploymentView>, new: &DeploymentView) -> bool 
     held && old.is_none_or(|old| old.spec.template.digest != new.spec.template.digest)
 }
 
-/// The workloads that a ReplicaSet belongs to: its Deployment, and the one that it is or was a canary of.
+/// The workloads that a ReplicaSet belongs to.
 fn workloads(rs: &ReplicaSetView) -> Vec<Workload> {
-    let namespace = &rs.metadata.namespace;
-    let owner = rs.metadata.controller().filter(|owner| owner.is(&names::DEPLOYMENT)).map(|owner| owner.name.as_str());
-    let mut found: Vec<Workload> = owner
-        .into_iter()
-        .chain(rs.metadata.annotation(names::CANARY_OF))
-        .map(|name| Workload::new(namespace, name))
-        .collect();
-    found.dedup();
-    found
-}
-
-/// Name of the stable ReplicaSet, while a release is under way.
-fn stable_set_while_released(plan: &PlanView) -> Option<&str> {
-    let status = plan.status.as_ref()?;
-    status.release.as_ref()?;
-    status.stable.as_ref().map(|stable| stable.replica_set.as_str())
+    trimtab_release::workloads(rs).iter().map(|of| Workload::new(&of.namespace, &of.name)).collect()
 }
 
 /// A pod matters where it is a canary's, or in trouble: availability is read from the ReplicaSets. One that has stopped serving says why
@@ -157,44 +136,75 @@ fn workloads_of_pod(sets: &Store<ReplicaSetView>, pod: &PodView) -> Vec<Workload
     if canary || in_trouble { workloads(&rs) } else { vec![] }
 }
 
-impl Rollout {
-    /// The plans that cannot be read: the one that guards the Deployment, and the one of its name.
-    fn unreadable(&self, key: &Workload, deployment: Option<&DeploymentView>) -> Vec<UnreadablePlan> {
-        let guard = deployment.and_then(|deployment| deployment.metadata.annotation(names::PLAN));
-        let names: BTreeSet<&str> = guard.into_iter().chain([key.name.as_str()]).collect();
-        let found = names.into_iter().filter_map(|name| self.plans.unreadable(&key.namespace, name));
-        let told = |plan: Arc<Unreadable>| UnreadablePlan {
-            metadata: plan.meta.clone(),
-            error: plan.error.clone(),
-            conditions: plan.conditions.clone(),
-        };
-        found.map(told).collect()
+/// A workload, as indexes have it.
+fn id(workload: &ObjectRef) -> String {
+    Workload::new(&workload.namespace, &workload.name).to_string()
+}
+
+impl SourceLookup for Rollout {
+    fn looks_at(&self, kind: SourceKind) -> bool {
+        self.sources.looks_at(kind)
     }
 
-    /// What bears a name that the next release would give, and is not the workload's.
-    fn add_strangers(
-        &self,
-        deployment: &DeploymentView,
-        plans: &[Arc<PlanView>],
-        replica_sets: &mut Vec<Arc<ReplicaSetView>>,
-        releases: &mut Vec<Arc<ReleaseView>>,
-    ) {
-        for wanted in names_to_make(deployment, plans) {
-            let (namespace, name) = (&wanted.namespace, &wanted.name);
-            if wanted.kind == names::REPLICA_SET {
-                let found = self.replica_sets.get(namespace, name);
-                replica_sets
-                    .extend(found.filter(|rs| !replica_sets.iter().any(|own| own.metadata.name == rs.metadata.name)));
-            } else {
-                let found = self.releases.get(namespace, name);
-                releases.extend(found.filter(|one| !releases.iter().any(|own| own.metadata.name == one.metadata.name)));
-            }
-        }
+    fn source(&self, kind: SourceKind, namespace: &str, name: &str) -> Option<SourceView> {
+        self.sources.source(kind, namespace, name)
+    }
+
+    fn copies(&self, namespace: &str, source: &Source) -> Vec<SourceView> {
+        self.sources.copies(namespace, source)
+    }
+
+    fn is_unread(&self, kind: SourceKind, namespace: &str, name: &str) -> bool {
+        self.sources.is_unread(kind, namespace, name)
+    }
+}
+
+impl Lookup for Rollout {
+    fn deployment(&self, workload: &ObjectRef) -> Option<Arc<DeploymentView>> {
+        self.deployments.get(&workload.namespace, &workload.name)
+    }
+
+    fn plans_of(&self, workload: &ObjectRef) -> Vec<Arc<PlanView>> {
+        self.plans.by_index("target", &id(workload))
+    }
+
+    fn unreadable_plan(&self, namespace: &str, name: &str) -> Option<UnreadablePlan> {
+        let plan = self.plans.unreadable(namespace, name)?;
+        let Unreadable { meta, error, conditions } = &*plan;
+        Some(UnreadablePlan { metadata: meta.clone(), error: error.clone(), conditions: conditions.clone() })
+    }
+
+    fn replica_sets_of(&self, workload: &ObjectRef) -> Vec<Arc<ReplicaSetView>> {
+        self.replica_sets.by_index("workload", &id(workload))
+    }
+
+    fn replica_set(&self, namespace: &str, name: &str) -> Option<Arc<ReplicaSetView>> {
+        self.replica_sets.get(namespace, name)
+    }
+
+    fn pods_of(&self, replica_set: &ReplicaSetView) -> Vec<Arc<PodView>> {
+        self.pods.by_index("owner", &replica_set.metadata.uid)
+    }
+
+    fn releases_of(&self, workload: &ObjectRef) -> Vec<Arc<ReleaseView>> {
+        self.releases.by_index("workload", &id(workload))
+    }
+
+    fn release(&self, namespace: &str, name: &str) -> Option<Arc<ReleaseView>> {
+        self.releases.get(namespace, name)
+    }
+
+    fn policies(&self, namespace: &str) -> Vec<Arc<ConfigPolicyView>> {
+        self.policies.list_namespace(namespace)
     }
 
     fn unreadable_policies(&self, namespace: &str) -> Vec<String> {
         let found = self.policies.unreadable_in(namespace);
         found.iter().map(|policy| format!("{} cannot be read: {}", policy.meta.name, policy.error)).collect()
+    }
+
+    fn canary_load(&self, workload: &ObjectRef) -> Option<CanaryLoad> {
+        self.autoscalers.by_index("deployment", &id(workload)).iter().find_map(|one| one.canary_load().cloned())
     }
 }
 
@@ -223,63 +233,12 @@ impl Controller for Rollout {
     }
 
     fn gather(&self, key: &Workload, answers: &Answers) -> Option<Snapshot> {
-        let id = key.to_string();
-        let plans = self.plans.by_index("target", &id);
-        let deployment = self.deployments.get(&key.namespace, &key.name);
-        let guarded = deployment.as_ref().is_some_and(|d| d.metadata.annotations.contains_key(names::PLAN));
-        let unreadable = self.unreadable(key, deployment.as_deref());
-        if plans.is_empty() && !guarded && unreadable.is_empty() {
-            return None;
-        }
-        let mut replica_sets = self.replica_sets.by_index("workload", &id);
-        let mut releases = self.releases.by_index("workload", &id);
-        if let Some(deployment) = deployment.as_deref().filter(|_| guarded) {
-            self.add_strangers(deployment, &plans, &mut replica_sets, &mut releases);
-        }
-        let running = plans.iter().any(|plan| plan.status.as_ref().is_some_and(|status| status.release.is_some()));
-        let wanted = deployment.as_ref().map(|d| d.spec.template.digest.as_str());
-        // What keeps stable pods from coming back is looked for in what they read, and in themselves.
-        let returning = plans.iter().find_map(|plan| stable_set_while_released(plan));
-        let stable = replica_sets.iter().find(|rs| Some(rs.metadata.name.as_str()) == returning);
-        let canary_pods = replica_sets
-            .iter()
-            .filter(|rs| {
-                running
-                    && (rs.metadata.annotations.contains_key(names::CANARY_OF)
-                        || Some(rs.spec.template.digest.as_str()) == wanted
-                        || Some(rs.metadata.name.as_str()) == returning)
-            })
-            .flat_map(|rs| self.pods.by_index("owner", &rs.metadata.uid))
-            .collect();
-        let policies = self.policies.list_namespace(&key.namespace);
-        let unreadable_policies = self.unreadable_policies(&key.namespace);
-        let tracked = plans.iter().any(|plan| plan.spec.config.track != Track::None);
-        // Policies are asked about what is read live as well.
-        let looked_at = tracked || !policies.is_empty() || !unreadable_policies.is_empty();
-        let sources = deployment.as_ref().filter(|_| looked_at).map(|deployment| {
-            let template = &deployment.spec.template;
-            let pins = replica_sets.iter().map(|rs| &rs.spec.template.config).chain([&template.config]);
-            let reads = [&template.reads].into_iter().chain(stable.map(|rs| &rs.spec.template.reads));
-            self.sources.gather(&key.namespace, reads, pins, &self.options.digest_key)
-        });
-        Some(Snapshot {
-            namespace: key.namespace.clone(),
-            name: key.name.clone(),
-            deployment,
-            plans,
-            unreadable,
-            replica_sets,
-            canary_pods,
-            releases,
-            policies,
-            unreadable_policies,
-            sources: sources.unwrap_or_default(),
-            canary_load: self.autoscalers.by_index("deployment", &id).iter().find_map(|one| load_of(one)).cloned(),
+        let settings = Settings {
             quiet_period: self.options.quiet_period,
-            proof: Some(self.proofs.now()),
             digest_key: self.options.digest_key.clone(),
-            answers: answers.clone(),
-        })
+            proof: Some(self.proofs.now()),
+        };
+        gather(&key.object(), self, &settings, answers)
     }
 
     fn concerns(seen: &Snapshot) -> Vec<ObjectRef> {

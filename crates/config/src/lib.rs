@@ -7,6 +7,7 @@
 mod canonical;
 mod content;
 mod copies;
+mod gather;
 mod known;
 mod mode;
 mod object;
@@ -21,6 +22,7 @@ mod want;
 pub use canonical::canonical;
 pub use content::Content;
 pub use copies::{copy, own};
+pub use gather::{SourceLookup, known_sources};
 pub use known::{DigestKey, Known, SourceView};
 pub use mode::{Reason as LiveReason, live_by_nature};
 pub use object::{Author, ConfigMapView, Object, SecretView, claimed_source};

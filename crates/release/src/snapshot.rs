@@ -76,7 +76,7 @@ impl Snapshot {
 
 /// The objects that the next release of a workload would make, by name: whatever bears such a name is to be seen, whoever
 /// made it.
-pub fn names_to_make(deployment: &DeploymentView, plans: &[Arc<PlanView>]) -> Vec<ObjectRef> {
+pub(crate) fn names_to_make(deployment: &DeploymentView, plans: &[Arc<PlanView>]) -> Vec<ObjectRef> {
     let namespace = &deployment.metadata.namespace;
     let set = canary::set_name(&deployment.metadata.name, &deployment.spec.template.digest);
     let mut names = vec![names::REPLICA_SET.object(namespace, &set)];

@@ -3,8 +3,8 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
-use trimtab_crds::{AutoscalerSpec, AutoscalerStatus, ScaleMode, names};
-use trimtab_plan::{Kind, Meta, Newer, Watched, read_what_fits, read_with_rest, unread};
+use trimtab_crds::{AutoscalerSpec, AutoscalerStatus, CanaryLoad, ScaleMode, names};
+use trimtab_plan::{Kind, Meta, Newer, ObjectRef, Watched, read_what_fits, read_with_rest, unread};
 
 /// An autoscaler.
 #[derive(Debug, Clone, Serialize)]
@@ -35,6 +35,20 @@ const MISFITS: usize = 16;
 #[derive(Deserialize)]
 struct AnyAutoscaler {
     metadata: Meta,
+}
+
+impl AutoscalerView {
+    /// The Deployment that it scales, if it scales one.
+    pub fn deployment(&self) -> Option<ObjectRef> {
+        let target = &self.spec.target_ref;
+        let is = target.kind == names::DEPLOYMENT.kind && target.api_version.starts_with("apps/");
+        is.then(|| names::DEPLOYMENT.object(&self.metadata.namespace, &target.name))
+    }
+
+    /// How the canary of what it scales fares, as it was measured last.
+    pub fn canary_load(&self) -> Option<&CanaryLoad> {
+        self.status.as_ref()?.decision.as_ref()?.canary.as_ref()
+    }
 }
 
 impl<'de> Deserialize<'de> for AutoscalerView {

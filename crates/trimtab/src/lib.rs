@@ -48,6 +48,7 @@ pub use apply::Writer;
 pub use client::client;
 pub use controller::{Controller, ControllerOptions, Key};
 pub use exec::{ExecError, ExecResult};
+pub use informer::read_object;
 pub use lease::Options as LeaseOptions;
 pub use manager::{Manager, ManagerError, ManagerOptions, permissions_of};
 pub use permissions::{Grants, Permission};

@@ -5,9 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use trimtab_config::{
-    ConfigMapView, Known, Object, Pin, Pins, SecretView, Source, SourceKind, SourceView, Validate, reads,
-};
+use trimtab_config::{ConfigMapView, Pin, Pins, SecretView, Source, SourceKind, SourceView, Validate, reads};
 use trimtab_crds::{ConfigPolicySpec, names};
 use trimtab_plan::Answer;
 use trimtab_release::Snapshot;
@@ -264,27 +262,23 @@ impl Cluster {
         copies
     }
 
-    /// What is known of the sources, as the controller gathers it.
-    pub(super) fn sources(&self) -> BTreeMap<Source, Known<SourceView>> {
-        all().into_iter().filter_map(|source| Some((source.clone(), self.known(&source)?))).collect()
+    /// As the manager watches them: of what Helm keeps it sees the names.
+    pub(super) fn source(&self, kind: SourceKind, name: &str) -> Option<SourceView> {
+        let source = Source { kind, name: name.to_owned() };
+        let object = self.get(kind_of(&source), name).filter(|object| !is_helms(object))?;
+        Some(view(&source, object))
     }
 
-    fn known(&self, source: &Source) -> Option<Known<SourceView>> {
-        let reads = self.deployment().is_some_and(|d| reads(&d["spec"]["template"]).sources.contains_key(source));
-        // As the manager watches them: of what Helm keeps it sees the names.
-        let helm = |object: &&Value| text(object, "/type") == HELM;
-        let views = self.list(kind_of(source)).filter(|object| !helm(object)).map(|object| view(source, object));
-        let is_copy = |object: &Object| object.copy_of().as_ref() == Some(source);
-        let copies: Vec<SourceView> = views.filter(|object| is_copy(object.as_ref())).collect();
-        if !reads && copies.is_empty() {
-            return None;
-        }
-        let live = self.get(kind_of(source), &source.name);
-        let unseen = live.as_ref().is_some_and(helm);
-        let live = live.filter(|object| !helm(object)).map(|object| view(source, object));
-        let is_copy = |name: &str| copies.iter().any(|copy| copy.as_ref().metadata.name == name);
-        let names = self.list(kind_of(source)).map(|object| text(object, "/metadata/name").to_owned());
-        let strangers = names.filter(|name| *name != source.name && !is_copy(name)).collect();
-        Some(Known { live, copies, strangers, unseen })
+    pub(super) fn copies_of(&self, source: &Source) -> Vec<SourceView> {
+        let views = self.list(kind_of(source)).filter(|object| !is_helms(object)).map(|object| view(source, object));
+        views.filter(|object| object.as_ref().copy_of().as_ref() == Some(source)).collect()
     }
+
+    pub(super) fn is_unread(&self, kind: SourceKind, name: &str) -> bool {
+        self.get(kind_of(&Source { kind, name: name.to_owned() }), name).is_some_and(is_helms)
+    }
+}
+
+fn is_helms(object: &Value) -> bool {
+    text(object, "/type") == HELM
 }

@@ -1,12 +1,16 @@
-//! Our controller in the model: gathers as `controllers/src/rollout` does, decides, applies, concludes; and everything
+//! Our controller in the model: gathers, decides, applies, concludes; and everything
 //! that happens until nothing happens any more.
 
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use trimtab_crds::{ReleasePlanStatus, names};
-use trimtab_plan::{Answer, Applied, Failure, Outcome, Plan, Question, Verb, Wake, Write};
-use trimtab_release::{ReplicaSetView, Snapshot, conclude, decide, names_to_make};
+use trimtab_config::{Source, SourceKind, SourceLookup, SourceView};
+use trimtab_crds::{CanaryLoad, ReleasePlanStatus, names};
+use trimtab_plan::{Answer, Applied, Failure, ObjectRef, Outcome, Plan, Question, Verb, Wake, Write};
+use trimtab_release::{
+    ConfigPolicyView, DeploymentView, Lookup, PlanView, PodView, ReleaseView, ReplicaSetView, Settings, Snapshot,
+    UnreadablePlan, conclude, decide, gather, targets, workloads,
+};
 
 use super::server::Cluster;
 use super::{NAMESPACE, WEB};
@@ -23,6 +27,80 @@ pub enum Cut {
     After(usize),
     /// Before this write fails on the server's side; the status is written.
     Fails(usize),
+}
+
+/// The objects of a model as a store has them.
+struct Found<'c> {
+    cluster: &'c Cluster,
+    deployment: Option<Arc<DeploymentView>>,
+    plans: Vec<Arc<PlanView>>,
+    replica_sets: Vec<Arc<ReplicaSetView>>,
+    releases: Vec<Arc<ReleaseView>>,
+}
+
+impl SourceLookup for Found<'_> {
+    fn looks_at(&self, _: SourceKind) -> bool {
+        true
+    }
+
+    fn source(&self, kind: SourceKind, _: &str, name: &str) -> Option<SourceView> {
+        self.cluster.source(kind, name)
+    }
+
+    fn copies(&self, _: &str, source: &Source) -> Vec<SourceView> {
+        self.cluster.copies_of(source)
+    }
+
+    fn is_unread(&self, kind: SourceKind, _: &str, name: &str) -> bool {
+        self.cluster.is_unread(kind, name)
+    }
+}
+
+impl Lookup for Found<'_> {
+    fn deployment(&self, _: &ObjectRef) -> Option<Arc<DeploymentView>> {
+        self.deployment.clone()
+    }
+
+    fn plans_of(&self, workload: &ObjectRef) -> Vec<Arc<PlanView>> {
+        self.plans.iter().filter(|plan| targets(plan) == *workload).cloned().collect()
+    }
+
+    fn unreadable_plan(&self, _: &str, _: &str) -> Option<UnreadablePlan> {
+        None
+    }
+
+    fn replica_sets_of(&self, workload: &ObjectRef) -> Vec<Arc<ReplicaSetView>> {
+        self.replica_sets.iter().filter(|rs| workloads(rs).contains(workload)).cloned().collect()
+    }
+
+    fn replica_set(&self, _: &str, name: &str) -> Option<Arc<ReplicaSetView>> {
+        self.replica_sets.iter().find(|rs| rs.metadata.name == name).cloned()
+    }
+
+    fn pods_of(&self, replica_set: &ReplicaSetView) -> Vec<Arc<PodView>> {
+        let pods = self.cluster.pods.iter().filter(|pod| pod.owner == replica_set.metadata.uid);
+        pods.map(|pod| Arc::new(pod.view())).collect()
+    }
+
+    fn releases_of(&self, workload: &ObjectRef) -> Vec<Arc<ReleaseView>> {
+        self.releases.iter().filter(|release| release.spec.target == workload.name).cloned().collect()
+    }
+
+    fn release(&self, _: &str, name: &str) -> Option<Arc<ReleaseView>> {
+        self.releases.iter().find(|release| release.metadata.name == name).cloned()
+    }
+
+    fn policies(&self, _: &str) -> Vec<Arc<ConfigPolicyView>> {
+        self.cluster.policies.clone()
+    }
+
+    fn unreadable_policies(&self, _: &str) -> Vec<String> {
+        vec![]
+    }
+
+    fn canary_load(&self, _: &ObjectRef) -> Option<CanaryLoad> {
+        None
+    }
 }
 
 /// What a reconcile did.
@@ -55,51 +133,18 @@ impl Reconciled {
 }
 
 impl Cluster {
-    /// What a decision sees now.
+    /// What a decision sees now; nothing where nothing targets or guards the Deployment.
     pub fn snapshot(&mut self) -> Snapshot {
-        let deployment = self.deployment_view();
-        let plans: Vec<_> = self.plan_views().into_iter().filter(|plan| plan.spec.target_ref.name == WEB).collect();
-        let workload = |rs: &ReplicaSetView| {
-            rs.metadata.controller().is_some_and(|o| o.is(&names::DEPLOYMENT) && o.name == WEB)
-                || rs.metadata.annotation(names::CANARY_OF) == Some(WEB)
-        };
-        let wanted = deployment.as_deref().map(|deployment| names_to_make(deployment, &plans)).unwrap_or_default();
-        let bears = |rs: &ReplicaSetView| wanted.iter().any(|name| *name == rs.metadata.object(names::REPLICA_SET));
-        let replica_sets: Vec<_> =
-            self.replica_set_views().into_iter().filter(|rs| workload(rs) || bears(rs)).collect();
-        let releases = self.release_views().into_iter().filter(|release| {
-            let is = release.metadata.object(names::RELEASE);
-            release.spec.target == WEB || wanted.contains(&is)
-        });
-        let releases = releases.collect();
-        let running = plans.iter().any(|plan| plan.status.as_ref().is_some_and(|s| s.release.is_some()));
-        let wanted = deployment.as_ref().map(|d| d.spec.template.digest.clone());
-        let watched: Vec<&str> = replica_sets
-            .iter()
-            .filter(|rs| {
-                let canary = rs.metadata.annotations.contains_key(names::CANARY_OF);
-                running && (canary || Some(&rs.spec.template.digest) == wanted.as_ref())
-            })
-            .map(|rs| rs.metadata.uid.as_str())
-            .collect();
-        let pods = self.pods.iter().filter(|pod| watched.contains(&pod.owner.as_str()));
-        let canary_pods = pods.map(|pod| Arc::new(pod.view())).collect();
-        Snapshot {
-            namespace: NAMESPACE.to_owned(),
-            name: WEB.to_owned(),
-            deployment,
-            plans,
-            unreadable: vec![],
-            replica_sets,
-            canary_pods,
-            releases,
-            sources: self.sources(),
-            policies: self.policies.clone(),
-            quiet_period: QUIET_PERIOD,
-            proof: self.proof,
-            answers: self.answers.clone(),
+        let (deployment, plans) = (self.deployment_view(), self.plan_views());
+        let (replica_sets, releases) = (self.replica_set_views(), self.release_views());
+        let settings = Settings { quiet_period: QUIET_PERIOD, proof: self.proof, ..Settings::default() };
+        let found = Found { cluster: self, deployment, plans, replica_sets, releases };
+        let web = names::DEPLOYMENT.object(NAMESPACE, WEB);
+        gather(&web, &found, &settings, &self.answers).unwrap_or_else(|| Snapshot {
+            namespace: web.namespace,
+            name: web.name,
             ..Snapshot::default()
-        }
+        })
     }
 
     pub fn reconcile(&mut self) -> Reconciled {

@@ -33,6 +33,7 @@ use crate::apply::retry_after;
 use crate::body::{self, Unread};
 use crate::contact::Contact;
 use crate::queue::Backoff;
+pub use source::read_object;
 pub(crate) use source::{Source, Subscriber};
 pub(crate) use upkeep::Brought;
 use upkeep::{Delivery, Scope};

@@ -35,11 +35,26 @@ pub(crate) struct Source {
 }
 
 fn read<T: Watched>(object: &[u8]) -> Result<Object, String> {
+    Ok(Arc::new(parse::<T>(object)?))
+}
+
+fn parse<T: Watched>(object: &[u8]) -> Result<T, String> {
     if object.len() > T::LARGEST {
         return Err(format!("it has more than {}: divide it", body::size(T::LARGEST)));
     }
-    let read = serde_json::from_slice::<T>(object);
-    Ok(Arc::new(read.map_err(|error| describe(T::KIND.kind, object, &error))?))
+    serde_json::from_slice::<T>(object).map_err(|error| describe(T::KIND.kind, object, &error))
+}
+
+/// Reads an object as watches do, for whoever has it from elsewhere; `None` where not even its name can be read.
+///
+/// # Errors
+///
+/// What is known of an object that cannot be read.
+pub fn read_object<T: Watched>(object: &[u8]) -> Result<T, Option<Box<Unreadable>>> {
+    parse(object).map_err(|error| {
+        let meta = wire::meta(object).ok()?;
+        Some(Box::new(Unreadable { meta, error, conditions: wire::conditions(object) }))
+    })
 }
 
 impl Source {
