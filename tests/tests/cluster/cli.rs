@@ -79,6 +79,48 @@ async fn a_release_is_seen_and_steered() {
     .await;
 }
 
+/// What `trimtab why` would write into the plan's status is what the manager has written.
+async fn check_decided(app: &App) -> Result<()> {
+    let json: Value = serde_json::from_str(&check(app, "why web -o json", 0, &[], &[]).await?.out)?;
+    let (plan, pointed) = (app.plan().await?, |path: &str| json.pointer(path).cloned().unwrap_or_default());
+    let status = serde_json::to_value(plan.status.context("no status")?)?;
+    let because = pointed("/decided/because");
+    for field in ["phase", "message", "step", "release", "config"] {
+        let (written, decided) = (&status[field], pointed(&format!("/decided/status/{field}")));
+        ensure!(*written == decided, "{field} is {written:#}, and why would write {decided:#}: {because:#}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn why_decides_as_the_manager_does() {
+    with_app("why", waiting(), |app| async move {
+        let configured = Configured::new(&app, "a").await?;
+        let _manager = app.manager()?;
+        app.apply(&app.plan_yaml().replace("  strategy:", "  config: {adopt: Now}\n  strategy:")).await?;
+        wait_step(&app, "2/4").await?;
+        check_decided(&app).await?;
+        app.request("promote-full").await?;
+        app.wait_phase(Phase::Stable).await?;
+        check_decided(&app).await?;
+        app.apply(
+            "apiVersion: trimtab.dev/v1alpha1\nkind: ConfigPolicy\nmetadata: {name: strict}\nspec:\n  selector: {names: [web]}\n  \
+             rules: [{name: short, keys: [app.conf], cel: \"size(text) < 4\", message: keep it short}]\n",
+        )
+        .await?;
+        configured.set("far too long").await?;
+        app.wait_reason("ConfigRefused").await?;
+        check_decided(&app).await?;
+        let out = ["keep it short", "rule short of ConfigPolicy strict"];
+        check(&app, "plan web", 0, &out, &[]).await?;
+        configured.set("b").await?;
+        wait_step(&app, "2/4").await?;
+        check_decided(&app).await?;
+        Ok(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn without_a_manager_it_says_so() {
     with_app("cli-alone", Shape::default(), |app| async move {
