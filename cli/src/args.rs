@@ -49,7 +49,7 @@ pub enum Verb {
     Retry(Request),
     /// Restart all pods, as a release of its own
     Restart(Request),
-    /// Write the template of the stable revision back; with nothing held, of the one before it, after asking
+    /// Write the template of the stable revision back; with nothing held, of the one before it, after asking on a terminal
     Undo(Undo),
     /// Revisions of ConfigMaps and Secrets: what changed, who runs which, and going back
     #[command(subcommand)]

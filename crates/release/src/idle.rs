@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use trimtab_config::Source;
 use trimtab_crds::{CanaryProgress, FirstRollout, PastRevision, Phase, Progress, Revision, Stage, StepRecord, names};
 use trimtab_plan::Severity;
 
@@ -334,12 +335,21 @@ fn first_rollout(draft: &mut Draft<'_>, before: Option<FirstRollout>) {
     draft.say(Phase::Waiting, "FirstRollout", message);
 }
 
+/// Whether what stable reads from a copy is read live from now on: what that holds has never been stable, whatever the template is.
+fn thaws(draft: &Draft<'_>) -> bool {
+    let wanted = &draft.world.deployment.spec.template;
+    let thawed = |source: &Source| !wanted.config.0.contains_key(source) && wanted.reads.sources.contains_key(source);
+    let stable = draft.world.stable_set(&draft.status);
+    stable.is_some_and(|stable| stable.spec.template.config.0.keys().any(thawed))
+}
+
 /// Begins a release of the held change.
 fn start(draft: &mut Draft<'_>, who: &str) {
     let world = draft.world;
     let steps = &world.plan.spec.strategy.canary.steps;
     let window = usize::try_from(world.plan.spec.rollback_window).unwrap_or(0);
     let recent = draft.status.history.iter().take(window).any(|past| past.digest == world.digest);
+    let recent = recent && !thaws(draft);
     let skips = if world.replicas == 0 {
         Some("the Deployment has no replicas (whileScaledToZero: Promote)".to_owned())
     } else if world.stable_set(&draft.status).is_none() && world.owned().all(|rs| rs.spec.replicas == 0) {

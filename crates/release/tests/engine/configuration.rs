@@ -303,6 +303,27 @@ fn what_is_to_be_read_live_is_pinned_no_longer() {
     live(&mut configured(), json!({"track": "None"}));
 }
 
+/// A template that was stable while it read something else is not what was stable.
+#[test]
+fn what_is_read_live_again_goes_through_the_steps() {
+    let live = json!({"sources": [{"kind": "ConfigMap", "name": "web", "mode": "Live"}]});
+    for config in [live, json!({"track": "None"})] {
+        let mut cluster = four_with(json!([{"setWeight": 50}, {"pause": {}}])).stable();
+        cluster.edit_plan(|plan| plan["spec"]["config"] = json!({"track": "None"}));
+        cluster.configure("a");
+        cluster.request("promote-full:1");
+        check(&mut cluster, Phase::Stable, &[("a", 4)]);
+        cluster.edit_plan(|plan| plan["spec"]["config"] = json!({"adopt": "Now"}));
+        cluster.request("promote-full:2");
+        check(&mut cluster, Phase::Stable, &[("a", 4)]);
+        cluster.set_config("bad");
+        cluster.request("undo:3");
+        check(&mut cluster, Phase::Stable, &[("a", 4)]);
+        cluster.edit_plan(|plan| plan["spec"]["config"] = config.clone());
+        check(&mut cluster, Phase::Paused, &[("a", 4), ("bad", 4)]);
+    }
+}
+
 /// The template names a copy.
 fn pinned(cluster: &Cluster) -> bool {
     let template = &cluster.deployment().unwrap()["spec"]["template"];
