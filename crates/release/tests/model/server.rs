@@ -86,6 +86,17 @@ pub fn owner(object: &Value) -> Option<&str> {
     owners.iter().find(|owner| owner["controller"] == json!(true))?["uid"].as_str()
 }
 
+/// The API server keeps no map of labels or annotations without an entry.
+fn drop_empty(object: &mut Value) {
+    for place in ["/metadata", "/spec/template/metadata"] {
+        let Some(meta) = object.pointer_mut(place).and_then(Value::as_object_mut) else { continue };
+        meta.retain(|field, value| {
+            let is_map = ["labels", "annotations"].contains(&field.as_str());
+            !(is_map && value.as_object().is_some_and(serde_json::Map::is_empty))
+        });
+    }
+}
+
 impl Cluster {
     pub fn new() -> Self {
         Self {
@@ -174,6 +185,7 @@ impl Cluster {
         for field in ["uid", "name", "namespace", "generation", "resourceVersion", "creationTimestamp"] {
             new["metadata"][field] = old["metadata"][field].clone();
         }
+        drop_empty(&mut new);
         if new == old {
             return;
         }
