@@ -94,8 +94,8 @@ fn found(kind: SourceKind, object: &RawValue) -> Found {
 }
 
 impl Reading {
-    /// Reads what concerns a workload, but its sources; and the pods that it selects, which are given too.
-    pub async fn of(to: &Connection, target: &str) -> Result<(Self, Vec<Box<RawValue>>)> {
+    /// Reads what concerns a workload, but its sources; the pods that it selects and the Releases are given too, as they came.
+    pub async fn of(to: &Connection, target: &str) -> Result<(Self, [Vec<Box<RawValue>>; 2])> {
         let (deployment, sets, plans, releases, policies, autoscalers) = tokio::try_join!(
             object_text(to, names::DEPLOYMENT, target),
             objects(to, names::REPLICA_SET, ""),
@@ -112,7 +112,7 @@ impl Reading {
         reading.releases = read(&releases).0;
         (reading.policies, reading.unreadable_policies) = read(&policies);
         reading.autoscalers = read(&autoscalers).0;
-        Ok((reading, pods))
+        Ok((reading, [pods, releases]))
     }
 
     /// The same of what was read already.

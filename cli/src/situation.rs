@@ -46,10 +46,12 @@ struct List<T> {
 pub async fn read(to: &Connection, reference: &Reference) -> Result<Situation> {
     let plan = to.find(reference).await?;
     let target = names::DEPLOYMENT.object(&to.namespace, &plan.spec.target_ref.name);
-    let (mut reading, pods) = Reading::of(to, &target.name).await?;
-    let releases = list::<Value>(to, names::RELEASE, "").await?;
+    let (mut reading, as_they_came) = Reading::of(to, &target.name).await?;
     let seen = reading.gather(to, &target).await?;
-    let pods = pods.iter().filter_map(|pod| serde_json::from_str(pod.get()).ok()).collect();
+    let values = |objects: Vec<Box<RawValue>>| -> Vec<Value> {
+        objects.iter().filter_map(|object| serde_json::from_str(object.get()).ok()).collect()
+    };
+    let [pods, releases] = as_they_came.map(values);
     let mut found = Situation::of(Timestamp::now(), plan, seen, pods, &releases)?;
     found.ask(to).await;
     Ok(found)

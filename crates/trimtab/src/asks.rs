@@ -177,6 +177,15 @@ mod tests {
         Ask { id: id.to_owned(), question, timeout_seconds: 1 }
     }
 
+    fn about_web() -> About {
+        About {
+            group: "example.com".to_owned(),
+            kind: "Widget".to_owned(),
+            namespace: "n".to_owned(),
+            name: "web".to_owned(),
+        }
+    }
+
     fn asks(answerer: Answerer) -> Arc<Asks<ObjectRef>> {
         let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
         let (client, metrics) = (Client::try_from(config).unwrap(), Metrics::default());
@@ -188,13 +197,7 @@ mod tests {
     async fn an_answer_lands_only_where_its_own_question_is() {
         let asks = asks(Answerer::new(|_, _, _| std::future::pending()));
         let (key, widget) = (WIDGET.object("n", "key"), WIDGET.object("n", "web"));
-        let about = About {
-            group: "example.com".to_owned(),
-            kind: "Widget".to_owned(),
-            namespace: "n".to_owned(),
-            name: "web".to_owned(),
-        };
-        let scale = [question("scale", Some(about))];
+        let scale = [question("scale", Some(about_web()))];
         let (before, after) = (Answer::Object(json!(2)), Answer::Object(json!(5)));
         // It is under way when what it tells of is written, and when its key is forgotten and comes again.
         asks.submit(&key, &scale, &[]);
@@ -218,13 +221,7 @@ mod tests {
             async move { Answer::Object(json!(asked.fetch_add(1, Ordering::Relaxed))) }
         }));
         let (key, widget) = (WIDGET.object("n", "key"), WIDGET.object("n", "web"));
-        let about = About {
-            group: "example.com".to_owned(),
-            kind: "Widget".to_owned(),
-            namespace: "n".to_owned(),
-            name: "web".to_owned(),
-        };
-        let (scale, metric) = (question("scale", Some(about)), question("metric", None));
+        let (scale, metric) = (question("scale", Some(about_web())), question("metric", None));
         asks.submit(&key, std::slice::from_ref(&scale), &[]);
         assert_eq!(answer(&asks, &key, "scale").await, Answer::Object(json!(0)));
         let both = [scale, metric];

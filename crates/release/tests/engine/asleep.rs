@@ -34,6 +34,21 @@ pub fn check_ends(cluster: &mut Cluster, phase: Phase, images: &[(&str, usize)],
     assert_eq!(cluster.images().into_iter().collect::<Vec<_>>(), wanted, "{why}: {:?}", sizes(cluster));
 }
 
+/// Goes on, round by round, after a write that asks for the change and for 4 pods of it: all of stable are there before one of those.
+pub fn check_wakes_stable_first(cluster: &mut Cluster, stable: &str, changed: &str, why: &str) {
+    for _ in 0..40 {
+        cluster.rest_of_round();
+        let images = cluster.images();
+        let first = !images.contains_key(changed) || images.get(stable).copied() == Some(4);
+        assert!(first, "{why}: {images:?}");
+        cluster.advance(1);
+        cluster.reconcile();
+    }
+    let mut both = [(stable, 4), (changed, 4)];
+    both.sort_unstable();
+    check_ends(cluster, Phase::Paused, &both, why);
+}
+
 fn result(cluster: &Cluster, release: &str) -> Value {
     cluster.get(RELEASES, release).map_or(json!(null), |release| release["status"]["result"].clone())
 }
@@ -150,22 +165,9 @@ fn one_write_of_a_change_and_of_replicas_wakes_stable_first() {
             cluster.edit_plan(|plan| plan["spec"]["whileScaledToZero"] = json!(choice));
             cluster.scale(0);
             cluster.settle().unwrap();
-            cluster.edit(|deployment| {
-                deployment["spec"]["template"]["spec"]["containers"][0]["image"] = json!(changed);
-                deployment["spec"]["replicas"] = json!(4);
-            });
+            change_and_wake(&mut cluster, changed, 4);
             assert_eq!(cluster.replicas(), 0, "{why}");
-            for _ in 0..40 {
-                cluster.rest_of_round();
-                let images = cluster.images();
-                let first = !images.contains_key(changed) || images.get(stable).copied() == Some(4);
-                assert!(first, "{why}: {images:?}");
-                cluster.advance(1);
-                cluster.reconcile();
-            }
-            let mut both = [(stable, 4), (changed, 4)];
-            both.sort_unstable();
-            check_ends(&mut cluster, Phase::Paused, &both, &why);
+            check_wakes_stable_first(&mut cluster, stable, changed, &why);
             assert_eq!(cluster.annotation(names::WAKE_TO), None, "{why}");
         }
     }

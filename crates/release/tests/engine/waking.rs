@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use trimtab_crds::{Phase, names};
 
-use crate::asleep::{change_and_wake, check_ends, second, set_of, wakes_on};
+use crate::asleep::{change_and_wake, check_ends, check_wakes_stable_first, second, set_of, wakes_on};
 use crate::model::{Cluster, DEPLOYMENTS, PLANS, REPLICA_SETS, WEB};
 use crate::world::{brief, half, sizes};
 
@@ -22,17 +22,7 @@ fn what_sleeps_is_woken_stable_first_also_by_a_plan_that_is_made_anew() {
         cluster.settle().unwrap();
         change_and_wake(&mut cluster, changed, 4);
         cluster.plan(WEB, json!({"strategy": {"canary": {"steps": half()}}, "rollbackWindow": 0}));
-        for _ in 0..40 {
-            cluster.rest_of_round();
-            let images = cluster.images();
-            let first = !images.contains_key(changed) || images.get(stable).copied() == Some(4);
-            assert!(first, "{why}: {images:?}");
-            cluster.advance(1);
-            cluster.reconcile();
-        }
-        let mut both = [(stable, 4), (changed, 4)];
-        both.sort_unstable();
-        check_ends(&mut cluster, Phase::Paused, &both, &why);
+        check_wakes_stable_first(&mut cluster, stable, changed, &why);
     }
 }
 
